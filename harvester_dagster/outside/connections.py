@@ -1,0 +1,162 @@
+"""Connections that go where the guard looked, and nowhere else.
+
+Belongs here: the sockets under requests. A name is resolved once, each of its addresses is checked, and that very
+address is connected to, so a name that changes its address in between gains nothing; TLS still checks the name. Every
+receive is bounded by the call's deadline, so a server that drips a byte a second cannot hold a thread.
+Does not belong here: URLs, redirects, retries.
+"""
+
+import socket
+import ssl
+import sys
+import threading
+import time
+from typing import Any
+
+import requests.adapters
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from harvester_dagster.outside.addresses import Resolve, why_not_public
+from harvester_dagster.outside.failures import PermanentError, RefusedError, TransientError
+
+CONNECT_SECONDS = 10.0
+_ADDRESSES_TRIED = 4
+
+
+class Deadline(threading.local):
+    """When the call that this thread is making must be over (monotonic seconds)."""
+
+    at: float = float("inf")
+
+    def left(self) -> float:
+        return self.at - time.monotonic()
+
+    def bound(self, sock: socket.socket) -> None:
+        """Let the socket's next wait end with the call."""
+        left = self.left()
+        if left <= 0:
+            raise TimeoutError("the call's time is over")
+        seconds = sock.gettimeout()
+        if seconds is None or seconds > left:
+            sock.settimeout(left)
+
+
+deadline = Deadline()
+
+
+class _Socket(socket.socket):
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        deadline.bound(self)
+        return super().recv_into(*args, **kwargs)
+
+
+class _TlsSocket(ssl.SSLSocket):
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        deadline.bound(self)
+        return super().recv_into(*args, **kwargs)
+
+
+class Guard:
+    """Which hosts may be called: public ones, and those that the installation allows by name."""
+
+    def __init__(self, allow_hosts: tuple[str, ...], resolve: Resolve) -> None:
+        self._allowed = frozenset(_plain(host) for host in allow_hosts)
+        self._resolve = resolve
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses to connect to. Raises RefusedError when one of them is not public."""
+        name = _plain(host)
+        try:
+            found = list(self._resolve(name, port))
+        except socket.gaierror as error:
+            if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
+                raise PermanentError("no-such-host", f"there is no host {name}") from None
+            raise TransientError("dns", f"the name {name} could not be looked up: {error.strerror}") from None
+        except UnicodeError:
+            raise RefusedError("bad-url", f"{name[:80]!r} cannot be the name of a host") from None
+        except OSError as error:
+            raise TransientError("dns", f"the name {name} could not be looked up: {error}") from None
+        if not found:
+            raise PermanentError("no-such-host", f"there is no host {name}")
+        if name not in self._allowed:
+            for address in found:
+                if reason := why_not_public(address):
+                    raise RefusedError(
+                        "private-address",
+                        f"{name} is at {address}, which is {reason}; "
+                        "if it is meant to be called, name the host in network.allow_hosts",
+                    )
+        return found[:_ADDRESSES_TRIED]
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        failure: OSError = OSError("no address")
+        for address in self.addresses(host, port):
+            try:
+                return _connect(address, port)
+            except OSError as error:
+                failure = error
+        if isinstance(failure, TimeoutError):
+            raise TransientError("connect-timeout", f"{host} did not accept a connection in time") from None
+        raise TransientError("connect", f"{host} accepts no connection: {failure.strerror or failure}") from None
+
+
+def _plain(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()
+
+
+def _connect(address: str, port: int) -> socket.socket:
+    sock = _Socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(max(min(CONNECT_SECONDS, deadline.left()), 0.001))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.connect((address, port))
+    except BaseException:
+        sock.close()
+        raise
+    sys.audit("http.client.connect", sock, address, port)
+    return sock
+
+
+class GuardedAdapter(requests.adapters.HTTPAdapter):
+    """requests' transport, on the guard's sockets, with one TLS context for all (loading it anew costs 10 ms)."""
+
+    def __init__(self, guard: Guard, hosts_kept: int, connections_per_host: int) -> None:
+        self._guard = guard
+        self._tls = _tls_context()
+        super().__init__(pool_connections=hosts_kept, pool_maxsize=connections_per_host, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        guard = self._guard
+
+        class Http(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return guard.connect(self.host, self.port or self.default_port)
+
+        class Https(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return guard.connect(self.host, self.port or self.default_port)
+
+        class HttpPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Http
+
+        class HttpsPool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Https
+
+        self.poolmanager = urllib3.PoolManager(
+            num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._tls, **pool_kwargs
+        )
+        self.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
+
+    def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
+        """The context verifies; requests would load the authorities again for each connection."""
+
+
+def _tls_context() -> ssl.SSLContext:
+    """The system's authorities (`SSL_CERT_FILE` can name others) and those of certifi."""
+    import certifi
+
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    context.sslsocket_class = _TlsSocket
+    return context
