@@ -1,0 +1,42 @@
+"""Real services for the tests: each is started when a test first asks for it, and stopped with the session.
+
+The workers of pytest-xdist share one folder, so they share one server (`services/sharing.py`): the last worker that
+leaves stops it. Tests that need an empty database take `database`; no test touches another one's.
+"""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from harvester_dagster.services import launcher
+
+
+@pytest.fixture(scope="session")
+def services_state(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    state = (base if worker_id == "master" else base.parent) / "services"
+    state.mkdir(exist_ok=True)
+    return state
+
+
+@pytest.fixture(scope="session")
+def postgres_url(services_state: Path) -> Iterator[str]:
+    """A server for the session; what it keeps need not survive a power cut, which makes commits cheap."""
+    with launcher.postgres(services_state) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database of the test's own (40 ms)."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        yield postgres_url.replace("/harvester?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,175 @@
+"""One server for all users of a state folder: started by the first, stopped with the last, whatever kills whom."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from harvester_dagster.services import launcher
+
+ROOT = Path(__file__).parents[2]
+USER = """
+import sys
+from pathlib import Path
+from harvester_dagster.services import launcher
+with launcher.postgres(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def user(state: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that uses the server until its stdin is closed."""
+    argv = [sys.executable, "-c", USER, str(state)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout and process.stderr
+    return process.stdout.readline().strip() or pytest.fail(process.stderr.read())
+
+
+def servers(state: Path) -> list[psutil.Process]:
+    """Every process that belongs to the state folder: the keeper by its argument, the server by its folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if str(state / "postgres") in [*process.cmdline(), process.cwd(), str(Path(process.cwd()).parent)]:
+                found.append(process)
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def postmaster(state: Path) -> psutil.Process:
+    return psutil.Process(int((state / "postgres/data/postmaster.pid").read_text().split()[0]))
+
+
+def one(url: str) -> int:
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        row = connection.execute("SELECT 1").fetchone()
+        assert row
+        return int(row[0])
+
+
+def test_the_database_is_there_and_gone_afterwards(tmp_path: Path) -> None:
+    with launcher.postgres(tmp_path) as url:
+        assert one(url) == 1
+        assert servers(tmp_path)
+    assert not servers(tmp_path)
+
+
+def test_it_is_version_18_durable_and_not_on_the_network(tmp_path: Path) -> None:
+    with launcher.postgres(tmp_path) as url, psycopg.connect(url) as connection:
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in ("fsync", "listen_addresses")]
+        assert (connection.info.server_version // 10_000, *shown) == (18, ("on",), ("",))
+
+
+def test_root_runs_it_as_somebody_else_and_opens_no_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with launcher.postgres(tmp_path):
+        assert postmaster(tmp_path).uids().real != 0
+        assert (tmp_path / "postgres/data").stat().st_mode & 0o077 == 0
+        assert tmp_path.stat().st_mode & 0o077 == 0
+        assert (tmp_path / "postgres/launch.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_user_keeps_the_server_that_the_first_one_started(tmp_path: Path) -> None:
+    with user(tmp_path) as first:
+        url = first_line(first)
+        with launcher.postgres(tmp_path) as mine:
+            first.communicate()
+            assert mine == url
+            assert one(mine) == 1
+    assert not servers(tmp_path)
+
+
+def test_many_at_once_share_one_server(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        users = [stack.enter_context(user(tmp_path)) for _ in range(4)]
+        assert len({first_line(process) for process in users}) == 1
+        pids = {postmaster(tmp_path).pid}
+        for process in users[:3]:
+            process.communicate()
+            pids.add(postmaster(tmp_path).pid)
+        assert len(pids) == 1
+    assert eventually(lambda: not servers(tmp_path))
+
+
+def test_a_killed_user_leaves_nothing(tmp_path: Path) -> None:
+    with user(tmp_path) as process:
+        first_line(process)
+        assert servers(tmp_path)
+        process.kill()
+        assert eventually(lambda: not servers(tmp_path))
+
+
+def test_a_user_killed_while_starting_leaves_nothing_and_the_next_one_starts(tmp_path: Path) -> None:
+    with launcher.postgres(tmp_path):
+        pass
+    for delay in (0.1, 0.2, 0.3, 0.4):
+        with user(tmp_path) as process:
+            time.sleep(delay)
+            process.kill()
+    with launcher.postgres(tmp_path) as url:
+        assert one(url) == 1
+    assert not servers(tmp_path)
+
+
+@pytest.mark.parametrize("victim", ["keeper", "postmaster"])
+def test_after_a_kill_of_the_server_the_next_user_gets_a_new_one(tmp_path: Path, victim: str) -> None:
+    with launcher.postgres(tmp_path) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+        old = postmaster(tmp_path)
+        keeper = old.parent()
+        assert keeper
+        (old if victim == "postmaster" else keeper).send_signal(signal.SIGKILL)
+        keeper.wait(10)
+        with launcher.postgres(tmp_path) as again:
+            assert postmaster(tmp_path).pid != old.pid
+            with psycopg.connect(again) as connection:
+                assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+    assert eventually(lambda: not servers(tmp_path))
+
+
+def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    state = tmp_path / ("a long name with spaces & signs " * 4)
+    state.mkdir()
+    with launcher.postgres(state) as url:
+        assert one(url) == 1
+
+
+def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
+    with launcher.postgres(tmp_path):
+        pass
+    (tmp_path / "postgres/data/postgresql.conf").write_text("shared_buffers = lots\n")
+    with pytest.raises(launcher.Unavailable, match="shared_buffers"), launcher.postgres(tmp_path):
+        pass
+
+
+def test_each_test_has_an_empty_database(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
