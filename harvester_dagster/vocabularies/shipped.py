@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from io import StringIO
 
 from harvester_dagster.vocabularies import skos
 from harvester_dagster.vocabularies.trees import Part, Term, Vocabularies
@@ -51,8 +52,7 @@ def _tree(name: str, field: str) -> Part:
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    with _data(f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(StringIO(_data(f"{name}.csv").read_text(encoding="utf-8"))))
 
 
 def _data(name: str) -> Traversable:

@@ -52,7 +52,7 @@ class Node(NamedTuple):
     """A value with its branch, and how often it occurs in the current version."""
 
     term: Term
-    count: int
+    occurrences: int
     children: "tuple[Node, ...]"
 
 
@@ -135,6 +135,16 @@ class Vocabularies:
                 own[term.value] = sha256(repr((*term, own[term.parent])).encode()).hexdigest()[:16]
             digests[field] = {value: own[value] for value in terms}
         return digests
+
+
+def columns(terms: Iterable[Term]) -> dict[str, list[str]]:
+    """Terms as consumers get them: three lists in step."""
+    chosen = list(terms)
+    return {
+        "keyword": [term.value for term in chosen],
+        "nl": [term.nl for term in chosen],
+        "en": [term.en for term in chosen],
+    }
 
 
 def changes(old: Mapping[str, Term], new: Mapping[str, Term]) -> Changes:
