@@ -1,0 +1,99 @@
+"""Which files may be looked into, and as what: the conditions that content tasks share.
+
+Belongs here: pure rules over a file's properties and what `check_url` saw; each answers None (it applies) or why
+not, in a few words. Whoever uses a rule names what it reads in `Task.reads` (`ANALYSIS_READS`, …).
+Does not belong here: fetching, and what a body turns out to be (magic bytes): that is an outcome, not a condition.
+"""
+
+import mimetypes
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from harvester_dagster.tasks.task import Context, Subject
+
+ANALYSIS_READS = ("$.url", "$.access_rights", "$.copyright")
+MIME_READS = ("$.url", "$.mime_type")
+FETCH_READS = ("check_url.validator",)
+
+_PDF = frozenset({"application/pdf", "application/x-pdf"})
+_SVG = frozenset({"image/svg+xml", "image/svg"})
+_SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
+_YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com")
+
+
+def analysis_refused(properties: Mapping[str, Any]) -> str | None:
+    """The access policy gate: OpenAccess, or RestrictedAccess under a licence that allows derivatives."""
+    rights = properties.get("access_rights")
+    if rights == "OpenAccess":
+        return None
+    if rights != "RestrictedAccess":
+        return f"analysis not allowed: access rights are {rights or 'not given'}"
+    licence = str(properties.get("copyright") or "").lower()
+    if not licence or licence in ("yes", "unknown") or "nd" in licence:
+        return f"analysis not allowed: RestrictedAccess with copyright {licence or 'not given'}"
+    return None
+
+
+def not_reachable(subject: Subject) -> str | None:
+    """check_url ended in success (a set whose URLs are not checked counts: 203)."""
+    checked = subject.results.get("check_url")
+    if checked is None:
+        return "URL not checked yet"
+    if checked.kind != "success":
+        return f"URL check: {checked.reason or checked.kind}"
+    return None
+
+
+def contact_refused(subject: Subject, context: Context) -> str | None:
+    """`youtube = false`: no contact with YouTube, whoever asks."""
+    if not context.config.tasks.youtube and is_youtube(str(subject.properties.get("url") or "")):
+        return "contact with YouTube is switched off (tasks.youtube)"
+    return None
+
+
+def content_refused(subject: Subject, context: Context) -> str | None:
+    """What holds for every task that reads a file's content."""
+    return analysis_refused(subject.properties) or contact_refused(subject, context) or not_reachable(subject)
+
+
+def media_type(properties: Mapping[str, Any]) -> str:
+    """The source's MIME type without parameters, else guessed from the URL; "" when neither tells."""
+    given = _bare(properties.get("mime_type"))
+    return given or mimetypes.guess_type(urlsplit(str(properties.get("url") or "")).path)[0] or ""
+
+
+def not_pdf(properties: Mapping[str, Any]) -> str | None:
+    kind = media_type(properties)
+    return None if kind in _PDF else f"not a PDF: {kind or 'type unknown'}"
+
+
+def not_image(subject: Subject) -> str | None:
+    """An image by its MIME type, that the server does not contradict. SVG is no picture of pixels."""
+    checked = subject.results.get("check_url")
+    seen = _bare((checked.data or {}).get("content_type")) if checked else ""
+    said = media_type(subject.properties)
+    kinds = [kind for kind in (said, seen) if kind not in _SAYS_NOTHING]
+    for kind in kinds:
+        if kind in _SVG:
+            return "not applicable to SVG"
+        if not kind.startswith("image/"):
+            return f"not an image: {kind}"
+    return None if kinds else "not an image: type unknown"
+
+
+def is_youtube(url: str) -> bool:
+    return on_hosts(url, _YOUTUBE)
+
+
+def on_hosts(url: str, hosts: tuple[str, ...]) -> bool:
+    """Whether the URL's host is one of these or below one of them."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    except ValueError:
+        return False
+    return any(host == known or host.endswith(f".{known}") for known in hosts)
+
+
+def _bare(mime_type: object) -> str:
+    return str(mime_type or "").partition(";")[0].strip().lower()

@@ -1,0 +1,105 @@
+"""The task `pdf_preview`: a picture of a PDF's first page, and its thumbnails.
+
+Belongs here: rendering by poppler (through pdf2image) at the size needed, once, and how poppler's complaints read to
+a person. The page is never rendered larger than it is kept: a page of 14,400 points costs what a letter does.
+Does not belong here: limits and encoding (`pictures.py`); the PDF itself is a body and kept as such.
+"""
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from harvester_dagster.tasks import access_policy, pictures
+from harvester_dagster.tasks.content_work import body_of, each, gave_up, once
+from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
+
+if TYPE_CHECKING:
+    from harvester_dagster.outside.bodies import Body
+
+_COMPLAINTS = {
+    "Incorrect password": "the PDF is encrypted",
+    "May not be a PDF file": "not a PDF: it has no PDF header",
+    "Document stream is empty": "the file is empty",
+    "Couldn't find trailer dictionary": "broken PDF: no trailer, it is cut off or damaged",
+    "Couldn't read xref table": "broken PDF: no cross-reference table",
+    "Couldn't read page catalog": "broken PDF: no page catalog",
+    "Wrong page range": "the PDF has no pages",
+}
+
+
+def first_page(path: str) -> list[pictures.Picture]:
+    """The first page, longest side 1600 pixels, and its thumbnails; runs in a limited process."""
+    from pdf2image import convert_from_path
+    from pdf2image.exceptions import (
+        PDFInfoNotInstalledError,
+        PDFPageCountError,
+        PDFPopplerTimeoutError,
+        PDFSyntaxError,
+    )
+
+    try:
+        pages = convert_from_path(
+            path, first_page=1, last_page=1, size=max(pictures.FULL_SIZE), timeout=pictures.SECONDS - 5
+        )
+    except PDFInfoNotInstalledError:
+        raise RuntimeError("poppler is not installed: apt-get install poppler-utils") from None
+    except PDFPopplerTimeoutError:
+        raise pictures.TooSlowError(f"rendering took longer than {pictures.SECONDS - 5} s") from None
+    except (PDFPageCountError, PDFSyntaxError) as error:
+        raise pictures.UnreadableError(_in_words(str(error))) from None
+    except (OSError, ValueError) as error:
+        raise pictures.UnreadableError(f"poppler rendered nothing that can be read: {error}"[:200]) from None
+    if not pages:
+        raise pictures.UnreadableError("poppler rendered nothing: broken first page, or it needs too much memory")
+    page = pages[0]
+    return [pictures.encoded("full_size", page), *pictures.thumbnails(page)]
+
+
+def _in_words(complaint: str) -> str:
+    for sign, words in _COMPLAINTS.items():
+        if sign in complaint:
+            return words
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    return f"poppler cannot read it: {lines[-1] if lines else 'no reason given'}"[:200]
+
+
+def _condition(subject: Subject, context: Context) -> str | None:
+    return access_policy.content_refused(subject, context) or access_policy.not_pdf(subject.properties)
+
+
+def _preview(item: Item, context: Context) -> Outcome:
+    body = body_of(item, context)
+    try:
+        return once(body, FOLDER, context, lambda prefix: _render(body, prefix, context))
+    except pictures.TooSlowError as error:
+        return gave_up(item, str(error))
+
+
+def _render(body: "Body", prefix: str, context: Context) -> Outcome:
+    started = perf_counter()
+    if body.media_type and body.media_type != "application/pdf":
+        return Outcome("failure", reason=f"not a PDF: the content is {body.media_type}")
+    try:
+        made = pictures.limited(first_page, body.path)
+    except pictures.UnreadableError as error:
+        return Outcome("failure", reason=str(error))
+    keys = pictures.store(made, prefix, context.objects)
+    size = {"width": made[0].width, "height": made[0].height}
+    return Outcome("success", {**keys, **size, "seconds": round(perf_counter() - started, 3)})
+
+
+def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+    yield from each(items, context, lambda item: _preview(item, context), threads=8)
+
+
+TASK = Task(
+    name="pdf_preview",
+    entity="files",
+    version=1,
+    reads=("$.hash", *access_policy.ANALYSIS_READS, *access_policy.MIME_READS[1:], *access_policy.FETCH_READS),
+    run=run,
+    condition=_condition,
+    after=("check_url",),
+    summary="A picture of a PDF's first page, with two thumbnails.",
+)
+FOLDER = f"previews/{TASK.name}-{TASK.version}"

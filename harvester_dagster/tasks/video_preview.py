@@ -1,0 +1,227 @@
+"""The task `video_preview`: one picture of a video page, as thumbnails.
+
+Belongs here: which picture (the one that `youtube_api` named, else what yt-dlp reads off the page), and the pace of
+asking: one page in 2 to 5 seconds, whatever number of runs this machine has. yt-dlp downloads no video, and makes
+its calls through `Outside`, so that a page cannot send it to a private address.
+Does not belong here: fetching and decoding the picture, which go the way of every image.
+"""
+
+import fcntl
+import io
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from harvester_dagster.config import home
+from harvester_dagster.outside.failures import OutsideError, TransientError
+from harvester_dagster.outside.outside import Outside
+from harvester_dagster.tasks import pictures
+from harvester_dagster.tasks.access_policy import contact_refused, is_youtube, on_hosts
+from harvester_dagster.tasks.content_work import gave_up, once, outcome_of
+from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
+
+SECONDS_BETWEEN = (2.0, 5.0)
+SECONDS_A_PAGE = 60.0
+CALLS_A_PAGE = 20
+
+
+class Found(NamedTuple):
+    picture: str
+    title: str | None
+    duration: float | None
+
+
+def page_of(url: str) -> str:
+    """The video's own page: for YouTube without the playlist that it was found in."""
+    if not is_youtube(url):
+        return url
+    parts = urlsplit(url)
+    query = [(name, value) for name, value in parse_qsl(parts.query, True) if name not in ("list", "index")]
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _condition(subject: Subject, context: Context) -> str | None:
+    url = str(subject.properties.get("url") or "")
+    if not on_hosts(url, context.config.tasks.video_hosts):
+        return "not on one of the video hosts (tasks.video_hosts)"
+    return contact_refused(subject, context)
+
+
+def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+    by_page: dict[tuple[str, str | None], list[Item]] = {}
+    for item in items:
+        page = page_of(str(item.subject.properties["url"]))
+        by_page.setdefault((page, _named(item.subject)), []).append(item)
+    for (page, named), waiting in by_page.items():
+        outcome = _preview(page, named, waiting[0], context)
+        yield from ((item, outcome) for item in waiting)
+
+
+def _named(subject: Subject) -> str | None:
+    """The picture that `youtube_api` named."""
+    known = subject.results.get("youtube_api")
+    previews = (known.data or {}).get("previews") if known and known.kind == "success" else None
+    return previews.get("full_size") if isinstance(previews, Mapping) else None
+
+
+def _preview(page: str, named: str | None, item: Item, context: Context) -> Outcome:
+    started = time.perf_counter()
+    try:
+        found = Found(named, None, None) if named else look(page, context.outside)
+        if found is None:
+            return Outcome("empty", reason="the page has no video with a picture")
+        body = context.bodies.get(found.picture, None)
+        outcome = once(body, FOLDER, context, lambda prefix: _shrink(body.path, body.key, prefix, context))
+    except TransientError as error:
+        return outcome_of(error, context)
+    except OutsideError as error:
+        return Outcome("empty", reason=f"no picture: {error}")
+    except pictures.TooSlowError as error:
+        return gave_up(item, str(error))
+    if outcome.kind != "success":
+        return Outcome("empty", reason=f"no picture: {outcome.reason}")
+    seen = {"source": "youtube_api" if named else "yt-dlp", "picture": found.picture}
+    about = {"title": found.title, "duration": found.duration}
+    spent = {"seconds": round(time.perf_counter() - started, 3)}
+    return Outcome("success", {**(outcome.data or {}), **seen, **about, **spent})
+
+
+def _shrink(path: Path, key: str, prefix: str, context: Context) -> Outcome:
+    try:
+        made = pictures.limited(pictures.thumbnails_of_file, path)
+    except pictures.UnreadableError as error:
+        return Outcome("failure", reason=str(error))
+    return Outcome("success", {"full_size": key, **pictures.store(made, prefix, context.objects)})
+
+
+def look(page: str, outside: Outside) -> Found | None:
+    """What yt-dlp reads off the page; None without a video or a picture. Raises TransientError."""
+    from yt_dlp.utils import DownloadError, YoutubeDLError
+
+    await_turn(home() / "video_preview.turn")
+    reader = _reader(outside)
+    try:
+        info = reader.extract_info(page, download=False)
+    except (DownloadError, YoutubeDLError) as error:
+        if reader.transient:
+            raise reader.transient from None
+        if isinstance(error, DownloadError):
+            return None
+        raise
+    return _best(info or {})
+
+
+def _best(info: Mapping[str, Any]) -> Found | None:
+    entries = list(info.get("entries") or [])
+    if entries:
+        return _best(entries[0] or {})
+    # yt-dlp sorts thumbnails from worst to best, and puts the best into `thumbnail`.
+    picture = info.get("thumbnail")
+    if not isinstance(picture, str) or not picture.startswith(("http://", "https://")):
+        return None
+    return Found(picture, info.get("title"), info.get("duration"))
+
+
+def await_turn(turn: Path) -> None:
+    """Wait until 2 to 5 seconds have passed since any run on this machine had its turn; the file holds when.
+
+    The wall clock, not the run's: what counts is the time between two calls.
+    """
+    turn.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(turn, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back by the system when a holder dies
+        pause = random.uniform(*SECONDS_BETWEEN)  # noqa: S311
+        try:
+            since = time.time() - float(file.read() or 0)
+        except ValueError:
+            since = 0.0
+        if 0 <= since < pause:
+            time.sleep(pause - since)
+        file.seek(0)
+        file.truncate()
+        file.write(str(time.time()))
+        file.flush()
+
+
+def _reader(outside: Outside) -> Any:
+    """A YoutubeDL whose every call goes through `Outside`, bounded in number and time."""
+    from yt_dlp import YoutubeDL
+    from yt_dlp.networking import Request, Response
+    from yt_dlp.networking.exceptions import HTTPError, RequestError
+
+    class Reader(YoutubeDL):  # type: ignore[misc]
+        transient: TransientError | None = None
+        calls = 0
+        until = time.monotonic() + SECONDS_A_PAGE
+
+        def urlopen(self, req: Any) -> Any:
+            request = req if isinstance(req, Request) else Request(req)
+            self.calls += 1
+            left = self.until - time.monotonic()
+            if self.calls > CALLS_A_PAGE or left <= 0:
+                raise RequestError("the page asks for too much")
+            try:
+                answer = self._answer(request, left)
+            except OutsideError as error:
+                if isinstance(error, TransientError):
+                    self.transient = error
+                raise RequestError(str(error)) from None
+            headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-encoding", "set-cookie")}
+            response = Response(io.BytesIO(answer.body), answer.url, headers, answer.status)
+            if answer.status >= 400:
+                raise HTTPError(response)
+            return response
+
+        def _answer(self, request: Any, left: float) -> Any:
+            headers = {**{k: v for k, v in self.params["http_headers"].items() if k != "Accept-Encoding"}}
+            headers |= {k: v for k, v in request.headers.items() if k.lower() not in ("accept-encoding", "cookie")}
+            cookie = self.cookiejar.get_cookie_header(request.url)
+            if cookie:
+                headers["Cookie"] = cookie
+            bounds: dict[str, Any] = {"max_bytes": 16 << 20, "timeout": min(left, 20), "patience": 5}
+            bounds["accept"] = (400, 401, 403, 404, 405, 410, 451)
+            if request.data is not None:
+                return outside.post(request.url, data=request.data, headers=headers, **bounds)
+            return outside.get(request.url, headers=headers, attempts=2, **bounds)
+
+    return Reader(
+        {
+            "quiet": True,
+            "no_warnings": True,
+            "logger": _Silent(),
+            "skip_download": True,
+            "ignore_no_formats_error": True,
+            "noplaylist": True,
+            "playlist_items": "1",
+            "cachedir": False,
+            "extractor_args": {"youtube": {"player_skip": ["js"], "skip": ["hls", "dash", "translated_subs"]}},
+        }
+    )
+
+
+class _Silent:
+    """yt-dlp talks to the terminal otherwise; what went wrong is in what it raises."""
+
+    def debug(self, message: str) -> None: ...
+
+    def warning(self, message: str) -> None: ...
+
+    def error(self, message: str) -> None: ...
+
+
+TASK = Task(
+    name="video_preview",
+    entity="files",
+    version=1,
+    reads=("$.url", "youtube_api.previews"),
+    run=run,
+    condition=_condition,
+    after=("youtube_api",),
+    summary="A picture of a video page, by YouTube's API or yt-dlp, with two thumbnails.",
+)
+FOLDER = f"previews/{TASK.name}-{TASK.version}"
