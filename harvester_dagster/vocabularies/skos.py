@@ -41,7 +41,7 @@ def _terms(document: Any) -> Iterator[Term]:
         value = node["@id"]
         names = dict(_labels(_skos(node, "prefLabel")))
         nl = names.get("nl") or names.get("en") or next(iter(names.values()), value)
-        parents = list(_references(_skos(node, "broader")))
+        parents: list[str | None] = list(_references(_skos(node, "broader")))
         for parent in parents or [None]:
             yield Term(value, parent, nl, names.get("en") or nl)
 
