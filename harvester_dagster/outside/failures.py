@@ -1,7 +1,7 @@
 """How a call to the outside can fail. The kind is decided here and in this folder, once; nobody sorts it again.
 
     OutsideError                 code, sentence, the hops that were made
-    ├── TransientError           may work later: 5xx, 408, 425, 429, time-outs, cuts; `retry_after` when the host said so
+    ├── TransientError           may work later: 5xx, 408, 429, time-outs, cuts; `retry_after` when the host said so
     └── PermanentError           will not work for this URL: other 4xx, loops, content beyond the limits
         └── RefusedError         we do not call it: not a web address, or an address that is not public
 

@@ -220,7 +220,7 @@ class Outside(AbstractContextManager["Outside"]):
         digest, length = hashlib.sha256(), 0
         response, _hops = self._follow(call, patience)
         with response:
-            if response.status_code >= 400:
+            if response.status_code >= 300 and not (response.status_code == 304 and call.is_conditional):
                 raise self._failed(response)
             for chunk in _chunks(response, max_bytes):
                 to.write(chunk)
@@ -268,7 +268,8 @@ class Outside(AbstractContextManager["Outside"]):
             _drain(response)
             response.close()
             if len(hops) > MAX_REDIRECTS:
-                raise PermanentError("too-many-redirects", f"{shown(call.url)} redirects more than {MAX_REDIRECTS} times")
+                sentence = f"{shown(call.url)} redirects more than {MAX_REDIRECTS} times"
+                raise PermanentError("too-many-redirects", sentence)
             url = _target(asked[0], location)
             if _origin(url) != _origin(asked[0]):
                 headers = CaseInsensitiveDict({k: v for k, v in headers.items() if k.lower() in _SAFE_ELSEWHERE})
@@ -308,6 +309,10 @@ class _Call(NamedTuple):
     params: Mapping[str, str] | None = None
     data: bytes | str | Path | Mapping[str, str] | None = None
 
+    @property
+    def is_conditional(self) -> bool:
+        return any(name.lower() in ("if-none-match", "if-modified-since") for name in self.headers)
+
 
 def media_type(headers: Mapping[str, str]) -> str:
     """The Content-Type without its parameters, in lower case; "" without one."""
@@ -328,6 +333,9 @@ def check_url_form(url: str) -> None:
     if len(url) > MAX_URL:
         raise RefusedError("url-too-long", f"{shown(url)} is longer than {MAX_URL} characters")
     try:
+        url.encode()
+        if any(ord(character) < 32 or ord(character) == 127 for character in url):
+            raise ValueError("it has control characters")
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
     except ValueError as error:
@@ -441,7 +449,7 @@ def _asked(state: tenacity.RetryCallState) -> float:
 
 
 def _network_failure(error: BaseException, url: str) -> OutsideError:
-    """The kind of what requests, urllib3 or the socket raised. Their own texts hold whole URLs, so none is passed on."""
+    """The kind of what requests, urllib3 or the socket raised. Their texts hold whole URLs, so none is passed on."""
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return PermanentError("certificate", f"{url}: its certificate is not valid for it")

@@ -1,0 +1,285 @@
+"""Bodies behind URLs: fetched once per validity, kept once per content, whoever asks.
+
+Belongs here: the table `fetch`, the turns that callers for one URL take, and what a body's first bytes say it is.
+Does not belong here: whether a URL changed (`check_url` finds its validator), what is made of a body (the tasks).
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from psycopg import Connection, OperationalError
+
+from harvester_dagster.outside.failures import OutsideError
+from harvester_dagster.outside.outside import MIB, Download, Outside, check_url_form
+from harvester_dagster.store.database import Pool
+from harvester_dagster.store.objects import Objects, disk_failure
+
+MAX_BODY = 256 * MIB
+_HEAD = 8192
+_TURN_LOCKS = 7_405_003
+_CONTENT = "sha256:"
+
+
+@dataclass(frozen=True)
+class Body:
+    """What stands behind a URL. `media_type` is what its first bytes say, None when they say nothing."""
+
+    digest: str
+    length: int
+    media_type: str | None
+    objects: Objects
+
+    @property
+    def key(self) -> str:
+        return body_key(self.digest)
+
+    @property
+    def path(self) -> Path:
+        """A local file with it, to be read soon."""
+        return self.objects.path(self.key)
+
+
+class _Known(NamedTuple):
+    """A row of `fetch` that ended well."""
+
+    validator: str | None
+    digest: bytes
+    length: int
+    media_type: str | None
+
+
+class Bodies:
+    def __init__(
+        self, pool: Pool, objects: Objects, outside: Outside, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._pool = pool
+        self._objects = objects
+        self._outside = outside
+        self._clock = clock
+        self._turns = _Turns(pool)
+
+    def get(self, url: str, validator: str | None) -> Body:
+        """The body that the URL has while this validator holds. Raises OutsideError, also when objects fail."""
+        check_url_form(url)
+        if body := self._kept(url, validator):
+            return body
+        with self._turns.of(url):
+            return self._kept(url, validator) or self._fetched(url, validator)
+
+    def content_validator(self, url: str, previous: str | None) -> str | None:
+        """For a URL that names no validator: one made of its content, fetched now.
+
+        The previous one when the content is as it was; None, without a fetch, when nobody has read the URL yet.
+        """
+        with self._turns.of(url):
+            before = self._known(url, previous)
+            if before is None:
+                return previous
+            downloaded, file = self._download(url, {})
+            if downloaded.sha256 == before.digest:
+                file.unlink(missing_ok=True)
+                return previous
+            validator = _CONTENT + downloaded.sha256.hex()
+            self._keep(url, validator, downloaded, file)
+            return validator
+
+    def _kept(self, url: str, validator: str | None) -> Body | None:
+        known = self._known(url, validator)
+        if known is None or not self._objects.exists(body_key(known.digest.hex())):
+            return None
+        return Body(known.digest.hex(), known.length, known.media_type, self._objects)
+
+    def _fetched(self, url: str, validator: str | None) -> Body:
+        before = self._newest(url)
+        if before is None or not self._objects.exists(body_key(before.digest.hex())):
+            before = None
+        downloaded, file = self._download(url, _conditions(before.validator if before else None))
+        if downloaded.status != 304:
+            return self._keep(url, validator, downloaded, file)
+        file.unlink(missing_ok=True)
+        assert before is not None, "304 answers a condition only: `download` sees to that"
+        self._remember(url, validator, 304, before.digest, before.length, before.media_type)
+        return Body(before.digest.hex(), before.length, before.media_type, self._objects)
+
+    def _download(self, url: str, conditions: dict[str, str]) -> tuple[Download, Path]:
+        """The body in a file of its own, on the disk, not yet kept. A failure leaves a row that says why."""
+        try:
+            handle, name = tempfile.mkstemp(dir=self._objects.scratch)
+            file = Path(name)
+            try:
+                with os.fdopen(handle, "w+b") as to:
+                    return self._outside.download(url, to, max_bytes=MAX_BODY, headers=conditions), file
+            except BaseException:
+                file.unlink(missing_ok=True)
+                raise
+        except OutsideError as error:
+            self._remember_failure(url, error)
+            raise
+        except OSError as error:
+            raise disk_failure(error, self._objects.scratch) from None
+
+    def _keep(self, url: str, validator: str | None, downloaded: Download, file: Path) -> Body:
+        with file.open("rb") as content:
+            media_type = sniffed(content.read(_HEAD))
+        digest = downloaded.sha256.hex()
+        if self._objects.exists(body_key(digest)):
+            file.unlink(missing_ok=True)
+        else:
+            self._objects.put(body_key(digest), file)
+        self._remember(url, validator, downloaded.status, downloaded.sha256, downloaded.length, media_type)
+        return Body(digest, downloaded.length, media_type, self._objects)
+
+    def _known(self, url: str, validator: str | None) -> _Known | None:
+        return self._row("AND coalesce(validator, '') = coalesce(%s, '')", url, validator)
+
+    def _newest(self, url: str) -> _Known | None:
+        return self._row("ORDER BY fetched_at DESC LIMIT 1", url)
+
+    def _row(self, clause: str, url: str, *values: Any) -> _Known | None:
+        query = f"""SELECT validator, digest, length, media_type FROM harvester.fetch
+                    WHERE ok AND md5(url) = md5(%s) AND url = %s AND digest IS NOT NULL {clause}"""
+        with self._pool.connection() as connection:
+            row = connection.execute(query, (url, url, *values)).fetchone()
+        return _Known(row[0], bytes(row[1]), row[2], row[3]) if row else None
+
+    def _remember(
+        self, url: str, validator: str | None, status: int, digest: bytes, length: int, media_type: str | None
+    ) -> None:
+        with self._pool.connection() as connection:
+            connection.execute(
+                """INSERT INTO harvester.fetch
+                     (method, url, validator, status, ok, media_type, length, digest, fetched_at)
+                   VALUES ('GET', %s, %s, %s, true, %s, %s, %s, %s)
+                   ON CONFLICT (md5(url), coalesce(validator, '')) WHERE ok DO UPDATE SET
+                     status = excluded.status, media_type = excluded.media_type, length = excluded.length,
+                     digest = excluded.digest, fetched_at = excluded.fetched_at""",
+                (url, validator, status, media_type, length, digest, self._clock()),
+            )
+
+    def _remember_failure(self, url: str, error: OutsideError) -> None:
+        with self._pool.connection() as connection:
+            connection.execute(
+                """INSERT INTO harvester.fetch (method, url, status, ok, reason, fetched_at)
+                   VALUES ('GET', %s, %s, false, %s, %s)""",
+                (url, error.status, f"{error.code}: {error.sentence}", self._clock()),
+            )
+
+
+class _Turns:
+    """One caller at a time for a URL, over all threads and processes.
+
+    Threads wait for each other here; processes by advisory locks, which all stand on one connection, taken from the
+    pool while there is any holder: a connection per download would leave none for those who write results.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+        self._session: Connection[Any] | None = None
+        self._holders = 0
+
+    @contextlib.contextmanager
+    def of(self, url: str) -> Iterator[None]:
+        with self._in_this_process(url), self._among_processes(_lock_key(url)):
+            yield
+
+    @contextlib.contextmanager
+    def _in_this_process(self, url: str) -> Iterator[None]:
+        with self._guard:
+            lock, waiting = self._locks.get(url, (threading.Lock(), 0))
+            self._locks[url] = lock, waiting + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, waiting = self._locks.pop(url)
+                if waiting > 1:
+                    self._locks[url] = lock, waiting - 1
+
+    @contextlib.contextmanager
+    def _among_processes(self, key: int) -> Iterator[None]:
+        with self._guard:
+            self._holders += 1
+        try:
+            pause = 0.02
+            while not self._ask("pg_try_advisory_lock", key):
+                time.sleep(pause)
+                pause = min(pause * 1.5, 1.0)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OperationalError):  # a lost connection has lost its locks
+                    self._ask("pg_advisory_unlock", key)
+        finally:
+            self._leave()
+
+    def _ask(self, function: str, key: int) -> bool:
+        with self._guard:
+            if self._session is None or self._session.closed:
+                self._give_back()
+                self._session = self._pool.getconn()
+                self._session.autocommit = True
+            row = self._session.execute(f"SELECT {function}(%s)", (key,)).fetchone()
+        return bool(row and row[0])
+
+    def _leave(self) -> None:
+        with self._guard:
+            self._holders -= 1
+            if not self._holders:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            if not session.closed:
+                session.autocommit = False
+            self._pool.putconn(session)
+
+
+def body_key(digest: str) -> str:
+    return f"bodies/{digest[:2]}/{digest}"
+
+
+def sniffed(head: bytes) -> str | None:
+    """The media type that a content's first bytes tell; None when they tell none."""
+    import filetype  # type: ignore[import-untyped]
+
+    if b"%PDF-" in head[:1024]:  # readers accept rubbish before it
+        return "application/pdf"
+    if found := filetype.guess_mime(head):
+        return str(found)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "text/html"
+    if text.startswith((b"<?xml", b"<!--", b"<svg")):
+        if b"<svg" in text:
+            return "image/svg+xml"
+        if b"<html" in text:
+            return "text/html"
+        return "application/xml" if text.startswith(b"<?xml") else None
+    return None
+
+
+def _conditions(validator: str | None) -> dict[str, str]:
+    """Ask for the body only if it is not the one of this validator (`check_url` wrote it)."""
+    if validator is None or validator.startswith(_CONTENT):
+        return {}
+    if validator.startswith(('"', "W/")):
+        return {"If-None-Match": validator}
+    return {"If-Modified-Since": validator.rpartition(";")[0]}
+
+
+def _lock_key(url: str) -> int:
+    digest = hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8, salt=str(_TURN_LOCKS).encode()).digest()
+    return int.from_bytes(digest, signed=True)

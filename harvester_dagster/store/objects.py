@@ -1,0 +1,414 @@
+"""Where large things are kept: bodies, raw pages, previews, under keys such as `bodies/ab/abcd…`.
+
+Belongs here: a folder and an S3 bucket with the same five verbs. A key appears whole or not at all, and writing it
+again does no harm. Does not belong here: what a key means, when an object may go, how an S3 client is made (it is
+passed in).
+"""
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from harvester_dagster.config import ConfigError
+from harvester_dagster.outside.failures import PermanentError, TransientError
+
+CACHE_BYTES = 2 * 1024**3
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]*(/[A-Za-z0-9][A-Za-z0-9._=@+-]*)*")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DAY = 24 * 3600
+_IN_USE_SECONDS = 1800
+"""A cached copy that was asked for in this time may still be read by name."""
+
+
+class Stored(NamedTuple):
+    key: str
+    length: int
+    modified_at: datetime
+
+
+class Objects(Protocol):
+    """Raises TransientError when the store cannot be used now, PermanentError ("no-object") for a missing key."""
+
+    scratch: Path
+    """A folder for files on their way to `put`; what a killed process left there goes after a day."""
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """A Path is taken over: the file is gone from where it was."""
+
+    def get(self, key: str) -> bytes: ...
+
+    def path(self, key: str) -> Path:
+        """A local file with the object's content, to be read soon and not written."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Keys that are not there are fine."""
+
+    def list(self, prefix: str = "") -> Iterator[Stored]: ...
+
+
+def open_objects(where: str, folder: Path, s3: Callable[[], Any] | None = None) -> Objects:
+    """`"folder"` or `"s3://bucket/prefix"`, as store.objects says; with S3 the folder holds copies that may go.
+
+    Raises ConfigError when S3 refuses (credentials, no such bucket), TransientError when it cannot be reached.
+    """
+    if where == "folder":
+        return Folder(folder)
+    if s3 is None:
+        raise ConfigError(f"store.objects = {where!r}: there is no S3 client here")
+    bucket, _, prefix = where.removeprefix("s3://").partition("/")
+    kept = Bucket(s3(), bucket, prefix.strip("/"), folder / "cache")
+    kept.check()
+    return kept
+
+
+class Folder:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.scratch = _scratch(root)
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        target = self._file(key)
+        with _disk(self.root):
+            file = _near(content, self.scratch) if isinstance(content, Path) else _written(content, self.scratch)
+            try:
+                _place(file, target)
+            except BaseException:
+                file.unlink(missing_ok=True)
+                raise
+
+    def get(self, key: str) -> bytes:
+        with _disk(self.root, key):
+            return self._file(key).read_bytes()
+
+    def path(self, key: str) -> Path:
+        path = self._file(key)
+        with _disk(self.root, key):
+            path.stat()
+        return path
+
+    def exists(self, key: str) -> bool:
+        return self._file(key).is_file()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            path = self._file(key)
+            with _disk(self.root):
+                path.unlink(missing_ok=True)
+            _prune_empty(path.parent, self.root)
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        start = self.root / prefix.rpartition("/")[0]
+        for folder, below, files in os.walk(start):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(files):
+                path = Path(folder, name)
+                key = path.relative_to(self.root).as_posix()
+                if not key.startswith(prefix):
+                    continue
+                try:
+                    found = path.stat()
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def _file(self, key: str) -> Path:
+        return self.root / _checked(key)
+
+
+class Bucket:
+    """`client` is boto3's; its own retries (mode "standard") come before any failure here."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str, cache: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._cache = Cache(cache, cache_bytes)
+        self.scratch = self._cache.scratch
+
+    def check(self) -> None:
+        """Raise ConfigError when the bucket cannot be used with these credentials."""
+        name = f"s3://{self._bucket}"
+        try:
+            with self._failures(""):
+                self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        except PermanentError:
+            raise ConfigError(f"store.objects: there is no bucket {name}; make it, or mend the name") from None
+        except TransientError as error:
+            if error.code != "s3-credentials":
+                raise
+            raise ConfigError(f"store.objects: {error}") from None
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        name = self._name(key)
+        if isinstance(content, bytes):
+            with self._failures(key):
+                self._client.put_object(Bucket=self._bucket, Key=name, Body=content)
+            return
+        with self._failures(key):
+            self._client.upload_file(str(content), self._bucket, name)
+        self._cache.take(key, content)
+
+    def get(self, key: str) -> bytes:
+        with self._failures(key):
+            content: bytes = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"].read()
+            return content
+
+    def path(self, key: str) -> Path:
+        def fetch(to: Path) -> None:
+            with self._failures(key):
+                self._client.download_file(self._bucket, self._name(key), str(to))
+
+        return self._cache.path(_checked(key), fetch)
+
+    def exists(self, key: str) -> bool:
+        try:
+            with self._failures(key):
+                self._client.head_object(Bucket=self._bucket, Key=self._name(key))
+        except PermanentError:
+            return False
+        return True
+
+    def delete(self, keys: Iterable[str]) -> None:
+        rest = iter(keys)
+        while batch := list(islice(rest, 1000)):
+            names = [{"Key": self._name(key)} for key in batch]
+            with self._failures(batch[0]):
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": names, "Quiet": True})
+            for key in batch:
+                self._cache.drop(key)
+            if errors := answer.get("Errors"):
+                raise TransientError("s3", f"S3 did not delete {len(errors)} objects: {errors[0].get('Message', '')}")
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        rest = iter(pages)
+        while True:
+            with self._failures(prefix):
+                page = next(rest, None)
+            if page is None:
+                return
+            for entry in page.get("Contents", ()):
+                yield Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+
+    def _name(self, key: str) -> str:
+        return self._prefix + _checked(key)
+
+    @contextmanager
+    def _failures(self, key: str) -> Iterator[None]:
+        """Sort what boto3 raises. Only a missing object is permanent: nothing else here is a document's fault."""
+        from boto3.exceptions import S3UploadFailedError  # type: ignore[import-untyped]
+        from botocore.exceptions import (  # type: ignore[import-untyped]
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
+
+        try:
+            yield
+        except (NoCredentialsError, PartialCredentialsError):
+            raise TransientError(
+                "s3-credentials",
+                f"there are no credentials for s3://{self._bucket}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+                "or what else boto3 looks for",
+            ) from None
+        except ClientError as error:
+            raise self._refused(error, key) from None
+        except S3UploadFailedError as error:
+            cause = error.__context__
+            if isinstance(cause, ClientError):
+                raise self._refused(cause, key) from None
+            raise TransientError("s3", f"s3://{self._bucket} did not take {key}: {error}") from None
+        except BotoCoreError as error:
+            raise TransientError(
+                "s3-unreachable",
+                f"s3://{self._bucket} cannot be reached ({type(error).__name__}); "
+                "look at store.s3_endpoint and at the service",
+            ) from None
+        except OSError as error:
+            raise disk_failure(error, self.scratch) from None
+
+    def _refused(self, error: Any, key: str) -> PermanentError | TransientError:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == "NoSuchBucket":
+            return PermanentError("no-bucket", f"there is no bucket {self._bucket}", status=status)
+        if status == 404:
+            return PermanentError("no-object", f"there is no object {key} in s3://{self._bucket}", status=status)
+        if status in (401, 403):
+            return TransientError(
+                "s3-credentials",
+                f"s3://{self._bucket} refuses these credentials ({code}); look at AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and the bucket's policy",
+                status=status,
+            )
+        return TransientError("s3", f"s3://{self._bucket} answered {status} ({code}) for {key}", status=status)
+
+
+class Cache:
+    """Local copies of objects, the longest unused ones removed beyond a bound."""
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self.scratch = _scratch(root)
+        self._bytes = sum(found.st_size for _path, found in self._files())
+
+    def path(self, key: str, fetch: Callable[[Path], None]) -> Path:
+        kept = self._root / key
+        with _disk(self._root):
+            try:
+                os.utime(kept)
+                return kept
+            except FileNotFoundError:
+                pass
+            handle, name = tempfile.mkstemp(dir=self.scratch)
+            os.close(handle)
+        new = Path(name)
+        try:
+            fetch(new)
+            self.take(key, new)
+        finally:
+            new.unlink(missing_ok=True)
+        return kept
+
+    def take(self, key: str, file: Path) -> None:
+        kept = self._root / key
+        with _disk(self._root):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            length = file.stat().st_size
+            os.utime(file)
+            shutil.move(file, kept)
+        with self._lock:
+            self._bytes += length
+            if self._bytes > self._max_bytes:
+                self._shrink()
+
+    def drop(self, key: str) -> None:
+        (self._root / key).unlink(missing_ok=True)
+
+    def _shrink(self) -> None:
+        """To three quarters of the bound, but nothing that somebody may be about to open."""
+        files = sorted(self._files(), key=lambda entry: entry[1].st_mtime)
+        self._bytes = sum(found.st_size for _path, found in files)
+        for path, found in files:
+            if self._bytes <= self._max_bytes * 3 // 4 or found.st_mtime > time.time() - _IN_USE_SECONDS:
+                return
+            path.unlink(missing_ok=True)
+            self._bytes -= found.st_size
+
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        for folder, _below, files in os.walk(self._root):
+            for name in files:
+                path = Path(folder, name)
+                try:
+                    yield path, path.stat()
+                except FileNotFoundError:
+                    continue
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r} cannot be the key of an object")
+    return key
+
+
+def _scratch(root: Path) -> Path:
+    scratch = root / ".scratch"
+    with _disk(root):
+        scratch.mkdir(parents=True, exist_ok=True)
+        for path in scratch.iterdir():
+            try:
+                if path.stat().st_mtime < time.time() - _DAY:
+                    path.unlink()
+            except FileNotFoundError:
+                continue
+    return scratch
+
+
+def _written(content: bytes, scratch: Path) -> Path:
+    handle, name = tempfile.mkstemp(dir=scratch)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(name)
+        raise
+    return Path(name)
+
+
+def _near(file: Path, scratch: Path) -> Path:
+    """The file on the disk of the objects, safely written."""
+    if file.stat().st_dev != scratch.stat().st_dev:
+        handle, name = tempfile.mkstemp(dir=scratch)
+        os.close(handle)
+        shutil.move(file, name)
+        file = Path(name)
+    _sync(file)
+    return file
+
+
+def _place(file: Path, target: Path) -> None:
+    """Give the file its name; its folder may be removed as empty while we do."""
+    for last in (False, False, True):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(file, target)
+            break
+        except FileNotFoundError:
+            if last:
+                raise
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _prune_empty(folder: Path, root: Path) -> None:
+    """Remove folders that became empty; one that fills again meanwhile stays."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
+
+
+@contextmanager
+def _disk(root: Path, key: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        if key is None:
+            raise disk_failure(error, root) from None
+        raise PermanentError("no-object", f"there is no object {key} in {root}") from None
+    except OSError as error:
+        raise disk_failure(error, root) from None
+
+
+def disk_failure(error: OSError, folder: Path) -> TransientError:
+    if error.errno in _FULL:
+        return TransientError("disk-full", f"the disk of {folder} is full; make room there, then run this again")
+    return TransientError("disk", f"{folder} cannot be used: {error.strerror or error}")
