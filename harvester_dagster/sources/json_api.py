@@ -1,0 +1,145 @@
+"""The loop over a JSON:API collection: pages, the next link, what is no answer; records cut and decoded one by one.
+
+Belongs here: what JSON:API says, whoever speaks it. Does not belong here: addresses, parameters and the mapping of a
+source (`sharekit.py`), retries of failed calls and politeness (`outside/`).
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+
+from harvester_dagster.outside.outside import shown
+from harvester_dagster.sources import asking
+from harvester_dagster.sources.source import Record, Request, SourceError, Unreadable
+
+if TYPE_CHECKING:
+    from harvester_dagster.outside.outside import Outside
+
+Read = Callable[[str, Mapping[str, Any], Request], Record | Unreadable]
+"""A record from its id and its decoded resource object."""
+
+
+class _Page(msgspec.Struct):
+    data: list[msgspec.Raw]
+    links: Any = None
+
+
+_page = msgspec.json.Decoder(_Page)
+_record = msgspec.json.Decoder()
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,1000})"')
+_BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def pages(
+    outside: "Outside", url: str, params: Mapping[str, str], headers: Mapping[str, str], mend: str
+) -> Iterator[bytes]:
+    """The raw pages from `url` on, along `links.next`, each checked to be whole."""
+    loops = asking.Loops(shown(url))
+    next_url, next_params = url, params
+    while True:
+        answer, page = asking.whole(outside, next_url, next_params, _read_page, mend, headers)
+        loops.content(page.data)
+        yield answer.body
+        link = _next_link(page.links)
+        if link is None:
+            return
+        next_url, next_params = _same_host(url, urljoin(answer.url, link)), {}
+        loops.token(next_url)
+
+
+def cut(page: bytes) -> Sequence[bytes]:
+    return [bytes(raw) for raw in _read_page(page).data]
+
+
+def extract(page: bytes, indices: Sequence[int], request: Request, read: Read) -> Iterator[Record | Unreadable]:
+    records = _read_page(page).data
+    for index in indices:
+        yield _extract(records[index], request, read)
+
+
+def _extract(raw: msgspec.Raw, request: Request, read: Read) -> Record | Unreadable:
+    try:
+        resource = _decode(bytes(raw))
+    except (*_BAD_JSON, ValueError) as error:
+        found = _ID.search(bytes(raw))
+        return Unreadable(found[1].decode("utf-8", "replace") if found else None, f"not valid JSON: {error}")
+    if not isinstance(resource, dict):
+        return Unreadable(None, f"a record that is no object: {bytes(raw[:80])!r}")
+    external_id = resource.get("id")
+    if isinstance(external_id, int) and not isinstance(external_id, bool):
+        external_id = str(external_id)
+    if not isinstance(external_id, str) or not external_id.strip():
+        return Unreadable(None, "a record without id")
+    try:
+        return read(external_id.strip(), resource, request)
+    except asking.STUMBLES as error:
+        return Unreadable(external_id.strip(), f"its mapping failed: {error!r:.300}")
+
+
+def _decode(raw: bytes) -> Any:
+    """JSON without what no store takes: NUL characters and halves of surrogate pairs."""
+    try:
+        return _record.decode(raw) if b"\\u0000" not in raw else _scrubbed(_record.decode(raw))
+    except msgspec.DecodeError:
+        if b"\\u" not in raw:
+            raise
+        return _scrubbed(json.loads(raw))
+
+
+def _scrubbed(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_scrubbed(item) for item in value]
+    if isinstance(value, dict):
+        return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
+    return value
+
+
+def _read_page(body: bytes) -> _Page:
+    try:
+        return _page.decode(body)
+    except _BAD_JSON as error:
+        raise SourceError(_complaint(body, error)) from None
+
+
+def _complaint(body: bytes, error: Exception) -> str:
+    """What is wrong with a page, in the words of somebody who looked at it."""
+    if not body.strip():
+        return "an empty answer"
+    try:
+        value = _record.decode(body)
+    except _BAD_JSON:
+        return f"no JSON but {asking.looks_like(body)} ({error})"
+    if isinstance(value, dict) and value.get("errors"):
+        return f"an error: {json.dumps(value['errors'])[:300]}"
+    return f"JSON that is no page of JSON:API: {error}"
+
+
+def _next_link(links: Any) -> str | None:
+    link = links.get("next") if isinstance(links, dict) else None
+    if isinstance(link, dict):
+        link = link.get("href")
+    return link.strip() or None if isinstance(link, str) else None
+
+
+def _same_host(url: str, link: str) -> str:
+    """The next page stays on the host that was configured: the key goes with the request. http may become https."""
+    try:
+        here, there = urlsplit(url), urlsplit(link)
+        stays = here.hostname == there.hostname and (
+            (here.scheme, here.port) == (there.scheme, there.port)
+            or ((here.scheme, here.port), (there.scheme, there.port)) == (("http", None), ("https", None))
+        )
+    except ValueError:
+        stays = False
+    if not stays:
+        raise SourceError(
+            f"{shown(url)}: the next page is said to be at {shown(link)}, which is another host: refused; "
+            "if the source has moved, write its new address in url"
+        )
+    return link

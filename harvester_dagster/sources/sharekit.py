@@ -1,0 +1,271 @@
+"""Sharekit: the repository of SURF, as JSON:API. Its addresses and its mapping to products and files.
+
+Belongs here: what Sharekit calls things, row by row as docs/sources.md lists them. Does not belong here: the loop
+over pages (`json_api.py`), the shape of properties (`products.py`), the cleaning of values (`values.py`).
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from harvester_dagster.config import SetSettings, secret
+from harvester_dagster.sources import asking, json_api, products
+from harvester_dagster.sources.source import Document, Kind, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.values import day, digest, line, lines, text, unique, url
+
+if TYPE_CHECKING:
+    from harvester_dagster.outside.outside import Outside
+
+VERSION = 1
+"""Raised with every change that extracts something else from the same record."""
+PAGE_SIZE = "25"
+EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
+MEND = "look at url, which ends before /jsonapi, and at the set's name"
+ACCESS_RIGHTS = {
+    "openaccess": "OpenAccess",
+    "restrictedaccess": "RestrictedAccess",
+    "closedaccess": "ClosedAccess",
+}
+_CHANNEL = re.compile(r"(?P<base>.+?)/jsonapi/channel/v1/(?P<set>[^/?]+)")
+_Object = Mapping[str, Any]
+_NOTHING: _Object = {}
+
+
+def pages(request: Request, outside: "Outside") -> Iterator[bytes]:
+    return json_api.pages(
+        outside,
+        _address(request.settings.url, request.spec),
+        {
+            "filter[modified][GE]": f"{(request.since or EVERYTHING).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "page[size]": PAGE_SIZE,
+        },
+        _headers(request.settings),
+        MEND,
+    )
+
+
+def _address(base: str, spec: str) -> str:
+    return f"{base.rstrip('/')}/jsonapi/channel/v1/{quote(spec, safe='')}/repoItems"
+
+
+def _headers(settings: SetSettings) -> dict[str, str]:
+    headers = {"Accept": "application/vnd.api+json, application/json"}
+    if not settings.token_env:
+        return headers
+    key = secret(settings.token_env)
+    if not key:
+        raise SourceError(f"{settings.url}: the environment variable {settings.token_env} is not set; it holds the key")
+    return headers | {"Authorization": f"Bearer {key}"}
+
+
+def extract(page: bytes, indices: Sequence[int], request: Request) -> Iterator[Record | Unreadable]:
+    return json_api.extract(page, indices, request, read)
+
+
+def read(external_id: str, resource: _Object, request: Request) -> Record | Unreadable:
+    meta, attributes = _object(resource.get("meta")), _object(resource.get("attributes"))
+    status = text(meta.get("status"))
+    if status == "deleted":
+        return Record(external_id, text(meta.get("deletedAt")) or text(attributes.get("modifiedAt")), ())
+    if not attributes:
+        return Unreadable(external_id, "a record without attributes that is not deleted")
+    notes: list[str] = []
+    found = _product(external_id, status, attributes, request, notes)
+    return Record(external_id, text(attributes.get("modifiedAt")), found, tuple(notes))
+
+
+def _product(
+    external_id: str, status: str | None, attributes: _Object, request: Request, notes: list[str]
+) -> tuple[Document, ...]:
+    get = attributes.get
+    keywords = lines(get("keywords"))
+    lowered = " ".join(keywords).lower()
+    owner = _object(get("owner"))
+    provider = _provider(owner, get("institutes"))
+    return products.documents(
+        external_id,
+        _standing(status, line(owner.get("name")), request),
+        _files(attributes, notes),
+        title=line(get("title")),
+        subtitle=line(get("subtitle")),
+        description=text(get("abstract")),
+        language=text(get("language")),
+        keywords=keywords,
+        copyright=text(get("termsOfUse")),
+        authors=[author for item in _objects(get("authors")) if (author := _author(item))],
+        provider=provider,
+        organizations=products.organizations(provider, text(owner.get("type")) or "unknown"),
+        publishers=_publishers(lines(get("publishers")), lowered),
+        publisher_date=_date(get("publishedAt"), notes),
+        technical_type=text(get("technicalFormat")),
+        doi=text(get("doi")),
+        is_part_of=lines(get("partOf")),
+        has_parts=lines(get("hasParts")),
+        learning_material=products.learning_material(
+            material_types=lines(get("typesLearningMaterial")),
+            aggregation_level=text(get("aggregationlevel")),
+            lom_educational_levels=_levels(get("educationalLevels")),
+            study_vocabulary=_terms(get("vocabularies")),
+            disciplines=lines(get("themesLearningMaterial")),
+            consortium=line(get("consortium")) or ("Projectgroep Vaktherapie" if "vaktherapie" in lowered else None),
+        ),
+        research_product=products.research_product(text(get("typeResearchObject")), lines(get("themesResearchObject"))),
+    )
+
+
+def _standing(status: str | None, owner: str | None, request: Request) -> products.Standing:
+    if request.production and owner is not None and owner in request.settings.test_organizations:
+        return products.Standing("skipped", f"of the test organization {owner}")
+    if status not in (None, "active"):
+        return products.Standing("inactive", f"the source gives it the status {status!r:.80}")
+    return products.Standing()
+
+
+def _provider(owner: _Object, institutes: Any) -> dict[str, Any]:
+    if owner:
+        return products.provider(line(owner.get("name")), text(owner.get("id")))
+    return products.provider(next(iter(lines(institutes)), None))
+
+
+def _author(entry: _Object) -> dict[str, Any] | None:
+    person = _object(entry.get("person"))
+    if not person:
+        return None
+    get = person.get
+    return products.person(
+        line(get("name")),
+        email=text(get("email")),
+        external_id=text(get("id")),
+        dai=text(get("dai")),
+        orcid=text(get("orcid")),
+        isni=text(get("isni")),
+        is_external=text(entry.get("external")) == "1" or entry.get("external") is True,
+    )
+
+
+def _publishers(publishers: list[str], lowered_keywords: str) -> list[str]:
+    nursing = "HBO Verpleegkunde"
+    if "hbovpk" in lowered_keywords and nursing not in publishers:
+        publishers.append(nursing)
+    return publishers
+
+
+def _date(written: Any, notes: list[str]) -> str | None:
+    found = day(written)
+    if found is None and text(written):
+        notes.append(f"publishedAt is no date: {written!r:.80}")
+    return found
+
+
+def _levels(entries: Any) -> list[str]:
+    return unique(value for item in _objects(entries) if (value := line(item.get("value"))))
+
+
+def _terms(vocabularies: Any) -> list[str]:
+    return [
+        term
+        for terms in _object(vocabularies).values()
+        for item in _objects(terms)
+        if (term := text(item.get("source")))
+    ]
+
+
+def _files(attributes: _Object, notes: list[str]) -> Iterable[products.File]:
+    for entry in _objects(attributes.get("files")):
+        if found := _file(entry, "fileName", False, notes):
+            yield found
+    for entry in _objects(attributes.get("links")):
+        if found := _file(entry, "urlName", True, notes):
+            yield found
+
+
+def _file(entry: _Object, title: str, is_link: bool, notes: list[str]) -> products.File | None:
+    get = entry.get
+    address = url(get("url"))
+    if address is None:
+        return None
+    return products.File(
+        url=address,
+        is_link=is_link,
+        mime_type=text(get("resourceMimeType")) or ("text/html" if is_link else None),
+        access_rights=_access_rights(text(get("accessRight")), notes),
+        copyright=text(get("usageRight")),
+        title=line(get(title)),
+        etag=_etag(text(get("eTag"))),
+        priority=_priority(get("important")),
+    )
+
+
+def _access_rights(written: str | None, notes: list[str]) -> str:
+    known = ACCESS_RIGHTS.get((written or "closedaccess").lower())
+    if known is None:
+        notes.append(f"an unknown accessRight, taken as ClosedAccess: {written!r:.80}")
+    return known or "ClosedAccess"
+
+
+def _etag(written: str | None) -> str | None:
+    if written and len(written) > 1 and written[0] == written[-1] == '"':
+        return written[1:-1] or None
+    return written
+
+
+def _priority(written: Any) -> int:
+    """`"1"`, 1 or null. Nine digits are more than anybody needs, and fit every integer column."""
+    number = text(written) or ""
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+
+def _object(value: Any) -> _Object:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _objects(value: Any) -> list[_Object]:
+    return [item for item in value if isinstance(item, dict)] if value and isinstance(value, list) else []
+
+
+def mapping_version(request: Request) -> str:
+    tests = sorted(request.settings.test_organizations) if request.production else []
+    return f"sharekit/{VERSION}" + (f" test_organizations={digest(repr(tests))[:12]}" if tests else "")
+
+
+def check(settings: SetSettings, outside: "Outside") -> Iterator[str]:
+    """Ask a channel for its first page. Its address is the whole one, as a browser would ask for it."""
+    found = _CHANNEL.match(settings.url)
+    if not found:
+        raise SourceError(
+            f"{settings.url}: the channel is not in it; write https://HOST/…/jsonapi/channel/v1/SET/repoItems"
+        )
+    base, spec = found["base"], found["set"]
+    page = next(json_api.pages(outside, _address(base, spec), {"page[size]": PAGE_SIZE}, _headers(settings), MEND))
+    yield f"{base}: speaks JSON:API as Sharekit does; set {spec}, first page:"
+    for item in extract(page, range(len(json_api.cut(page))), Request(settings, spec, None)):
+        yield _seen(item)
+    yield ""
+    yield f"[sources.{asking.short_name(urlsplit(base).hostname or 'sharekit')}]"
+    yield 'kind = "sharekit"'
+    yield f"url = {asking.quoted(base)}"
+    yield f"sets = [{asking.quoted(spec)}]"
+    if settings.token_env:
+        yield f"token_env = {asking.quoted(settings.token_env)}"
+
+
+def _seen(item: Record | Unreadable) -> str:
+    if isinstance(item, Unreadable):
+        return f"  {item.external_id}: unreadable: {item.reason}"
+    if not item.documents:
+        return f"  {item.external_id}: deleted"
+    title, files = item.documents[0].properties["title"], len(item.documents) - 1
+    return f"  {item.external_id}: {title!r:.60}, {files} files"
+
+
+KIND = Kind(
+    name="sharekit",
+    entity="products",
+    pages=pages,
+    cut=json_api.cut,
+    extract=extract,
+    mapping_version=mapping_version,
+    check=check,
+)
