@@ -4,6 +4,7 @@ The workers of pytest-xdist share one folder, so they share one server (`service
 leaves stops it. Tests that need an empty database take `database`; no test touches another one's.
 """
 
+import fcntl
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,3 +41,38 @@ def database(postgres_url: str) -> Iterator[str]:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         yield postgres_url.replace("/harvester?", f"/{name}?")
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def opensearch_url(services_state: Path) -> Iterator[str]:
+    """One OpenSearch for the session (8 s to start): name indices after the test."""
+    with launcher.opensearch(services_state) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def solr_url(services_state: Path) -> Iterator[str]:
+    """One Solr for the session with one collection, `metastore`: tests that write to it take `solr_lock` too."""
+    with launcher.solr(services_state) as url:
+        yield url
+
+
+@pytest.fixture
+def solr_lock(services_state: Path) -> Iterator[None]:
+    """Alone with the collection, among all workers."""
+    with (services_state / "solr-collection.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tika_url(services_state: Path) -> Iterator[str]:
+    with launcher.tika(services_state) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def s3(services_state: Path) -> Iterator[launcher.S3Endpoint]:
+    """One S3 for the session: name buckets after the test."""
+    with launcher.s3(services_state) as endpoint:
+        yield endpoint

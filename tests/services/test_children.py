@@ -1,0 +1,79 @@
+"""A child ends with the block, with its parent, and with everything that it started."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harvester_dagster.services.children import ChildFailed, child
+
+ROOT = Path(__file__).parents[2]
+PARENT = """
+import sys, time
+from pathlib import Path
+from harvester_dagster.services.children import child
+state = Path(sys.argv[1])
+with child("sleeper", ["sleep", "600"], state) as process:
+    print(process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_it_runs_with_its_log_and_ends_with_the_block(tmp_path: Path) -> None:
+    log = tmp_path / "logs/talker.log"
+    environment = {"GREETING": "hello"}
+    argv = ["sh", "-c", "echo $GREETING; exec sleep 600"]
+    with child("talker", argv, tmp_path, env=environment, ready=lambda: log.read_text() == "hello\n") as process:
+        assert process.poll() is None
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_what_it_started_ends_too_even_in_a_session_of_its_own(tmp_path: Path) -> None:
+    log = tmp_path / "logs/parent.log"
+    script = "setsid sleep 600 & echo $!; sleep 600 & echo $!; echo done; wait"
+    with child("parent", ["sh", "-c", script], tmp_path, ready=lambda: "done" in log.read_text()):
+        time.sleep(0.1)
+        pids = [int(line) for line in log.read_text().split()[:2]]
+        assert all(psutil.pid_exists(pid) for pid in pids)
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    log = tmp_path / "logs/deaf.log"
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    with child("deaf", ["sh", "-c", script], tmp_path, ready=lambda: "ready" in log.read_text(), patience=0.3) as it:
+        pass
+    assert it.returncode == -signal.SIGKILL
+
+
+def test_one_that_dies_at_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    argv = ["sh", "-c", "echo the port is taken >&2; exit 3"]
+    failed = pytest.raises(ChildFailed, match=r"(?s)exit code 3.*the port is taken")
+    with failed, child("broken", argv, tmp_path, ready=lambda: False):
+        pass
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_no_end_of_the_parent_leaves_it_behind(tmp_path: Path, sent: signal.Signals) -> None:
+    argv = [sys.executable, "-c", PARENT, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        parent.send_signal(sent)
+        parent.wait(10)
+        assert gone(pid)
