@@ -210,13 +210,8 @@ class Bucket:
     @contextmanager
     def _failures(self, key: str) -> Iterator[None]:
         """Sort what boto3 raises. Only a missing object is permanent: nothing else here is a document's fault."""
-        from boto3.exceptions import S3UploadFailedError  # type: ignore[import-untyped]
-        from botocore.exceptions import (  # type: ignore[import-untyped]
-            BotoCoreError,
-            ClientError,
-            NoCredentialsError,
-            PartialCredentialsError,
-        )
+        from boto3.exceptions import S3UploadFailedError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
         try:
             yield
@@ -343,15 +338,16 @@ def _scratch(root: Path) -> Path:
 
 def _written(content: bytes, scratch: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=scratch)
+    path = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        os.unlink(name)
+        path.unlink()
         raise
-    return Path(name)
+    return path
 
 
 def _near(file: Path, scratch: Path) -> Path:
@@ -370,7 +366,7 @@ def _place(file: Path, target: Path) -> None:
     for last in (False, False, True):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.replace(file, target)
+            file.replace(target)
             break
         except FileNotFoundError:
             if last:

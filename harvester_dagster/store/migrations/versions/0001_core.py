@@ -58,6 +58,7 @@ CREATE TABLE attempt (
     pages           int NOT NULL DEFAULT 0,
     records         int NOT NULL DEFAULT 0,
     outputs_made    boolean NOT NULL DEFAULT false,
+    accept_at       timestamptz,                        -- when its outputs began to be made: its generation's time
     counts          json,                               -- {entity: {new, changed, unchanged, deleted, ...}}
     verdict         json,                               -- {entity: {n, h, rejected, reason}}
     reason          text NOT NULL DEFAULT '',
@@ -73,7 +74,6 @@ CREATE TABLE page_bundle (
     number     int NOT NULL,
     object_key text NOT NULL,
     pages      int NOT NULL,
-    records    int NOT NULL,
     PRIMARY KEY (attempt_id, number)
 );
 
@@ -104,7 +104,8 @@ CREATE TABLE revision (                                 -- narrow: the only wide
     to_gen             int CHECK (to_gen > from_gen),
     state              text NOT NULL CHECK (state IN ('active', 'inactive', 'skipped')),
     hash               bytea NOT NULL,                  -- over the canonical properties
-    raw_hash           bytea,                           -- over the record as it arrived; the record's own document only
+    hash_gen           int NOT NULL,                    -- the generation that first had this hash: gives modified_at
+    raw_hash           bytea,                           -- over the mapping version and the record's bytes; its own document only
     source_modified_at text,
     PRIMARY KEY (doc_id, from_gen)
 ) WITH (fillfactor = 80);
@@ -188,6 +189,14 @@ CREATE TABLE task_progress (                            -- lets a night in which
     PRIMARY KEY (set_id, task)
 );
 
+CREATE TABLE stale_use (                                -- a result that a task's input reads has changed
+    task   text NOT NULL,
+    doc_id bigint NOT NULL,
+    set_id int NOT NULL,
+    PRIMARY KEY (task, doc_id)
+);
+CREATE INDEX stale_use_of_set ON stale_use (set_id, task);
+
 CREATE TABLE dirty (                                    -- a result, an overwrite or a file changed: output to be made
     doc_id  bigint PRIMARY KEY,
     set_id  int NOT NULL,
@@ -201,7 +210,7 @@ CREATE TABLE overwrite (
     changed_at timestamptz NOT NULL
 );
 
-CREATE TABLE fetch (
+CREATE TABLE harvester.fetch (
     fetch_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     method     text NOT NULL DEFAULT 'GET',
     url        text NOT NULL,
@@ -214,8 +223,8 @@ CREATE TABLE fetch (
     digest     bytea,
     fetched_at timestamptz NOT NULL
 );
-CREATE UNIQUE INDEX fetch_once ON fetch (md5(url), coalesce(validator, '')) WHERE ok;
-CREATE INDEX fetch_of_digest ON fetch (digest) WHERE digest IS NOT NULL;
+CREATE UNIQUE INDEX fetch_once ON harvester.fetch (md5(url), coalesce(validator, '')) WHERE ok;
+CREATE INDEX fetch_of_digest ON harvester.fetch (digest) WHERE digest IS NOT NULL;
 
 CREATE TABLE dataset_version (
     version_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -223,12 +232,16 @@ CREATE TABLE dataset_version (
     code_version text NOT NULL,
     run_id       text,
     night_id     bigint REFERENCES night ON DELETE SET NULL,
-    is_current   boolean NOT NULL DEFAULT false,
     promoted_at  timestamptz,                           -- when it became current the last time
     ceased_at    timestamptz,                           -- when it ceased to be; its age counts from here
     indices      json NOT NULL DEFAULT '{}'             -- {entity: name of the index that holds it}
 );
-CREATE UNIQUE INDEX dataset_version_one_current ON dataset_version (is_current) WHERE is_current;
+CREATE INDEX dataset_version_of_run ON dataset_version (run_id);
+
+CREATE TABLE current_version (                          -- at most one: promotion is one statement on one row
+    only_one   boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    version_id bigint NOT NULL REFERENCES dataset_version
+);
 
 CREATE TABLE dataset_version_set (
     version_id bigint NOT NULL REFERENCES dataset_version ON DELETE CASCADE,

@@ -1,0 +1,347 @@
+"""Outputs made for what changed, in the candidate's generation, before the verdict.
+
+A product and all that it owns are made together, from the candidate's revisions, the standing results, and the
+operator's overwrites. An output whose inputs hash is unchanged is not built, one whose own hash is unchanged is not
+written. Index, API, feed and diffs read only what is stored here.
+
+Belongs here: which outputs are stale, and storing them. What an output looks like is `output.py`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from psycopg import Connection
+
+from harvester_dagster.config import Config
+from harvester_dagster.documents import canonical, output
+from harvester_dagster.documents.output import Enriched
+from harvester_dagster.harvesting.generations import live
+from harvester_dagster.harvesting.sets import SetState, find
+from harvester_dagster.store.database import copy
+from harvester_dagster.tasks.task import Result
+
+if TYPE_CHECKING:
+    from harvester_dagster.harvesting.attempts import Attempt
+    from harvester_dagster.installation import Installation
+
+BATCH = 1_000
+
+STANDING = "ORDER BY (x.kind = 'retry'), x.version DESC LIMIT 1"
+"""Which of the results of one input counts: while a new version is pending or retrying, the last one that ended."""
+
+
+class Made(NamedTuple):
+    """What a production did: outputs looked at, written, closed, and the invalid documents with their reasons."""
+
+    looked_at: int
+    written: int
+    closed: int
+    invalid: int
+    examples: tuple[tuple[str, str], ...]
+
+
+class _Live(NamedTuple):
+    """A live document of the candidate."""
+
+    doc_id: int
+    entity: str
+    external_id: str
+    owner_id: int | None
+    state: str
+    hash: bytes
+    hash_gen: int
+    source_modified_at: str | None
+    accepted_at: datetime | None
+    body: str
+    overwrite: str | None
+
+
+class _Standing(NamedTuple):
+    """The output that a document has in the candidate so far."""
+
+    from_gen: int
+    published: bool
+    hash: bytes
+    made_from: bytes
+
+
+class _New(NamedTuple):
+    doc_id: int
+    entity: str
+    published: bool
+    hash: bytes
+    made_from: bytes
+    body: bytes
+    reasons: list[str]
+
+
+def version(config: Config) -> str:
+    """What every output was made with beside its document: the code's version and the settings it reads."""
+    read = [config.output.model_dump(mode="json"), config.tasks.dead_after_nights]
+    return f"{output.VERSION}:{canonical.digest(canonical.encode(read)).hex()}"
+
+
+def stale(connection: Connection[Any], config: Config, state: SetState) -> bool:
+    """Whether the accepted state has outputs to make anew."""
+    if state.accepted_gen and state.output_version != version(config):
+        return True
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM dirty WHERE set_id = %s AND done_in IS NULL)", (state.set_id,)
+    ).fetchone()
+    return row == (True,)
+
+
+def produce(
+    installation: "Installation", key: str, attempt: "Attempt", progress: Callable[[str], None] = lambda _: None
+) -> Made:
+    """Make the outputs of the staged attempt. Run again, it makes only what became stale meanwhile."""
+    with installation.pool.connection() as connection:
+        state = find(connection, key)
+        row = connection.execute(
+            """UPDATE attempt SET accept_at = CASE WHEN outputs_made THEN accept_at ELSE %s END WHERE attempt_id = %s
+               RETURNING accept_at""",
+            (installation.clock(), attempt.attempt_id),
+        ).fetchone()
+        assert row is not None
+        run = _Production(installation, state, row[0])
+        roots = run.stale_roots(connection, attempt.outputs_made)
+    for start in range(0, len(roots), BATCH):
+        run.batch(roots[start : start + BATCH])
+        progress(f"{key}: {min(start + BATCH, len(roots)):,} of {len(roots):,} outputs made")
+    with installation.pool.connection() as connection:
+        connection.execute("UPDATE attempt SET outputs_made = true WHERE attempt_id = %s", (attempt.attempt_id,))
+        if state.accepted_gen == 0 and roots:
+            connection.execute("ANALYZE output")
+    return Made(run.looked_at, run.written, run.closed, run.invalid, tuple(run.examples))
+
+
+class _Production:
+    """One production over one set's candidate."""
+
+    def __init__(self, installation: "Installation", state: SetState, accept_at: datetime):
+        self.installation, self.state, self.accept_at = installation, state, accept_at
+        self.gen = state.accepted_gen + 1
+        self.looked_at = self.written = self.closed = self.invalid = 0
+        self.examples: list[tuple[str, str]] = []
+        self.entities = {entity.name: entity for entity in installation.catalog.entities}
+
+    def stale_roots(self, connection: Connection[Any], made_before: bool) -> list[int]:
+        """Products (or whatever owns) to make: what the candidate begins or ends, what is dirty, or all."""
+        parameters = {"set": self.state.set_id, "gen": self.gen}
+        if self.state.accepted_gen and self.state.output_version != version(self.installation.config):
+            query = """SELECT doc_id FROM document WHERE set_id = %(set)s AND owner_id IS NULL ORDER BY 1"""
+        else:
+            changed = """UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s
+                         UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND to_gen = %(gen)s"""
+            query = f"""SELECT DISTINCT coalesce(d.owner_id, d.doc_id) FROM document d JOIN (
+                            SELECT doc_id FROM dirty WHERE set_id = %(set)s AND done_in IS NULL
+                            {"" if made_before else changed}) c USING (doc_id)
+                        WHERE d.set_id = %(set)s ORDER BY 1"""
+        return [doc_id for (doc_id,) in connection.execute(query, parameters)]
+
+    def batch(self, roots: Sequence[int]) -> None:
+        with self.installation.pool.connection() as connection:
+            # First, so that a result stored meanwhile makes these documents dirty again instead of being overlooked.
+            connection.execute(
+                """UPDATE dirty SET done_in = %(gen)s WHERE done_in IS NULL AND doc_id IN (
+                       SELECT doc_id FROM document WHERE doc_id = ANY (%(roots)s) OR owner_id = ANY (%(roots)s))""",
+                {"gen": self.gen, "roots": list(roots)},
+            )
+            documents = self._documents(connection, roots)
+            results, marks = self._results(connection, [document.doc_id for document in documents])
+            standing = self._standing(connection, roots)
+            new = list(self._made(documents, results, marks, standing))
+            self._write(connection, new, standing)
+        self.looked_at += len(documents)
+
+    def _documents(self, connection: Connection[Any], roots: Sequence[int]) -> list[_Live]:
+        with connection.cursor(binary=True) as cursor:
+            cursor.execute(
+                f"""WITH these AS MATERIALIZED (
+                        SELECT * FROM document WHERE doc_id = ANY (%(roots)s)
+                        UNION ALL SELECT * FROM document WHERE owner_id = ANY (%(roots)s))
+                    SELECT r.doc_id, r.entity, d.external_id, d.owner_id, r.state, r.hash, r.hash_gen,
+                           r.source_modified_at, g.accepted_at, b.body::text, o.body::text
+                    FROM these d JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
+                    JOIN body b ON b.doc_id = r.doc_id AND b.from_gen = r.from_gen
+                    LEFT JOIN generation g ON g.set_id = r.set_id AND g.gen = r.hash_gen
+                    LEFT JOIN overwrite o ON o.doc_id = r.doc_id
+                    ORDER BY r.doc_id""",
+                {"roots": list(roots), "gen": self.gen},
+            )
+            return [_Live(*row) for row in cursor]
+
+    def _results(
+        self, connection: Connection[Any], doc_ids: Sequence[int]
+    ) -> tuple[dict[int, dict[str, Result]], dict[int, list[Any]]]:
+        """The standing results of these documents, and a mark of each for `made_from`."""
+        results: dict[int, dict[str, Result]] = {}
+        marks: dict[int, list[Any]] = {}
+        wanted = [task.name for task in self.installation.catalog.tasks]
+        with connection.cursor(binary=True) as cursor:
+            cursor.execute(
+                f"""SELECT u.doc_id, u.task, x.version, x.kind, x.data::text, x.reason, x.due_at, x.attempts,
+                           x.finished_at
+                    FROM revision r JOIN task_use u USING (doc_id, from_gen) JOIN LATERAL (
+                        SELECT * FROM result x WHERE x.task = u.task AND x.fingerprint = u.fingerprint {STANDING}
+                    ) x ON true
+                    WHERE r.doc_id = ANY (%(ids)s) AND {live("r", "%(gen)s")} AND u.task = ANY (%(tasks)s)
+                    ORDER BY u.doc_id, u.task""",
+                {"ids": list(doc_ids), "gen": self.gen, "tasks": wanted},
+            )
+            for doc_id, task, made_by, kind, data, reason, due_at, attempts, finished_at in cursor:
+                decoded = msgspec.json.decode(data) if data is not None else None
+                found = Result(kind, decoded, reason, due_at, attempts, finished_at)
+                results.setdefault(doc_id, {})[task] = found
+                marks.setdefault(doc_id, []).append(
+                    (task, made_by, kind, attempts, canonical.digest(data.encode()).hex() if data is not None else "")
+                )
+        return results, marks
+
+    def _standing(self, connection: Connection[Any], roots: Sequence[int]) -> dict[int, _Standing]:
+        with connection.cursor(binary=True) as cursor:
+            cursor.execute(
+                f"""SELECT o.doc_id, o.from_gen, o.published, o.hash, o.made_from FROM output o
+                    WHERE o.doc_id IN (SELECT doc_id FROM document
+                                       WHERE doc_id = ANY (%(roots)s) OR owner_id = ANY (%(roots)s))
+                      AND {live("o", "%(gen)s")}""",
+                {"roots": list(roots), "gen": self.gen},
+            )
+            return {row[0]: _Standing(*row[1:]) for row in cursor}
+
+    def _made(
+        self,
+        documents: Sequence[_Live],
+        results: Mapping[int, Mapping[str, Result]],
+        marks: Mapping[int, list[Any]],
+        standing: Mapping[int, _Standing],
+    ) -> Iterator[_New]:
+        """The outputs of a batch; those whose inputs are unchanged come without a body."""
+        parts: dict[int, list[_Live]] = {}
+        for document in documents:
+            if document.owner_id is not None:
+                parts.setdefault(document.owner_id, []).append(document)
+        for root in documents:
+            if root.owner_id is not None or root.state != "active":
+                continue
+            owned = parts.get(root.doc_id, [])
+            made_from = self._made_from(root, owned, marks)
+            before = standing.get(root.doc_id)
+            if (
+                before
+                and before.made_from == made_from
+                and all(part.doc_id not in standing or standing[part.doc_id].made_from == made_from for part in owned)
+            ):
+                for document in (root, *owned):
+                    if kept := standing.get(document.doc_id):
+                        yield _New(document.doc_id, document.entity, kept.published, kept.hash, made_from, b"", [])
+                continue
+            yield from self._family(root, owned, results, made_from)
+
+    def _family(
+        self, root: _Live, owned: Sequence[_Live], results: Mapping[int, Mapping[str, Result]], made_from: bytes
+    ) -> Iterator[_New]:
+        config = self.installation.config
+        enriched = [self._enriched(part, results) for part in owned]
+        entity = self.entities[root.entity]
+        made = entity.output(self._enriched(root, results), enriched, config)
+        reasons = entity.validate(made)
+        if reasons:
+            self.invalid += 1
+            if len(self.examples) < 10:
+                self.examples.append((f"{self.state.key}:{root.external_id}", "; ".join(reasons)))
+        yield self._new(root, made, made_from, reasons)
+        for part, document in zip(owned, enriched, strict=True):
+            if reasons or not output.is_shown(document, config.tasks):
+                continue
+            yield self._new(part, self.entities[part.entity].output(document, (), config), made_from, [])
+
+    def _new(self, document: _Live, made: Mapping[str, Any], made_from: bytes, reasons: list[str]) -> _New:
+        body = canonical.encode(made)
+        digest = canonical.digest(body)
+        return _New(document.doc_id, document.entity, not reasons, digest, made_from, body, reasons)
+
+    def _made_from(self, root: _Live, owned: Sequence[_Live], marks: Mapping[int, list[Any]]) -> bytes:
+        family = [
+            (
+                document.external_id,
+                document.state,
+                document.hash.hex(),
+                (document.accepted_at or self.accept_at).isoformat(),
+                marks.get(document.doc_id),
+                canonical.digest(document.overwrite.encode()).hex() if document.overwrite else "",
+            )
+            for document in (root, *owned)
+        ]
+        return canonical.digest(canonical.encode([version(self.installation.config), family]))
+
+    def _enriched(self, document: _Live, results: Mapping[int, Mapping[str, Result]]) -> Enriched:
+        return Enriched(
+            srn=f"{self.state.key}:{document.external_id}",
+            set=self.state.key,
+            external_id=document.external_id,
+            state=document.state,
+            properties=msgspec.json.decode(document.body)["properties"],
+            results=results.get(document.doc_id, {}),
+            overwrite=msgspec.json.decode(document.overwrite) if document.overwrite else None,
+            modified_at=document.accepted_at or self.accept_at,
+            source_modified_at=document.source_modified_at,
+        )
+
+    def _write(
+        self,
+        connection: Connection[Any],
+        new: Sequence[_New],
+        standing: Mapping[int, _Standing],
+    ) -> None:
+        """Close what is gone or changed, write what is new; an output of this candidate that changes is replaced."""
+        kept = {
+            made.doc_id
+            for made in new
+            if (before := standing.get(made.doc_id)) and before.hash == made.hash and before.published == made.published
+        }
+        touched = [made for made in new if made.doc_id in kept and made.body]
+        gone = [doc_id for doc_id in standing if doc_id not in kept]
+        undo = [doc_id for doc_id in gone if standing[doc_id].from_gen == self.gen]
+        if undo:
+            for table in ("output", "output_body"):
+                connection.execute(f"DELETE FROM {table} WHERE doc_id = ANY (%s) AND from_gen = %s", (undo, self.gen))
+        if gone:
+            connection.execute(
+                "UPDATE output SET to_gen = %(gen)s WHERE doc_id = ANY (%(ids)s) AND from_gen < %(gen)s AND to_gen IS NULL",
+                {"gen": self.gen, "ids": gone},
+            )
+        if touched:
+            connection.execute(
+                f"""UPDATE output o SET made_from = u.made_from
+                    FROM unnest(%(ids)s::bigint[], %(made)s::bytea[]) u (doc_id, made_from)
+                    WHERE o.doc_id = u.doc_id AND {live("o", "%(gen)s")}""",
+                {
+                    "ids": [made.doc_id for made in touched],
+                    "made": [made.made_from for made in touched],
+                    "gen": self.gen,
+                },
+            )
+        fresh = [made for made in new if made.doc_id not in kept]
+        self.written += len(fresh)
+        self.closed += len(gone)
+        if fresh:
+            copy(
+                connection,
+                "output",
+                ("doc_id", "set_id", "entity", "from_gen", "published", "hash", "made_from"),
+                ("int8", "int4", "text", "int4", "bool", "bytea", "bytea"),
+                (
+                    (made.doc_id, self.state.set_id, made.entity, self.gen, made.published, made.hash, made.made_from)
+                    for made in fresh
+                ),
+            )
+            copy(
+                connection,
+                "output_body",
+                ("doc_id", "from_gen", "body", "reasons"),
+                ("int8", "int4", "bytea", "text[]"),
+                ((made.doc_id, self.gen, made.body, made.reasons or None) for made in fresh),
+            )

@@ -1,0 +1,110 @@
+"""From a source to stored raw pages: asked once a harvest, kept as they arrived for the retention.
+
+A few megabytes of pages make an object (`pages/ATTEMPT/N.zst`: zstd over MessagePack, a list of pages); memory is
+bounded by one bundle, statements grow with bundles. Extraction reads only what is stored here.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+import zstandard
+from psycopg import Connection
+
+from harvester_dagster.config import set_spec
+from harvester_dagster.harvesting import attempts
+from harvester_dagster.harvesting.attempts import Attempt, Mode
+from harvester_dagster.harvesting.sets import find
+from harvester_dagster.installation import Installation
+from harvester_dagster.sources.source import Kind, Request, SourceError
+
+BUNDLE_BYTES = 8 * 1024 * 1024
+_pages = msgspec.msgpack.Decoder(list[bytes])
+
+
+def request_of(installation: Installation, key: str, attempt: Attempt | None) -> Request:
+    config = installation.config
+    return Request(config.sets[key], set_spec(key, config), attempt.since if attempt else None, config.production)
+
+
+def kind_of(installation: Installation, key: str) -> Kind:
+    return installation.catalog.kinds[installation.config.sets[key].kind]
+
+
+def harvest(
+    installation: Installation,
+    key: str,
+    *,
+    asked: Mode | None = None,
+    run_id: str | None = None,
+    night_id: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Attempt:
+    """Open an attempt and store what the source answers. A source that fails ends the attempt, with its reason,
+    and is no error here: the set falls back. The caller has the set's lock."""
+    kind = kind_of(installation, key)
+    mapping_version = kind.mapping_version(request_of(installation, key, None))
+    with installation.pool.connection() as connection:
+        state = find(connection, key)
+        now = installation.clock()
+        window = attempts.window(state, installation.config.sets[key], mapping_version, now, asked)
+        attempt = attempts.open_attempt(
+            connection, state, window, now=now, mapping_version=mapping_version, run_id=run_id, night_id=night_id
+        )
+    progress(f"{key}: {attempt.mode} harvest, {attempt.why}")
+    try:
+        pages = _store_pages(installation, attempt, kind.pages(request_of(installation, key, attempt), installation.outside))
+    except SourceError as error:
+        with installation.pool.connection() as connection:
+            attempts.fail(connection, attempt, str(error), installation.clock())
+            return attempts.by_id(connection, attempt.attempt_id)
+    progress(f"{key}: {pages} pages stored")
+    with installation.pool.connection() as connection:
+        _fetched(connection, attempt, pages, installation)
+        return attempts.by_id(connection, attempt.attempt_id)
+
+
+def _fetched(connection: Connection[tuple[object, ...]], attempt: Attempt, pages: int, installation: Installation) -> None:
+    connection.execute(
+        "UPDATE attempt SET state = 'fetched', pages = %s, fetched_at = %s WHERE attempt_id = %s AND state = 'open'",
+        (pages, installation.clock(), attempt.attempt_id),
+    )
+
+
+def _store_pages(installation: Installation, attempt: Attempt, pages: Iterator[bytes]) -> int:
+    bundle: list[bytes] = []
+    size = total = number = 0
+    for page in pages:
+        bundle.append(page)
+        size += len(page)
+        total += 1
+        if size >= BUNDLE_BYTES:
+            _store_bundle(installation, attempt, number, bundle)
+            bundle, size, number = [], 0, number + 1
+    if bundle:
+        _store_bundle(installation, attempt, number, bundle)
+    return total
+
+
+def _store_bundle(installation: Installation, attempt: Attempt, number: int, bundle: list[bytes]) -> None:
+    key = f"pages/{attempt.attempt_id}/{number}.zst"
+    installation.objects.put(key, zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bundle)))
+    with installation.pool.connection() as connection:
+        connection.execute(
+            "INSERT INTO page_bundle (attempt_id, number, object_key, pages) VALUES (%s, %s, %s, %s)",
+            (attempt.attempt_id, number, key, len(bundle)),
+        )
+
+
+def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes]:
+    """The pages of an attempt in the order in which they arrived."""
+    with installation.pool.connection() as connection:
+        keys = [
+            row[0]
+            for row in connection.execute(
+                "SELECT object_key FROM page_bundle WHERE attempt_id = %s ORDER BY number", (attempt.attempt_id,)
+            )
+        ]
+    for key in keys:
+        yield from _pages.decode(zstandard.ZstdDecompressor().decompress(installation.objects.get(key)))
+
+

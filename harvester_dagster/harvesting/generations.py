@@ -1,0 +1,79 @@
+"""Revisions and outputs over generations: which are live, how a candidate's are cleaned away, how it is accepted.
+
+A revision belongs to the generations [from_gen, to_gen). A set's candidate is the tentative generation
+accepted_gen + 1: its rows are there, invisible until the set's pointer moves. So "current" is never
+`to_gen IS NULL`: `LIVE` is the rule, with the generation clamped by whoever asks. Accepting moves the pointer,
+rejecting does nothing, the next candidate cleans.
+"""
+
+from typing import Any
+
+from psycopg import Connection
+
+LIVE = "{alias}.from_gen <= {gen} AND ({alias}.to_gen IS NULL OR {alias}.to_gen > {gen})"
+
+
+def live(alias: str, gen: str) -> str:
+    """The SQL condition under which a revision or output is live at a generation (a parameter or a column)."""
+    return LIVE.format(alias=alias, gen=gen)
+
+
+def clean(connection: Connection[Any], set_id: int, attempt_id: int) -> None:
+    """Take away what an earlier candidate of the set left, and make room for this attempt's.
+
+    A harvest supersedes a rejected candidate; day work does not, for that can be staged again from its pages.
+    Costs what the earlier candidate changed.
+    """
+    parameters = {"set": set_id, "attempt": attempt_id}
+    row = connection.execute("SELECT accepted_gen FROM harvest_set WHERE set_id = %(set)s FOR UPDATE", parameters)
+    accepted = row.fetchone()
+    assert accepted is not None, set_id
+    parameters["gen"] = accepted[0]
+    for narrow, wide in (("revision", "body"), ("output", "output_body")):
+        connection.execute(
+            f"""DELETE FROM {wide} b USING {narrow} r
+                WHERE r.set_id = %(set)s AND r.from_gen > %(gen)s AND b.doc_id = r.doc_id AND b.from_gen = r.from_gen""",
+            parameters,
+        )
+        connection.execute(f"DELETE FROM {narrow} WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
+        connection.execute(
+            f"UPDATE {narrow} SET to_gen = NULL WHERE set_id = %(set)s AND to_gen > %(gen)s", parameters
+        )
+    connection.execute("DELETE FROM task_use WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
+    connection.execute(
+        "UPDATE task_progress SET gen = %(gen)s WHERE set_id = %(set)s AND gen > %(gen)s", parameters
+    )
+    connection.execute("UPDATE dirty SET done_in = NULL WHERE set_id = %(set)s AND done_in > %(gen)s", parameters)
+    connection.execute(
+        """UPDATE attempt SET state = 'superseded'
+           WHERE set_id = %(set)s AND state = 'rejected' AND attempt_id < %(attempt)s
+             AND (SELECT mode FROM attempt WHERE attempt_id = %(attempt)s) <> 'derive'""",
+        parameters,
+    )
+    connection.execute("UPDATE harvest_set SET staged_attempt = %(attempt)s WHERE set_id = %(set)s", parameters)
+
+
+COUNTS = """
+WITH begun AS (SELECT doc_id, entity FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s),
+     ended AS (SELECT doc_id, entity FROM revision WHERE set_id = %(set)s AND to_gen = %(gen)s)
+SELECT coalesce(b.entity, e.entity),
+       count(*) FILTER (WHERE e.doc_id IS NULL),
+       count(*) FILTER (WHERE b.doc_id IS NOT NULL AND e.doc_id IS NOT NULL),
+       count(*) FILTER (WHERE b.doc_id IS NULL)
+FROM begun b FULL JOIN ended e USING (doc_id) GROUP BY 1
+"""
+
+
+def changes(connection: Connection[Any], set_id: int, gen: int) -> dict[str, dict[str, int]]:
+    """Per entity how many documents are new, changed and deleted in a generation."""
+    rows = connection.execute(COUNTS, {"set": set_id, "gen": gen}).fetchall()
+    return {entity: {"new": new, "changed": changed, "deleted": gone} for entity, new, changed, gone in rows}
+
+
+def end_all(connection: Connection[Any], set_id: int, gen: int) -> None:
+    """Nothing of the set lives on in this generation."""
+    for table in ("revision", "output"):
+        connection.execute(
+            f"UPDATE {table} SET to_gen = %s WHERE set_id = %s AND to_gen IS NULL AND from_gen < %s",
+            (gen, set_id, gen),
+        )

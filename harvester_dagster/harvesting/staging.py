@@ -1,0 +1,393 @@
+"""From stored pages to a candidate: extract what is not known by its raw bytes, compare, write what differs.
+
+A candidate is the set's next, tentative generation (`generations.py`). A record whose raw bytes and mapping are
+unchanged is not extracted; one whose properties hash is unchanged is not written. Everything goes by batches of
+records: one look-up, the closes, three COPYs; no statement per document. Memory: the accepted state's raw hashes
+(about 0.2 KB a record) and two batches.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import msgspec
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from harvester_dagster.documents import canonical
+from harvester_dagster.harvesting import attempts, generations
+from harvester_dagster.harvesting.attempts import Attempt
+from harvester_dagster.harvesting.fetching import kind_of, request_of, stored_pages
+from harvester_dagster.harvesting.generations import live
+from harvester_dagster.harvesting.sets import SetState, find
+from harvester_dagster.installation import Installation
+from harvester_dagster.sources.source import Kind, Record, Request, Unreadable
+from harvester_dagster.store.database import copy
+
+BATCH = 5_000
+ID_BLOCK = 1_000
+
+
+class _Incoming(NamedTuple):
+    """A document ready to compare: its hash, and its properties as they would be written."""
+
+    entity: str
+    external_id: str
+    state: str
+    hash: bytes
+    body: bytes
+
+
+class _Sent(NamedTuple):
+    """A record of the batch: no documents = deleted."""
+
+    external_id: str
+    modified_at: str | None
+    raw_hash: bytes
+    documents: tuple[_Incoming, ...]
+
+
+class _Known(NamedTuple):
+    doc_id: int
+    entity: str
+    external_id: str
+    owner_id: int | None
+    from_gen: int | None
+    state: str | None
+    hash: bytes | None
+    raw_hash: bytes | None
+    hash_gen: int | None
+
+
+class _Writes(NamedTuple):
+    """What one batch changes; each list goes out as one statement."""
+
+    documents: list[tuple[int, int, str, str, int | None]]
+    revisions: list[tuple[int, int, str, int, str, bytes, int, bytes | None, str | None]]
+    bodies: list[tuple[int, int, bytes]]
+    close: list[int]
+    undo: list[int]
+    raw_hashes: list[tuple[int, bytes]]
+
+
+def stage(
+    installation: Installation, key: str, attempt: Attempt, progress: Callable[[str], None] = lambda _: None
+) -> Attempt:
+    """Stage a fetched attempt's candidate; idempotent: begins by cleaning. The caller has the set's lock."""
+    with installation.pool.connection() as connection:
+        state = find(connection, key)
+        generations.clean(connection, state.set_id, attempt.attempt_id)
+        connection.execute("DELETE FROM problem WHERE attempt_id = %s", (attempt.attempt_id,))
+    run = _Staging(installation, state, attempt, kind_of(installation, key), request_of(installation, key, attempt))
+    run.all_pages(progress)
+    with installation.pool.connection() as connection:
+        counts = run.counts(connection)
+        connection.execute(
+            """UPDATE attempt SET records = %s, counts = %s, outputs_made = false,
+                   state = CASE state WHEN 'fetched' THEN 'staged' ELSE state END
+               WHERE attempt_id = %s""",
+            (run.records, Jsonb(counts), attempt.attempt_id),
+        )
+        if state.accepted_gen == 0:
+            for table in ("document", "revision", "body"):
+                connection.execute(f"ANALYZE {table}")
+        return attempts.by_id(connection, attempt.attempt_id)
+
+
+class _Staging:
+    """The state of one staging run."""
+
+    def __init__(self, installation: Installation, state: SetState, attempt: Attempt, kind: Kind, request: Request):
+        self.installation, self.state, self.attempt, self.kind, self.request = (
+            installation,
+            state,
+            attempt,
+            kind,
+            request,
+        )
+        self.gen = state.accepted_gen + 1
+        self.records = self.unreadable = self.notes = self.unchanged = 0
+        self.unchanged_parts: dict[str, int] = {}
+        self.inactive: dict[str, int] = {}
+        self.raw_hasher = hashlib.sha256(attempt.mapping_version.encode())
+        self.by_raw_hash: dict[bytes, int] = {}
+        self.unseen: set[int] = set()
+        self.ids: Iterator[int] = iter(())
+
+    def all_pages(self, progress: Callable[[str], None]) -> None:
+        if self.attempt.complete:
+            self._load_known()
+        batch: list[_Sent] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="copy") as writer:
+            writing: Future[None] | None = None
+            for page in stored_pages(self.installation, self.attempt):
+                batch.extend(self._changed_records(page))
+                if len(batch) >= BATCH:
+                    writing = self._flush(batch, writer, writing)
+                    batch = []
+                    progress(f"{self.state.key}: {self.records:,} records compared")
+            writing = self._flush(batch, writer, writing)
+            if writing:
+                writing.result()
+        if self.attempt.complete:
+            self._close_unseen()
+
+    def _load_known(self) -> None:
+        with self.installation.pool.connection() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(
+                f"""SELECT doc_id, raw_hash FROM revision r
+                    WHERE set_id = %(set)s AND entity = %(entity)s AND {live("r", "%(gen)s")}""",
+                {"set": self.state.set_id, "entity": self.kind.entity, "gen": self.state.accepted_gen},
+            )
+            rows = cursor.fetchall()
+        self.unseen = {row[0] for row in rows}
+        if self.attempt.mode != "reset":
+            self.by_raw_hash = {row[1]: row[0] for row in rows if row[1] is not None}
+
+    def _changed_records(self, page: bytes) -> Iterator[_Sent]:
+        """The records of a page that their raw bytes do not show to be unchanged, ready to compare."""
+        raws = self.kind.cut(page)
+        self.records += len(raws)
+        hashes = [self._raw_hash(raw) for raw in raws]
+        wanted = range(len(raws))
+        if self.by_raw_hash:
+            known = [self.by_raw_hash.get(raw_hash) for raw_hash in hashes]
+            self.unseen.difference_update(known)  # type: ignore[arg-type]
+            wanted = [index for index, doc_id in enumerate(known) if doc_id is None]  # type: ignore[assignment]
+            self.unchanged += len(raws) - len(wanted)
+        if not wanted:
+            return
+        for index, record in zip(wanted, self.kind.extract(page, wanted, self.request), strict=True):
+            if isinstance(record, Unreadable):
+                self._keep_problem(record.external_id, "unreadable", record.reason)
+            else:
+                for note in record.notes:
+                    self._keep_problem(record.external_id, "note", note)
+                yield self._sent(record, hashes[index])
+
+    def _raw_hash(self, raw: bytes) -> bytes:
+        """Covers the mapping version: equal means that extraction would say the same."""
+        hasher = self.raw_hasher.copy()
+        hasher.update(raw)
+        return hasher.digest()[:16]
+
+    def _sent(self, record: Record, raw_hash: bytes) -> _Sent:
+        incoming = []
+        for document in record.documents:
+            properties = canonical.encode(document.properties)
+            body = canonical.encode({"properties": msgspec.Raw(properties), "reason": document.reason})
+            digest = canonical.digest(properties)
+            incoming.append(_Incoming(document.entity, document.external_id, document.state, digest, body))
+        if incoming and (state := incoming[0].state) != "active":
+            self.inactive[state] = self.inactive.get(state, 0) + 1
+        return _Sent(record.external_id, record.modified_at, raw_hash, tuple(incoming))
+
+    def _keep_problem(self, external_id: str | None, kind: str, reason: str) -> None:
+        """Such records are few, or the candidate will be rejected: a row each is fine up to a bound."""
+        if kind == "unreadable":
+            self.unreadable += 1
+        else:
+            self.notes += 1
+        with self.installation.pool.connection() as connection:
+            if self.unreadable + self.notes <= 10_000:
+                connection.execute(
+                    "INSERT INTO problem (attempt_id, external_id, kind, reason) VALUES (%s, %s, %s, %s)",
+                    (self.attempt.attempt_id, external_id, kind, reason),
+                )
+            if kind == "unreadable" and external_id is not None and self.attempt.complete:
+                row = connection.execute(
+                    "SELECT doc_id FROM document WHERE set_id = %s AND entity = %s AND external_id = %s",
+                    (self.state.set_id, self.kind.entity, external_id),
+                ).fetchone()
+                if row:
+                    self.unseen.discard(row[0])
+
+    def _flush(
+        self, batch: Sequence[_Sent], writer: ThreadPoolExecutor, writing: Future[None] | None
+    ) -> Future[None] | None:
+        """Compare a batch and hand its writes to the writing thread: the server works while the next is extracted."""
+        if not batch:
+            return writing
+        unique = {sent.external_id: sent for sent in batch}
+        if writing:
+            writing.result()
+        with self.installation.pool.connection() as connection:
+            known = self._look_up(connection, list(unique)) if self._has_documents(connection) else {}
+            writes = self._compare(unique.values(), known, connection)
+        return writer.submit(self._write, writes)
+
+    def _has_documents(self, connection: Connection[Any]) -> bool:
+        row = connection.execute("SELECT EXISTS (SELECT FROM document WHERE set_id = %s)", (self.state.set_id,))
+        return bool(row.fetchone() == (True,))
+
+    def _look_up(self, connection: Connection[Any], external_ids: list[str]) -> dict[tuple[str, str], _Known]:
+        """The documents of these records and all that they own, with their state in the candidate."""
+        columns = """d.doc_id, d.entity, d.external_id, d.owner_id,
+                     r.from_gen, r.state, r.hash, r.raw_hash, r.hash_gen"""
+        join = f"LEFT JOIN revision r ON r.doc_id = d.doc_id AND {live('r', '%(gen)s')}"
+        with connection.cursor(binary=True) as cursor:
+            cursor.execute(
+                f"""WITH own AS MATERIALIZED (
+                        SELECT * FROM document
+                        WHERE set_id = %(set)s AND entity = %(entity)s AND external_id = ANY (%(ids)s))
+                    SELECT {columns} FROM own d {join}
+                    UNION ALL
+                    SELECT {columns} FROM own o JOIN document d ON d.owner_id = o.doc_id {join}""",
+                {"set": self.state.set_id, "entity": self.kind.entity, "ids": external_ids, "gen": self.gen},
+            )
+            return {(row[1], row[2]): _Known(*row) for row in cursor}
+
+    def _compare(self, batch: Any, known: dict[tuple[str, str], _Known], connection: Connection[Any]) -> _Writes:
+        writes = _Writes([], [], [], [], [], [])
+        parts: dict[int, list[_Known]] = {}
+        for row in known.values():
+            if row.owner_id is not None:
+                parts.setdefault(row.owner_id, []).append(row)
+        for sent in batch:
+            root = known.get((self.kind.entity, sent.external_id))
+            if root:
+                self.unseen.discard(root.doc_id)
+            kept: set[int] = set()
+            owner_id: int | None = None
+            for place, document in enumerate(sent.documents):
+                before = known.get((document.entity, document.external_id))
+                doc_id = before.doc_id if before else self._new_id(connection)
+                if before is None:
+                    writes.documents.append(
+                        (doc_id, self.state.set_id, document.entity, document.external_id, owner_id)
+                    )
+                kept.add(doc_id)
+                self._compare_one(doc_id, document, before, sent if place == 0 else None, writes)
+                owner_id = owner_id or doc_id
+            if root:
+                for row in (root, *parts.get(root.doc_id, ())):
+                    if row.doc_id not in kept and row.from_gen is not None:
+                        (writes.undo if row.from_gen == self.gen else writes.close).append(row.doc_id)
+        return writes
+
+    def _compare_one(
+        self, doc_id: int, new: _Incoming, before: _Known | None, root: _Sent | None, writes: _Writes
+    ) -> None:
+        raw_hash = root.raw_hash if root else None
+        was_live = before is not None and before.from_gen is not None
+        same = was_live and before is not None and before.hash == new.hash
+        if before and same and before.state == new.state and not self._reset_again(before):
+            if root:
+                self.unchanged += 1
+                if raw_hash != before.raw_hash:
+                    writes.raw_hashes.append((doc_id, raw_hash or b""))
+            else:
+                self.unchanged_parts[new.entity] = self.unchanged_parts.get(new.entity, 0) + 1
+            return
+        if before and was_live:
+            (writes.undo if before.from_gen == self.gen else writes.close).append(doc_id)
+        hash_gen = before.hash_gen if before and same and before.hash_gen else self.gen
+        writes.revisions.append(
+            (
+                doc_id,
+                self.state.set_id,
+                new.entity,
+                self.gen,
+                new.state,
+                new.hash,
+                hash_gen,
+                raw_hash,
+                root.modified_at if root else None,
+            )
+        )
+        writes.bodies.append((doc_id, self.gen, new.body))
+
+    def _reset_again(self, before: _Known) -> bool:
+        """A reset writes everything anew, each document once."""
+        return self.attempt.mode == "reset" and before.from_gen != self.gen
+
+    def _new_id(self, connection: Connection[Any]) -> int:
+        for doc_id in self.ids:
+            return doc_id
+        row = connection.execute("SELECT nextval('doc_id_block')").fetchone()
+        assert row is not None
+        self.ids = iter(range(row[0], row[0] + ID_BLOCK))
+        return next(self.ids)
+
+    def _write(self, writes: _Writes) -> None:
+        with self.installation.pool.connection() as connection:
+            if writes.undo:
+                for table in ("revision", "body"):
+                    connection.execute(
+                        f"DELETE FROM {table} WHERE doc_id = ANY (%s) AND from_gen = %s", (writes.undo, self.gen)
+                    )
+            self._close(connection, writes.close)
+            if writes.raw_hashes:
+                connection.execute(
+                    f"""UPDATE revision r SET raw_hash = u.raw_hash
+                        FROM unnest(%(ids)s::bigint[], %(hashes)s::bytea[]) u (doc_id, raw_hash)
+                        WHERE r.doc_id = u.doc_id AND {live("r", "%(gen)s")}""",
+                    {
+                        "ids": [doc_id for doc_id, _ in writes.raw_hashes],
+                        "hashes": [raw_hash for _, raw_hash in writes.raw_hashes],
+                        "gen": self.gen,
+                    },
+                )
+            if writes.documents:
+                copy(
+                    connection,
+                    "document",
+                    ("doc_id", "set_id", "entity", "external_id", "owner_id"),
+                    ("int8", "int4", "text", "text", "int8"),
+                    writes.documents,
+                )
+            if writes.revisions:
+                copy(
+                    connection,
+                    "revision",
+                    (
+                        "doc_id",
+                        "set_id",
+                        "entity",
+                        "from_gen",
+                        "state",
+                        "hash",
+                        "hash_gen",
+                        "raw_hash",
+                        "source_modified_at",
+                    ),
+                    ("int8", "int4", "text", "int4", "text", "bytea", "int4", "bytea", "text"),
+                    writes.revisions,
+                )
+                copy(connection, "body", ("doc_id", "from_gen", "body"), ("int8", "int4", "bytea"), writes.bodies)
+
+    def _close(self, connection: Connection[Any], doc_ids: list[int]) -> None:
+        if doc_ids:
+            connection.execute(
+                """UPDATE revision SET to_gen = %(gen)s
+                   WHERE doc_id = ANY (%(ids)s) AND from_gen < %(gen)s AND to_gen IS NULL""",
+                {"gen": self.gen, "ids": doc_ids},
+            )
+
+    def _close_unseen(self) -> None:
+        """What a complete harvest did not contain is gone, with all that it owned."""
+        unseen = sorted(self.unseen)
+        for start in range(0, len(unseen), BATCH):
+            with self.installation.pool.connection() as connection:
+                roots = unseen[start : start + BATCH]
+                owned = connection.execute("SELECT doc_id FROM document WHERE owner_id = ANY (%s)", (roots,))
+                self._close(connection, [*roots, *(row[0] for row in owned)])
+
+    def counts(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
+        """Per entity: new, changed, deleted, unchanged; of the records: unreadable, notes, by state."""
+        counted = generations.changes(connection, self.state.set_id, self.gen)
+        for entity in self.installation.catalog.entities:
+            row = counted.setdefault(entity.name, {"new": 0, "changed": 0, "deleted": 0})
+            row["unchanged"] = self.unchanged_parts.get(entity.name, 0)
+        counted[self.kind.entity]["unchanged"] = self.unchanged
+        if self.attempt.complete:
+            before = connection.execute(
+                f"""SELECT entity, count(*) FROM revision r
+                    WHERE set_id = %(set)s AND entity <> %(root)s AND {live("r", "%(gen)s")} GROUP BY 1""",
+                {"set": self.state.set_id, "gen": self.state.accepted_gen, "root": self.kind.entity},
+            )
+            for entity, had in before:
+                counted[entity]["unchanged"] = had - counted[entity]["changed"] - counted[entity]["deleted"]
+        counted[self.kind.entity] |= {"unreadable": self.unreadable, "notes": self.notes, **self.inactive}
+        return counted
