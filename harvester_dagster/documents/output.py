@@ -25,6 +25,9 @@ PICTURE_TASKS = ("pdf_preview", "image_preview", "video_preview")
 PICTURES = ("full_size", "preview", "preview_small")
 VIDEO = ("duration", "embed_url", "description", "definition", "license")
 
+GONE = (404, 410)
+"""Statuses by which a server says that there is nothing any more."""
+
 _EMAIL = re.compile(r"[^@\s<>()\[\],;:\"\\]+@[^@\s.]+(\.[^@\s.]+)+")
 
 
@@ -77,7 +80,7 @@ def file_output(file: Enriched, config: Config) -> dict[str, Any]:
     properties = overlaid(file.properties, file.overwrite)
     output = _start(file, "files", properties)
     output.update(embed(file, config.output))
-    if file.state == "active" and is_hidden(file.results.get("check_url"), config.tasks):
+    if file.state == "active" and not is_shown(file, config.tasks):
         output["state"] = "inactive"
     return output
 
@@ -98,14 +101,12 @@ def is_shown(file: Enriched, settings: Tasks) -> bool:
 
 
 def is_hidden(checked: Result | None, settings: Tasks) -> bool:
-    """Whether a file counts as *not found*: at once when its server says that it is gone (404, 410), for any other
-    failure only after some nights in a row; a file that was not checked yet is shown."""
+    """Whether a file counts as *not found*: at once when its server says that it is gone, for any other failure only
+    when there was one on enough days in a row; a file that was not checked yet is shown."""
     if checked is None or checked.kind == "success":
         return False
     data = checked.data or {}
-    if data.get("status") in (404, 410):
-        return True
-    return int(data.get("strikes") or checked.attempts) >= settings.dead_after_nights
+    return data.get("status") in GONE or int(data.get("strikes") or 0) >= settings.dead_after_nights
 
 
 def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[Enriched]:

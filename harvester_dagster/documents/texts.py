@@ -67,9 +67,8 @@ def full_texts(data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 def shortened(text: str) -> str:
     """A text of a million characters or more as its first 10,000 words; never a million characters again."""
-    text = text.strip()
     if len(text) < LONG_TEXT:
-        return text
+        return text.strip()
     return " ".join(text.split(maxsplit=LONG_TEXT_WORDS)[:LONG_TEXT_WORDS])[: LONG_TEXT - 1]
 
 

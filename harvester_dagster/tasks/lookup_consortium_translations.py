@@ -21,7 +21,7 @@ def _condition(subject: Subject, _context: Context) -> str | None:
 
 
 def _looks_up(subject: Subject, context: Context) -> str:
-    return context.vocabularies.digest(FIELD, [_consortium(subject) or ""])
+    return context.vocabularies.digest_of(FIELD, [_consortium(subject) or ""])
 
 
 def _run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:

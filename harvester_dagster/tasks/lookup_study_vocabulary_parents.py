@@ -26,7 +26,7 @@ def _condition(subject: Subject, context: Context) -> str | None:
 
 
 def _looks_up(subject: Subject, context: Context) -> str:
-    return context.vocabularies.digest(FIELD, _terms(subject))
+    return context.vocabularies.digest_of(FIELD, _terms(subject))
 
 
 def _run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:

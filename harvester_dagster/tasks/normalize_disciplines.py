@@ -27,7 +27,7 @@ def _condition(subject: Subject, context: Context) -> str | None:
 
 
 def _looks_up(subject: Subject, context: Context) -> str:
-    return context.vocabularies.digest(FIELD, _disciplines(subject))
+    return context.vocabularies.digest_of(FIELD, _disciplines(subject))
 
 
 def _run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:

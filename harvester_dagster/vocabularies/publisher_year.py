@@ -39,8 +39,7 @@ def terms(vocabularies: Vocabularies, this_year: int, recent: int) -> tuple[Term
 
 @lru_cache(maxsize=4)
 def _known(vocabularies: Vocabularies) -> frozenset[str]:
-    counted = [value for value, count in vocabularies.counts.get(FIELD, {}).items() if count > 0]
-    return frozenset(value for value in (*vocabularies.terms(FIELD), *counted) if _YEAR.fullmatch(value))
+    return frozenset(value for value in vocabularies.values(FIELD) if _YEAR.fullmatch(value))
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,12 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
+from harvester_dagster.documents import canonical
+
 Problem = Literal["cycle", "orphan", "two parents"]
+
+OPEN_FIELDS = ("publisher_year",)
+"""Fields that grow by what harvests hold: a value that was counted at a release is known, term or not."""
 
 
 class Term(NamedTuple):
@@ -118,7 +123,20 @@ class Vocabularies:
             branches.setdefault(term.parent, []).append(Node(term, self.count(field, term.value), children))
         return tuple(reversed(branches.get(None, [])))
 
-    def digest(self, field: str, values: Iterable[str]) -> str:
+    def values(self, field: str) -> frozenset[str]:
+        """Every value that counts as known: the terms, and in an open field what was counted too."""
+        counted = self.counts.get(field, {}) if field in OPEN_FIELDS else {}
+        return frozenset([*self.terms(field), *(value for value, count in counted.items() if count > 0)])
+
+    def digest(self) -> bytes:
+        """Names everything that tasks can look up here: equal digests, equal answers. Counts are no answers."""
+        everything = {
+            field: [sorted(self.values(field)), sorted(self._digests.get(field, {}).items())]
+            for field in (*self._fields, *OPEN_FIELDS)
+        }
+        return canonical.digest(canonical.encode(everything))
+
+    def digest_of(self, field: str, values: Iterable[str]) -> str:
         """Names what these values and their ancestors look like: another one when, and only when, one of them changed.
 
         Made for fingerprints: a table look-up per value.
