@@ -74,11 +74,8 @@ def looks_like(body: bytes) -> str:
 
 def short_name(host: str) -> str:
     """A name for a source that nobody has named yet."""
-    first = next((part for part in host.split(".") if part not in ("www", "api", "oai")), host)
-    return (
-        "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in first.lower()).strip("-")
-        or "source"
-    )
+    first = next((part for part in host.lower().split(".") if part not in ("www", "api", "oai")), host)
+    return re.sub(r"[^a-z0-9]+", "-", first).strip("-") or "source"
 
 
 def quoted(value: str) -> str:
