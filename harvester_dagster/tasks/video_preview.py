@@ -135,7 +135,7 @@ def await_turn(turn: Path) -> None:
     descriptor = os.open(turn, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # given back by the system when a holder dies
-        pause = random.uniform(*SECONDS_BETWEEN)  # noqa: S311
+        pause = random.uniform(*SECONDS_BETWEEN)
         try:
             since = time.time() - float(file.read() or 0)
         except ValueError:

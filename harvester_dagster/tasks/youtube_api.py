@@ -118,7 +118,7 @@ def _outcome(video: Mapping[str, Any] | None) -> Outcome:
             "title": snippet.get("title"),
             "description": snippet.get("description"),
             "duration": details.get("duration"),
-            "seconds_long": _seconds(details.get("duration")),
+            "duration_seconds": _seconds(details.get("duration")),
             "embed_url": _absolute(embed[1]) if embed else None,
             "definition": details.get("definition"),
             "license": status.get("license"),

@@ -1,0 +1,199 @@
+"""The task `tika`: the full text of a file, by an Apache Tika server.
+
+Belongs here: the call (the body is uploaded, so that the server needs no way out), what happens when the server dies
+or hangs on a document, and reading its answer; XHTML is asked for and filtered by `xhtml_text.py`.
+Does not belong here: starting a server. Its address is `tasks.tika_url`; the launcher of the bundled one names its
+own in `HARVESTER_TIKA_URL`.
+"""
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
+from harvester_dagster.outside.outside import Outside
+from harvester_dagster.tasks import access_policy
+from harvester_dagster.tasks.content_work import body_of, each, gave_up, once
+from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
+from harvester_dagster.tasks.xhtml_text import language_of, text_of
+
+if TYPE_CHECKING:
+    from harvester_dagster.outside.bodies import Body
+
+CLIENTS = 4
+"""Measured on two cores with small PDFs: 105 a second with one client, 340 with four, no more with eight."""
+SECONDS = 60
+READY_SECONDS = 15
+"""The server's watchdog restarts its worker in 2 to 4 seconds."""
+MAX_CHARACTERS = 4_000_000
+MAX_TEXTS = 100
+_REFUSED = (413, 415, 422)
+"""The document's fault; any other refusal is a matter of the server or its address, and nobody's for ever."""
+_EXCEPTION = "X-TIKA:EXCEPTION:"
+_CUT = "X-TIKA:EXCEPTION:write_limit_reached"
+_JAVA_NAME = re.compile(r"^(?:[a-z][\w$]*\.)+([A-Z]\w*)")
+
+
+class Server:
+    """A Tika server, called through the one way out, whose guard lets exactly this configured host pass."""
+
+    def __init__(self, address: str, user_agent: str) -> None:
+        self.address = address.rstrip("/")
+        host = urlsplit(address).hostname or ""
+        self._outside = Outside(allow_hosts=(host,), per_host_per_second=math.inf, user_agent=user_agent)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outside.close()
+
+    def read(self, body: "Body") -> list[dict[str, Any]]:
+        """Metadata and XHTML of the document and of what is embedded in it. Raises OutsideError."""
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/octet-stream",  # the content tells its type, not who served it
+            "X-Tika-Timeout-Millis": str(SECONDS * 1000),
+            "X-Tika-PDFOcrStrategy": "no_ocr",
+            "X-Tika-OCRskipOcr": "true",
+            "writeLimit": str(MAX_CHARACTERS),
+            "maxEmbeddedResources": str(MAX_TEXTS),
+        }
+        answer = self._outside.put(f"{self.address}/rmeta/xml", data=body.path, headers=headers, timeout=SECONDS + 10)
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            raise PermanentError("bad-answer", "Tika answered with something that is not JSON") from None
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    def ready(self) -> bool:
+        """Whether it answers, or does so within some seconds: it may be restarting."""
+        until = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                self._outside.get(f"{self.address}/version", timeout=5, attempts=1)
+                return True
+            except OutsideError:
+                if time.monotonic() > until:
+                    return False
+                time.sleep(0.25)
+
+
+def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+    """All at once first; what was cut off then is asked again alone, so that only the one that kills Tika suffers."""
+    address = context.config.tasks.tika_url or os.environ.get("HARVESTER_TIKA_URL", "")
+    if not address:
+        yield from ((item, Outcome("retry", reason="no Tika server: set tasks.tika_url")) for item in items)
+        return
+    with Server(address, context.config.network.user_agent) as server:
+        if not server.ready():
+            yield from ((item, _away(server)) for item in items)
+            return
+        suspects: list[Item] = []
+        for item, outcome in each(items, context, lambda item: _first(item, server, context), CLIENTS):
+            if outcome is _SUSPECT:
+                suspects.append(item)
+            else:
+                yield item, outcome
+        yield from _alone(suspects, server, context)
+
+
+def _alone(suspects: Sequence[Item], server: Server, context: Context) -> Iterator[tuple[Item, Outcome]]:
+    for place, item in enumerate(suspects):
+        if not server.ready():
+            yield from ((left, _away(server)) for left in suspects[place:])
+            return
+        for found, outcome in each([item], context, lambda item: _first(item, server, context), 1):
+            yield found, gave_up(item, "Tika died or hung on it") if outcome is _SUSPECT else outcome
+
+
+_SUSPECT = Outcome("retry", reason="Tika gave no answer")
+
+
+def _away(server: Server) -> Outcome:
+    return Outcome("retry", reason=f"the Tika server at {server.address} does not answer")
+
+
+def _first(item: Item, server: Server, context: Context) -> Outcome:
+    body = body_of(item, context)
+    return once(body, FOLDER, context, lambda _prefix: _extract(body, server))
+
+
+def _extract(body: "Body", server: Server) -> Outcome:
+    started = perf_counter()
+    if not body.length:
+        return Outcome("empty", reason="the file is empty")
+    try:
+        found = server.read(body)
+    except TransientError:
+        return _SUSPECT
+    except PermanentError as error:
+        its_own = error.code == "too-large" or error.status in _REFUSED
+        return Outcome("failure" if its_own else "retry", reason=f"Tika refused it: {error}")
+    return outcome_of_answer(found, perf_counter() - started)
+
+
+def outcome_of_answer(found: Sequence[Mapping[str, Any]], seconds: float = 0.0) -> Outcome:
+    """What the answer comes to: content with an exception still counts; nothing at all is an outcome too."""
+    texts = [text for one in found[: MAX_TEXTS + 1] if (text := _text(one))]
+    exceptions = [_in_words(value) for one in found for name, value in one.items() if _is_exception(name)]
+    about = {
+        "content_type": _content_type(found),
+        "cut": any(_CUT in one for one in found),
+        "exceptions": exceptions[:5],
+        "seconds": round(seconds, 3),
+    }
+    if texts:
+        return Outcome("success", {"texts": texts, **about})
+    if exceptions:
+        return Outcome("failure", about, reason=f"Tika could not read it: {exceptions[0]}")
+    return Outcome("empty", about, reason="no content")
+
+
+def _text(one: Mapping[str, Any]) -> dict[str, Any] | None:
+    if one.get("embeddedResourceType") == "THUMBNAIL":
+        return None
+    content_type = str(one.get("Content-Type") or "")
+    text = text_of(str(one.get("X-TIKA:content") or ""), web_page="html" in content_type)
+    if not text:
+        return None
+    name = one.get("X-TIKA:embedded_resource_path")
+    return {"text": text, "language": language_of(text), **({"embedded": str(name)[:300]} if name else {})}
+
+
+def _is_exception(name: str) -> bool:
+    return name.startswith(_EXCEPTION) and name != _CUT
+
+
+def _in_words(trace: object) -> str:
+    """The first line of a Java stack trace, without the package names."""
+    first = str(trace[0] if isinstance(trace, list) and trace else trace).partition("\n")[0]
+    return _JAVA_NAME.sub(r"\1", first).strip()[:200]
+
+
+def _content_type(found: Sequence[Mapping[str, Any]]) -> str | None:
+    value = found[0].get("Content-Type") if found else None
+    return str(value).partition(";")[0] if value else None
+
+
+def _condition(subject: Subject, context: Context) -> str | None:
+    return access_policy.content_refused(subject, context)
+
+
+TASK = Task(
+    name="tika",
+    entity="files",
+    version=1,
+    reads=("$.hash", *access_policy.ANALYSIS_READS, *access_policy.FETCH_READS),
+    run=run,
+    condition=_condition,
+    after=("check_url",),
+    summary="The full text of a file and its language, by Apache Tika.",
+)
+FOLDER = f"texts/{TASK.name}-{TASK.version}"

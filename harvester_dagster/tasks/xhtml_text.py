@@ -1,0 +1,185 @@
+"""Readable text from the XHTML that Tika makes of a document, and the language it is in.
+
+Belongs here: what is left out because nobody wrote it to be read (headers, footers, navigation, annotations, page
+numbers, names of embedded files), how lines are joined, and the guess of the language.
+Does not belong here: the call to Tika.
+"""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_LEFT_OUT_CLASSES = frozenset({"header", "footer", "annotation", "embedded", "package-entry", "slide-master-content"})
+_LEFT_OUT_TAGS = frozenset({"head", "script", "style", "nav", "noscript", "template", "object", "iframe", "select"})
+_INLINE = frozenset(
+    [
+        "a",
+        "abbr",
+        "acronym",
+        "b",
+        "bdi",
+        "bdo",
+        "big",
+        "cite",
+        "code",
+        "del",
+        "dfn",
+        "em",
+        "font",
+        "i",
+        "img",
+        "ins",
+        "kbd",
+        "mark",
+        "q",
+        "s",
+        "samp",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "sup",
+        "tt",
+        "u",
+        "var",
+        "wbr",
+    ]
+)
+_LISTS = frozenset({"ul", "ol", "table", "dl", "menu"})
+_NAVIGATION = 0.75
+"""Share of a web page's list that is link text, from which on it is navigation."""
+_SPACE = re.compile(r"[\s\u00a0\u200b\ufeff]+")
+_DIGITS = re.compile(r"\d+")
+_FEW_PAGES = 3
+_SAMPLE = 2000
+_SURE = 0.5
+"""Below this probability it is a guess: one Dutch word comes as Afrikaans with 0.26, a sentence as Dutch with 0.98."""
+
+
+def text_of(xhtml: str, *, web_page: bool = False) -> str:
+    """The text: a line for each block, white space collapsed. Running heads and page numbers of paged documents go."""
+    body = _body(xhtml)
+    if body is None:
+        return ""
+    pages = [list(_lines(page, web_page)) for page in body.iterchildren() if _class(page) == "page"]
+    if pages:
+        return "\n".join(line for page in _without_running_heads(pages) for line in page)
+    return "\n".join(_lines(body, web_page))
+
+
+def language_of(text: str) -> str:
+    """`nl`, `en`, or `unk` for any other and for what is too short to tell; judged by its begin and its middle."""
+    middle = len(text) // 2
+    sample = text if len(text) <= 2 * _SAMPLE else f"{text[:_SAMPLE]} {text[middle : middle + _SAMPLE]}"
+    with _identifying:
+        language, probability = _identifier().classify(sample)
+    return language if language in ("nl", "en") and probability >= _SURE else "unk"
+
+
+_identifying = threading.Lock()
+
+
+@cache
+def _identifier() -> Any:
+    """Loading takes 0.8 s, once."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def _body(xhtml: str) -> "_Element | None":
+    from lxml import etree
+
+    if not xhtml.strip():
+        return None
+    parser = etree.XMLParser(
+        recover=True, resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True
+    )
+    try:
+        root = etree.fromstring(xhtml.encode("utf-8", "replace"), parser)
+    except etree.XMLSyntaxError:
+        return None
+    if root is None:
+        return None
+    return next((one for one in root.iter() if _tag(one) == "body"), None)
+
+
+def _lines(block: "_Element", web_page: bool) -> Iterator[str]:
+    for line in "".join(_pieces(block, web_page)).split("\0"):
+        line = _SPACE.sub(" ", line).replace("\u00ad", "").strip()
+        if line:
+            yield line
+
+
+def _pieces(top: "_Element", web_page: bool) -> Iterator[str]:
+    """Text in the order of the document, blocks parted by NUL (which XML cannot hold). A stack, not recursion: a
+    hostile document nests deeper than Python calls."""
+    waiting: list[_Element | str] = [top]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+            continue
+        tag = _tag(one)
+        if _left_out(one, tag, web_page):
+            continue
+        mark = "" if tag in _INLINE else "\0"
+        yield mark
+        yield one.text or ""
+        waiting.append(mark)
+        for child in reversed(one):
+            waiting.append(child.tail or "")
+            waiting.append(child)
+
+
+def _left_out(one: "_Element", tag: str, web_page: bool) -> bool:
+    if not tag or tag in _LEFT_OUT_TAGS or not _LEFT_OUT_CLASSES.isdisjoint(_class(one).split()):
+        return True
+    return web_page and tag in _LISTS and _is_navigation(one)
+
+
+def _is_navigation(block: "_Element") -> bool:
+    """A list of links. Tika flattens nav, header and footer of a web page; what was in them is known by its links."""
+    links = [one for one in block.iter() if _tag(one) == "a"]
+    if len(links) < 2:
+        return False
+    return _length(links) >= _NAVIGATION * _length([block]) > 0
+
+
+def _length(elements: Sequence["_Element"]) -> int:
+    return sum(len(_SPACE.sub("", text)) for one in elements for text in one.itertext() if isinstance(text, str))
+
+
+def _without_running_heads(pages: Sequence[list[str]]) -> Iterator[list[str]]:
+    """Drop a first or last line that at least half of the pages have too, whatever number is in it."""
+    heads = _repeated([page[0] for page in pages if page], len(pages))
+    feet = _repeated([page[-1] for page in pages if page], len(pages))
+    for page in pages:
+        start = 1 if page and _shape(page[0]) in heads else 0
+        end = len(page) - 1 if len(page) > start and _shape(page[-1]) in feet else len(page)
+        yield page[start:end]
+
+
+def _repeated(lines: Sequence[str], pages: int) -> frozenset[str]:
+    counts = Counter(map(_shape, lines))
+    return frozenset(shape for shape, count in counts.items() if count >= max(_FEW_PAGES, pages / 2))
+
+
+def _shape(line: str) -> str:
+    return _DIGITS.sub("#", line).casefold()
+
+
+def _tag(one: "_Element") -> str:
+    """The bare name; "" for a processing instruction or an entity."""
+    return one.tag.rpartition("}")[2].lower() if isinstance(one.tag, str) else ""
+
+
+def _class(one: "_Element") -> str:
+    return one.get("class") or ""
