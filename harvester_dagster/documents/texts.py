@@ -18,12 +18,13 @@ LONG_TEXT = 1_000_000
 LONG_TEXT_WORDS = 10_000
 SUGGEST_WORDS = 1_000
 
-_NOT_LETTERS = re.compile("[^A-Za-z]+")
-_UNDECOMPOSED = str.maketrans(
-    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D"}
-    | {"ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ŧ": "t", "Ŧ": "T"}
-)
+_NOT_LETTERS = re.compile("[^A-Za-z\n]+")
+_UNDECOMPOSED = {
+    **{"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D"},
+    **{"ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ł": "l", "Ł": "L", "ħ": "h", "Ħ": "H", "ŧ": "t", "Ŧ": "T"},
+}
 """Latin letters that Unicode does not decompose; the others lose their marks by NFKD."""
+_UNDECOMPOSED_LETTER = re.compile(f"[{''.join(_UNDECOMPOSED)}]")  # 1 KB: 4 µs; str.translate took 87
 
 
 class Text(NamedTuple):
@@ -77,12 +78,8 @@ def completions(title: str | None, text: str | None) -> list[str]:
     words = (title or "").split()
     if text:
         words += text.split(maxsplit=SUGGEST_WORDS)[:SUGGEST_WORDS]
-    letters = dict.fromkeys(word if word.isascii() and word.isalpha() else _letters(word) for word in words)
-    letters.pop("", None)
-    return list(letters)
-
-
-def _letters(word: str) -> str:
-    if not word.isascii():
-        word = unicodedata.normalize("NFKD", word.translate(_UNDECOMPOSED))
-    return _NOT_LETTERS.sub("", word)
+    lines = "\n".join(words)  # all at once: word by word took twice the time; the line ends keep them apart
+    if not lines.isascii():
+        lines = _UNDECOMPOSED_LETTER.sub(lambda letter: _UNDECOMPOSED[letter[0]], lines)
+        lines = unicodedata.normalize("NFKD", lines)
+    return list(dict.fromkeys(_NOT_LETTERS.sub("", lines).split()))

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,13 +153,14 @@ def test_files_have_no_index_of_their_own() -> None:
     assert definition("files", Index()) is None
 
 
-def test_dutch_compounds_are_cut_where_a_word_list_is_named() -> None:
-    analysis = settings(Index(nl_decompound_word_list="analyzers/F111"))["analysis"]
-    assert analysis["filter"]["dutch_decompounder"]["word_list_path"] == "analyzers/F111"
-    assert analysis["analyzer"]["custom_dutch"]["filter"] == [
-        "lowercase",
-        "dutch_stop",
-        "dutch_decompounder",
-        "dutch_keywords",
-        "dutch_stemmer",
-    ]
+def test_dutch_compounds_are_cut_where_a_word_list_is_named(client: OpenSearch, services_state: Path) -> None:
+    (folder,) = services_state.rglob("home/config")
+    (folder / "compounds.txt").write_text("fiets\nbel\n")
+    name = f"test-{uuid.uuid4().hex}"
+    client.indices.create(index=name, body=definition("products", Index(nl_decompound_word_list="compounds.txt")))
+    try:
+        product = _product("Bel", "Een fietsbel", "nl")
+        client.index(index=name, id=product["srn"], body=product, refresh=True)
+        assert _hits(client, name, {"match": {"texts.nl.contents.text": "fietsen"}}) == {"Bel"}
+    finally:
+        client.indices.delete(index=name)
