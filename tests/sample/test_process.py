@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import requests
@@ -12,6 +13,8 @@ from harvester_dagster import config
 from harvester_dagster.services.sample.demo import demo_config
 from harvester_dagster.services.sample.lies import LIES
 from harvester_dagster.services.sample.server import serve
+from harvester_dagster.services.sample.service import SAMPLE
+from harvester_dagster.services.sharing import running
 
 COMMAND = [sys.executable, "-m", "harvester_dagster.services.sample"]
 
@@ -59,3 +62,13 @@ def test_the_demo_configuration_is_valid_and_names_the_server() -> None:
     assert all(settings.url.startswith("http://127.0.0.1:1234/") for settings in parsed.sets.values())
     assert all(settings.min_documents == 5 for settings in parsed.sets.values())
     assert parsed.network.allow_hosts == ("127.0.0.1", "localhost")
+
+
+def test_as_a_service_it_is_shared_and_keeps_its_port(tmp_path: Path) -> None:
+    with running(SAMPLE, tmp_path) as first, running(SAMPLE, tmp_path) as second:
+        assert first.url == second.url
+        assert requests.get(f"{first.url}/files/handout.pdf", timeout=10).status_code == 200
+    with pytest.raises(requests.ConnectionError):
+        requests.get(first.url, timeout=10)
+    with running(SAMPLE, tmp_path) as again:
+        assert again.url == first.url

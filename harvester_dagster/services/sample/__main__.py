@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=0, help="0 (default): any free one; the READY line names it")
     parser.add_argument("--lie", default=None, metavar="NAME", help="what to lie about from the start")
-    parser.add_argument("--token-env", default="", metavar="NAME", help="variable with the token that Sharekit asks for")
+    parser.add_argument("--token-env", default="", metavar="NAME", help="variable of the token that Sharekit wants")
     return parser
 
 

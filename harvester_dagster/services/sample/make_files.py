@@ -18,10 +18,10 @@ from docx.shared import Cm
 from PIL import Image, ImageDraw
 from pptx import Presentation
 from pypdf import PdfReader, PdfWriter
-from reportlab.lib.pagesizes import A0, A4, A5, landscape  # type: ignore[import-untyped]
-from reportlab.lib.styles import getSampleStyleSheet  # type: ignore[import-untyped]
-from reportlab.pdfgen.canvas import Canvas  # type: ignore[import-untyped]
-from reportlab.platypus import (  # type: ignore[import-untyped]
+from reportlab.lib.pagesizes import A0, A4, A5, landscape
+from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import (
     Flowable,
     PageBreak,
     Paragraph,
@@ -63,7 +63,7 @@ WATER: Text = (
     "Groundwater levels in dry summers",
     [
         "A piezometer is a pipe with a filter at the bottom. The level of the groundwater is read with a tape.",
-        "In dry summers the groundwater on sandy soils falls by more than a metre; seepage decides how fast it returns.",
+        "In dry summers the groundwater on sandy soils falls by more than a metre; seepage decides its return.",
         "A time series model separates rain, evaporation and abstraction.",
     ],
 )
@@ -215,7 +215,7 @@ def _old_pdf() -> bytes:
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >>>> >>",
         f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Times-Roman >>",
         "<< /Producer (Typewriter 1.1) /Title (Syllabus bestuursrecht) >>",

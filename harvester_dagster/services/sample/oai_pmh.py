@@ -52,7 +52,9 @@ class Listing(NamedTuple):
         return f"c{self.offset}|u{self.until}|f{self.from_}|m{self.prefix}|s{self.spec}"
 
 
-def answer(catalogue: Catalogue, arguments: Mapping[str, Sequence[str]], liar: Liar, base: str, now: datetime) -> Answer:
+def answer(
+    catalogue: Catalogue, arguments: Mapping[str, Sequence[str]], liar: Liar, base: str, now: datetime
+) -> Answer:
     verb = arguments.get("verb", [""])[0]
     try:
         single = _checked(verb, arguments)

@@ -36,7 +36,8 @@ class Sample:
     def __init__(self, port: int, lie: str | None, token: str | None, now: Callable[[], datetime]) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self.requests: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._token = token
         self._now = now
         self._liar = Liar(lie)
@@ -53,16 +54,25 @@ class Sample:
 
     def touch(self, id_: str) -> None:
         """Another title, modified now. Raises KeyError."""
-        self._catalogue.touch(id_, self._second())
+        with self._lock:
+            self._catalogue.touch(id_, self._second())
 
     def delete(self, id_: str) -> None:
         """Raises KeyError."""
-        self._catalogue.delete(id_, self._second())
+        with self._lock:
+            self._catalogue.delete(id_, self._second())
 
     def reset(self) -> None:
-        self._catalogue.reset()
-        self._liar.tell(None)
-        self.requests.clear()
+        """As it was in the beginning, telling the truth, having counted nothing."""
+        with self._lock:
+            self._catalogue.reset()
+            self._liar.tell(None)
+            self._requests.clear()
+
+    def requests(self) -> dict[str, int]:
+        """How often each `METHOD /path` was asked for."""
+        with self._lock:
+            return dict(self._requests)
 
     def _second(self) -> datetime:
         return self._now().replace(microsecond=0)
@@ -70,7 +80,8 @@ class Sample:
     def answer(self, method: str, target: str, headers: Message) -> Answer:
         parts = urlsplit(target)
         path = unquote(parts.path)
-        self.requests[f"{method} {path}"] += 1
+        with self._lock:
+            self._requests[f"{method} {path}"] += 1
         if method == "POST":
             return self._change(path)
         arguments = parse_qs(parts.query, keep_blank_values=True)
@@ -86,7 +97,7 @@ class Sample:
         if path.startswith(("/files/", "/video/")):
             return served_files.answer(method, path, headers, self.url_of)
         if path == "/requests":
-            return Answer(json.dumps(self.requests).encode(), content_type="application/json")
+            return Answer(json.dumps(self.requests()).encode(), content_type="application/json")
         if path == "/":
             return Answer(b"<html><body>The sample source server is ready.</body></html>")
         return Answer(b"<html><body>404: no such path</body></html>", 404)
@@ -129,9 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: "_Server"
 
     def _serve(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if length.isdigit():
-            self.rfile.read(min(int(length), 1024 * 1024))
+        if self.headers.get("Content-Length", "0") != "0":
+            self.close_connection = True  # no knob has a body, so none is read
         answer = self.server.sample.answer(self.command, self.path, self.headers)
         if answer.wait:
             self.server.sample.pause(answer.wait)
