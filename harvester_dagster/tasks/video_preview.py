@@ -10,6 +10,8 @@ import fcntl
 import io
 import os
 import random
+import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from harvester_dagster.config import home
-from harvester_dagster.outside.failures import OutsideError, TransientError
+from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
 from harvester_dagster.outside.outside import Outside
 from harvester_dagster.tasks import pictures
 from harvester_dagster.tasks.access_policy import contact_refused, is_youtube, on_hosts
@@ -27,6 +29,7 @@ from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 SECONDS_BETWEEN = (2.0, 5.0)
 SECONDS_A_PAGE = 60.0
 CALLS_A_PAGE = 20
+_SAYS = re.compile(r"^(?:\x1b\[[0-9;]*m)?ERROR:(?:\x1b\[0m)?\s*")
 
 
 class Found(NamedTuple):
@@ -99,31 +102,37 @@ def _shrink(path: Path, key: str, prefix: str, context: Context) -> Outcome:
 
 
 def look(page: str, outside: Outside) -> Found | None:
-    """What yt-dlp reads off the page; None without a video or a picture. Raises TransientError."""
-    from yt_dlp.utils import DownloadError, YoutubeDLError
-
+    """What yt-dlp reads off the page; None without a picture. Raises OutsideError, also for a page without a video."""
     await_turn(home() / "video_preview.turn")
     reader = _reader(outside)
+    from yt_dlp.utils import YoutubeDLError
+
     try:
-        info = reader.extract_info(page, download=False)
-    except (DownloadError, YoutubeDLError) as error:
+        seen = reader.extract_info(page, download=False, process=False) or {}
+        # What the page itself names is enough; only what it embeds from elsewhere is followed.
+        return _best(seen) or _best(reader.process_ie_result(seen, download=False) or {})
+    except YoutubeDLError as error:
         if reader.transient:
             raise reader.transient from None
-        if isinstance(error, DownloadError):
-            return None
-        raise
-    return _best(info or {})
+        raise PermanentError("no-video", _SAYS.sub("", str(error)).partition("\n")[0][:200]) from None
 
 
 def _best(info: Mapping[str, Any]) -> Found | None:
-    entries = list(info.get("entries") or [])
-    if entries:
-        return _best(entries[0] or {})
-    # yt-dlp sorts thumbnails from worst to best, and puts the best into `thumbnail`.
-    picture = info.get("thumbnail")
-    if not isinstance(picture, str) or not picture.startswith(("http://", "https://")):
-        return None
-    return Found(picture, info.get("title"), info.get("duration"))
+    if info.get("_type") == "playlist":
+        entries = info.get("entries")
+        return _best(entries[0] or {}) if isinstance(entries, list) and entries else None
+    offered = [one for one in info.get("thumbnails") or () if isinstance(one, Mapping)]
+    candidates = [*sorted(offered, key=_worth), {"url": info.get("thumbnail")}]
+    for one in reversed(candidates):
+        if str(one.get("url") or "").startswith(("http://", "https://")):
+            return Found(str(one["url"]), info.get("title"), info.get("duration"))
+    return None
+
+
+def _worth(thumbnail: Mapping[str, Any]) -> tuple[float, float]:
+    """yt-dlp's own order: what the extractor prefers, then the larger."""
+    preference, width = thumbnail.get("preference"), thumbnail.get("width")
+    return -1.0 if preference is None else float(preference), -1.0 if width is None else float(width)
 
 
 def await_turn(turn: Path) -> None:
@@ -150,6 +159,8 @@ def await_turn(turn: Path) -> None:
 
 def _reader(outside: Outside) -> Any:
     """A YoutubeDL whose every call goes through `Outside`, bounded in number and time."""
+    # yt-dlp's handler for requests changes requests itself: every later call of ours without a proxy raised TypeError.
+    sys.modules.setdefault("yt_dlp.networking._requests", None)  # type: ignore[arg-type]
     from yt_dlp import YoutubeDL
     from yt_dlp.networking import Request, Response
     from yt_dlp.networking.exceptions import HTTPError, RequestError

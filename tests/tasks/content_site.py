@@ -28,7 +28,7 @@ NOW = datetime(2026, 3, 1, 1, 30, tzinfo=UTC)
 class Site:
     """Files under their names; counts who was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.files: dict[str, tuple[str, bytes]] = {}
         self.asked: Counter[str] = Counter()
         self.headers: dict[str, Mapping[str, str]] = {}
@@ -50,8 +50,8 @@ class Site:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = ThreadingHTTPServer((host, 0), Handler)
+        self.url = f"http://{host}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def add(self, name: str, body: bytes, kind: str = "application/octet-stream") -> str:
