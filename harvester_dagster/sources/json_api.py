@@ -28,6 +28,11 @@ class _Page(msgspec.Struct):
     links: Any = None
 
 
+class _Lenient(msgspec.Struct):
+    data: list[Any]
+    links: Any = None
+
+
 _page = msgspec.json.Decoder(_Page)
 _record = msgspec.json.Decoder()
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,1000})"')
@@ -47,7 +52,7 @@ def pages(
         link = _next_link(page.links)
         if link is None:
             return
-        next_url, next_params = _same_host(url, urljoin(answer.url, link)), {}
+        next_url, next_params = _same_host(url, answer.url, link), {}
         loops.token(next_url)
 
 
@@ -68,7 +73,7 @@ def _extract(raw: msgspec.Raw, request: Request, read: Read) -> Record | Unreada
         found = _ID.search(bytes(raw))
         return Unreadable(found[1].decode("utf-8", "replace") if found else None, f"not valid JSON: {error}")
     if not isinstance(resource, dict):
-        return Unreadable(None, f"a record that is no object: {bytes(raw[:80])!r}")
+        return Unreadable(None, f"a record that is no object: {bytes(raw)[:80]!r}")
     external_id = resource.get("id")
     if isinstance(external_id, int) and not isinstance(external_id, bool):
         external_id = str(external_id)
@@ -104,7 +109,12 @@ def _read_page(body: bytes) -> _Page:
     try:
         return _page.decode(body)
     except _BAD_JSON as error:
-        raise SourceError(_complaint(body, error)) from None
+        complaint = _complaint(body, error)
+    try:  # what the strict reader refuses and others send: a byte order mark, halves of surrogate pairs
+        page = msgspec.convert(_scrubbed(json.loads(body)), _Lenient)
+        return _Page([msgspec.Raw(msgspec.json.encode(record)) for record in page.data], page.links)
+    except (*_BAD_JSON, ValueError):
+        raise SourceError(complaint) from None
 
 
 def _complaint(body: bytes, error: Exception) -> str:
@@ -127,14 +137,14 @@ def _next_link(links: Any) -> str | None:
     return link.strip() or None if isinstance(link, str) else None
 
 
-def _same_host(url: str, link: str) -> str:
-    """The next page stays on the host that was configured: the key goes with the request. http may become https."""
+def _same_host(url: str, page_url: str, link: str) -> str:
+    """The next page's address. It stays on the host that was configured, for the key goes with the request; only http
+    may become https."""
     try:
-        here, there = urlsplit(url), urlsplit(link)
-        stays = here.hostname == there.hostname and (
-            (here.scheme, here.port) == (there.scheme, there.port)
-            or ((here.scheme, here.port), (there.scheme, there.port)) == (("http", None), ("https", None))
-        )
+        whole = urljoin(page_url, link)
+        here, there = urlsplit(url), urlsplit(whole)
+        ports = (here.scheme, here.port), (there.scheme, there.port)
+        stays = here.hostname == there.hostname and (ports[0] == ports[1] or ports == (("http", None), ("https", None)))
     except ValueError:
         stays = False
     if not stays:
@@ -142,4 +152,4 @@ def _same_host(url: str, link: str) -> str:
             f"{shown(url)}: the next page is said to be at {shown(link)}, which is another host: refused; "
             "if the source has moved, write its new address in url"
         )
-    return link
+    return whole
