@@ -14,10 +14,11 @@ from typing import Any
 RECORDED = Path(__file__).parent / "recorded"
 UNDETERMINED = "UNDETERMINED"
 _ARTICLE_KINDS = ("openaccess", "research", "publisher", "other", "other", "other")
-_WORDS = (
-    "acoustics biofilm catalysis dynamics enzymes fatigue granular hydrology imaging jets kinetics lasers membranes "
-    "networks optics polymers quantum robotics sensors turbines uncertainty vibration wind xenon yeast zeolites"
-).split()
+_WORDS = [
+    "acoustics", "biofilm", "catalysis", "dynamics", "enzymes", "fatigue", "granular", "hydrology", "imaging",
+    "jets", "kinetics", "lasers", "membranes", "networks", "optics", "polymers", "quantum", "robotics",
+    "sensors", "turbines", "uncertainty", "vibration", "wind", "xenon", "yeast", "zeolites",
+]  # fmt: skip
 _BROKEN = ("{", "[]", "null", '"a text"', '{"type": 7}', '{"fromyear":"19xx"}', "")
 
 Fields = dict[str, Any]

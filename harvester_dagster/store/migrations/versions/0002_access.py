@@ -66,9 +66,9 @@ CREATE INDEX access_run_of_endpoint ON access_run (endpoint_id, run_id);
 CREATE TABLE access_decision (
     endpoint_id int NOT NULL REFERENCES access_endpoint ON DELETE CASCADE,
     id          text COLLATE "C" NOT NULL,              -- of the Solr document
-    version     bigint NOT NULL,                        -- the _version_ that was decided on, or that our update returned
+    version     bigint NOT NULL,                        -- the one that was decided on, or that our update returned
     rule        text NOT NULL,
-    valid_until date,                                   -- the first day on which it may differ; -infinity: due now
+    valid_until date,                                   -- the first day on which it may differ; 0001-01-01: due now
     issns       text NOT NULL,                          -- by which journals are looked up, separated by spaces
     run_id      bigint NOT NULL,
     PRIMARY KEY (endpoint_id, id)

@@ -1,0 +1,375 @@
+"""The runs of an endpoint as Postgres knows them: asked for, running, ended, how far they came, and what they met.
+
+Belongs here: one run per endpoint (a partial unique index for the row, an advisory lock for the process), the stop
+flag, the cursor where a later run goes on. Does not belong here: what a run does (`run.py`).
+
+The lock goes with its connection: a killed run leaves a row that says `running` and no lock, which is how the next
+one knows that it died.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import Connection
+from psycopg.errors import UniqueViolation
+
+from harvester_dagster.store.database import Pool
+
+ENDPOINT_LOCKS = 7_405_060
+"""First key of the advisory locks per endpoint; the second is its id."""
+REQUEST_LASTS = timedelta(minutes=15)
+"""A run that was asked for and has not begun by then is given up."""
+MESSAGES_KEPT = 2_000
+
+
+class InProgress(Exception):
+    """A run of this endpoint is in progress."""
+
+
+class Start(NamedTuple):
+    """Where a run begins, and what held when its walk began (perhaps in an earlier run that it continues)."""
+
+    run_id: int
+    endpoint_id: int
+    cursor: str
+    continues: int | None
+    watermark: int | None
+    journals_generation: int | None
+    already: int
+    """Documents that the runs which this one continues have processed."""
+    untidy: bool
+    """The endpoint's last run did not come to its commit."""
+
+
+class RunRow(NamedTuple):
+    run_id: int
+    endpoint: str
+    mode: str
+    state: str
+    requested_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    stop_asked_at: datetime | None
+    progress: Mapping[str, Any]
+    reason: str
+
+    @property
+    def in_progress(self) -> bool:
+        return self.state in ("requested", "running")
+
+
+class Best(NamedTuple):
+    """The concurrency that an endpoint took best, when it was last written to."""
+
+    writers: int
+    batch: int
+    rate: float
+
+
+def endpoint_id(connection: Connection[Any], name: str) -> int:
+    found = connection.execute("SELECT endpoint_id FROM access_endpoint WHERE name = %s", (name,)).fetchone()
+    if found is None:
+        connection.execute("INSERT INTO access_endpoint (name) VALUES (%s) ON CONFLICT DO NOTHING", (name,))
+        found = connection.execute("SELECT endpoint_id FROM access_endpoint WHERE name = %s", (name,)).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def request(pool: Pool, endpoint: str, mode: str, now: datetime) -> int:
+    """Ask for a run; whoever works for this endpoint next takes it up. Raises InProgress."""
+    _bury_the_dead(pool, endpoint, now)
+    try:
+        with pool.connection() as connection:
+            row = connection.execute(
+                "INSERT INTO access_run (endpoint_id, mode, state, requested_at) "
+                "VALUES (%s, %s, 'requested', %s) RETURNING run_id",
+                (endpoint_id(connection, endpoint), mode, now),
+            ).fetchone()
+    except UniqueViolation:
+        raise InProgress(f"a run of {endpoint} is already in progress") from None
+    assert row is not None
+    return int(row[0])
+
+
+def withdraw(pool: Pool, run_id: int, now: datetime, reason: str) -> None:
+    """Give up a run that has not begun."""
+    with pool.connection() as connection:
+        connection.execute(
+            "UPDATE access_run SET state = 'failed', ended_at = %s, reason = %s "
+            "WHERE run_id = %s AND state = 'requested'",
+            (now, reason, run_id),
+        )
+
+
+def ask_to_stop(pool: Pool, endpoint: str | None, now: datetime) -> int:
+    """Ask the run of the endpoint (None: of every one) to stop; one that has not begun ends at once. How many."""
+    with pool.connection() as connection:
+        found = connection.execute(
+            "UPDATE access_run SET stop_asked_at = coalesce(stop_asked_at, %(now)s), "
+            " ended_at = CASE WHEN state = 'requested' THEN %(now)s END, "
+            " state = CASE WHEN state = 'requested' THEN 'stopped' ELSE state END "
+            "WHERE state IN ('requested', 'running') AND (%(endpoint)s::text IS NULL OR endpoint_id = "
+            " (SELECT endpoint_id FROM access_endpoint WHERE name = %(endpoint)s))",
+            {"now": now, "endpoint": endpoint},
+        )
+        return found.rowcount
+
+
+def in_progress(pool: Pool, now: datetime, endpoint: str | None = None) -> RunRow | None:
+    """The newest run that is asked for or running; the dead are not counted."""
+    _bury_the_dead(pool, endpoint, now)
+    return next((run for run in latest(pool, endpoint, 20) if run.in_progress), None)
+
+
+def latest(pool: Pool, endpoint: str | None = None, count: int = 1) -> list[RunRow]:
+    """The newest runs, newest first."""
+    with pool.connection() as connection:
+        rows = connection.execute(
+            "SELECT run_id, name, mode, state, requested_at, started_at, ended_at, stop_asked_at, progress, reason "
+            "FROM access_run JOIN access_endpoint USING (endpoint_id) "
+            "WHERE %(endpoint)s::text IS NULL OR name = %(endpoint)s ORDER BY run_id DESC LIMIT %(count)s",
+            {"endpoint": endpoint, "count": count},
+        )
+        return [RunRow(*row) for row in rows]
+
+
+def messages(pool: Pool, endpoint: str | None = None, count: int = 200) -> list[tuple[datetime, str, str]]:
+    """The last messages, oldest first: when, endpoint and mode, text."""
+    with pool.connection() as connection:
+        rows = connection.execute(
+            "SELECT m.at, e.name || ' ' || r.mode, m.text FROM access_message m JOIN access_run r USING (run_id) "
+            "JOIN access_endpoint e USING (endpoint_id) WHERE %(endpoint)s::text IS NULL OR e.name = %(endpoint)s "
+            "ORDER BY m.message_id DESC LIMIT %(count)s",
+            {"endpoint": endpoint, "count": count},
+        ).fetchall()
+        return [(at, who, text) for at, who, text in reversed(rows)]
+
+
+def findings(pool: Pool, run_id: int, count: int = 100) -> list[tuple[str, str, str]]:
+    with pool.connection() as connection:
+        return list(
+            connection.execute(
+                "SELECT id, kind, seen FROM access_finding WHERE run_id = %s ORDER BY kind, id LIMIT %s",
+                (run_id, count),
+            )
+        )
+
+
+def _bury_the_dead(pool: Pool, endpoint: str | None, now: datetime) -> None:
+    """Runs whose process is gone (nobody holds the lock) and requests that nobody took up."""
+    with pool.connection() as connection:
+        rows = connection.execute(
+            "SELECT run_id, endpoint_id FROM access_run JOIN access_endpoint USING (endpoint_id) "
+            "WHERE state = 'running' AND (%(endpoint)s::text IS NULL OR name = %(endpoint)s)",
+            {"endpoint": endpoint},
+        ).fetchall()
+        for run_id, key in rows:
+            found = connection.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (ENDPOINT_LOCKS, key)).fetchone()
+            if found == (True,):
+                _declare_dead(connection, run_id, now)
+        connection.execute(
+            "UPDATE access_run SET state = 'failed', ended_at = %s, reason = 'nothing took it up in time' "
+            "WHERE state = 'requested' AND requested_at < %s",
+            (now, now - REQUEST_LASTS),
+        )
+
+
+def _declare_dead(connection: Connection[Any], run_id: int, now: datetime) -> None:
+    connection.execute(
+        "UPDATE access_run SET state = 'died', ended_at = %s, reason = 'its process ended without a word' "
+        "WHERE run_id = %s AND state = 'running'",
+        (now, run_id),
+    )
+
+
+class Run:
+    """A run in progress: its row, its lock, and the thread that looks for the stop flag and writes the progress."""
+
+    def __init__(self, connection: Connection[Any], start: Start) -> None:
+        self.start = start
+        self.stop = threading.Event()
+        """Set when somebody asked for a stop, or when the lock was lost."""
+        self.lost = False
+        self._connection = connection
+        self._progress: Mapping[str, Any] = {}
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="access-run-watcher", daemon=True)
+        self._watcher.start()
+
+    def show(self, progress: Mapping[str, Any]) -> None:
+        """Let others see how far it is (written within half a second)."""
+        self._progress = progress
+
+    def _watch(self) -> None:
+        shown: Mapping[str, Any] = {}
+        while not self._over.wait(0.5):
+            try:
+                if (progress := self._progress) is not shown:
+                    self._write(progress)
+                    shown = progress
+                found = self._connection.execute(
+                    "SELECT stop_asked_at IS NOT NULL FROM access_run WHERE run_id = %s", (self.start.run_id,)
+                ).fetchone()
+                if found is None or found[0]:
+                    self.stop.set()
+            except psycopg.Error:  # Postgres went away, and the lock with it: another run may begin
+                self.lost = True
+                self.stop.set()
+                return
+
+    def _write(self, progress: Mapping[str, Any]) -> None:
+        self._connection.execute(
+            "UPDATE access_run SET progress = %s WHERE run_id = %s", (json.dumps(progress), self.start.run_id)
+        )
+
+    def close(self) -> None:
+        self._over.set()
+        self._watcher.join(5)
+        if not self.lost:
+            self._write(self._progress)
+
+
+@contextmanager
+def running(pool: Pool, endpoint: str, mode: str, basis: str, now: datetime, patience: float = 0) -> Iterator[Run]:
+    """Take up the requested run of this endpoint and mode, or begin one; hold its lock. Raises InProgress.
+
+    It goes on where the last run of the same mode and basis was stopped, failed or died.
+    `patience`: seconds to wait for a run in progress to end.
+    """
+    with Connection.connect(
+        str(pool.conninfo), autocommit=True, options="-c search_path=harvester,public"
+    ) as connection:
+        key = endpoint_id(connection, endpoint)
+        _lock(connection, key, endpoint, patience)
+        run = Run(connection, _begin(connection, key, endpoint, mode, basis, now))
+        try:
+            yield run
+        finally:
+            run.close()
+
+
+def _lock(connection: Connection[Any], key: int, endpoint: str, patience: float) -> None:
+    busy = InProgress(f"a run of {endpoint} is already in progress; stop it, or start this one when it has ended")
+    if patience <= 0:
+        if connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (ENDPOINT_LOCKS, key)).fetchone() != (True,):
+            raise busy
+        return
+    connection.execute(f"SET lock_timeout = {int(patience * 1000)}")
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s, %s)", (ENDPOINT_LOCKS, key))
+    except psycopg.errors.LockNotAvailable:
+        raise busy from None
+    connection.execute("RESET lock_timeout")
+
+
+def _begin(connection: Connection[Any], key: int, endpoint: str, mode: str, basis: str, now: datetime) -> Start:
+    with connection.transaction():
+        connection.execute(
+            "UPDATE access_run SET state = 'died', ended_at = %s, reason = 'its process ended without a word' "
+            "WHERE endpoint_id = %s AND state = 'running'",
+            (now, key),
+        )
+        waiting = connection.execute(
+            "SELECT run_id, mode FROM access_run WHERE endpoint_id = %s AND state = 'requested' FOR UPDATE", (key,)
+        ).fetchone()
+        if waiting and waiting[1] != mode:
+            if now - _requested_at(connection, waiting[0]) < REQUEST_LASTS:
+                raise InProgress(f"a run of {endpoint} was asked for in mode {waiting[1]} and is about to begin")
+            connection.execute(
+                "UPDATE access_run SET state = 'failed', ended_at = %s, reason = 'nothing took it up in time' "
+                "WHERE run_id = %s",
+                (now, waiting[0]),
+            )
+            waiting = None
+        last = connection.execute(
+            "SELECT run_id, cursor, watermark, journals_generation, progress FROM access_run "
+            "WHERE endpoint_id = %s AND mode = %s AND state <> 'requested' AND basis = %s "
+            "AND started_at IS NOT NULL AND run_id = "
+            " (SELECT max(run_id) FROM access_run WHERE endpoint_id = %s AND mode = %s AND started_at IS NOT NULL) "
+            "AND state IN ('stopped', 'failed', 'died') AND cursor IS NOT NULL",
+            (key, mode, basis, key, mode),
+        ).fetchone()
+        continues, cursor, watermark, generation, progress = last or (None, None, None, None, None)
+        counts = (progress or {}).get("counts", {})
+        already = counts.get("already", 0) + counts.get("processed", 0)
+        before = connection.execute(
+            "SELECT state FROM access_run WHERE endpoint_id = %s AND started_at IS NOT NULL "
+            "ORDER BY run_id DESC LIMIT 1",
+            (key,),
+        ).fetchone()
+        if waiting:
+            run_id = int(waiting[0])
+        else:
+            row = connection.execute(
+                "INSERT INTO access_run (endpoint_id, mode, state, requested_at) VALUES (%s, %s, 'requested', %s) "
+                "RETURNING run_id",
+                (key, mode, now),
+            ).fetchone()
+            assert row is not None
+            run_id = int(row[0])
+        connection.execute(
+            "UPDATE access_run SET state = 'running', started_at = %s, continues = %s, cursor = %s, watermark = %s, "
+            "journals_generation = %s, basis = %s WHERE run_id = %s",
+            (now, continues, cursor, watermark, generation, basis, run_id),
+        )
+        untidy = before is not None and before[0] != "complete"
+        return Start(run_id, key, cursor or "*", continues, watermark, generation, already, untidy)
+
+
+def _requested_at(connection: Connection[Any], run_id: int) -> datetime:
+    row = connection.execute("SELECT requested_at FROM access_run WHERE run_id = %s", (run_id,)).fetchone()
+    assert row is not None
+    found: datetime = row[0]
+    return found
+
+
+def note_walk(pool: Pool, run_id: int, watermark: int, journals_generation: int) -> None:
+    """What held when the walk began. A run that continues another one keeps what held then."""
+    with pool.connection() as connection:
+        connection.execute(
+            "UPDATE access_run SET watermark = %s, journals_generation = %s WHERE run_id = %s",
+            (watermark, journals_generation, run_id),
+        )
+
+
+def end(pool: Pool, run_id: int, state: str, now: datetime, reason: str = "") -> None:
+    with pool.connection() as connection:
+        connection.execute(
+            "UPDATE access_run SET state = %s, ended_at = %s, reason = %s WHERE run_id = %s",
+            (state, now, reason, run_id),
+        )
+
+
+def say(pool: Pool, run_id: int, now: datetime, text: str) -> None:
+    with pool.connection() as connection:
+        connection.execute("INSERT INTO access_message (run_id, at, text) VALUES (%s, %s, %s)", (run_id, now, text))
+        connection.execute(
+            "DELETE FROM access_message WHERE message_id <= (SELECT max(message_id) FROM access_message) - %s",
+            (MESSAGES_KEPT,),
+        )
+
+
+def keep_findings(connection: Connection[Any], run_id: int, found: Sequence[tuple[str, str, str]]) -> None:
+    with connection.cursor() as cursor, cursor.copy("COPY access_finding (run_id, id, kind, seen) FROM STDIN") as copy:
+        for id_, kind, seen in found:
+            copy.write_row((run_id, id_.replace("\0", ""), kind, seen.replace("\0", "")))
+
+
+def best(pool: Pool, endpoint: str) -> Best | None:
+    with pool.connection() as connection:
+        row = connection.execute(
+            "SELECT writers, batch, rate FROM access_endpoint WHERE name = %s AND writers IS NOT NULL", (endpoint,)
+        ).fetchone()
+        return Best(*row) if row else None
+
+
+def keep_best(pool: Pool, endpoint: str, found: Best) -> None:
+    with pool.connection() as connection:
+        connection.execute(
+            "UPDATE access_endpoint SET writers = %s, batch = %s, rate = %s WHERE name = %s", (*found, endpoint)
+        )
