@@ -30,6 +30,8 @@ def cached(name: str, made_from: Sequence[bytes], make: Callable[[Path], None]) 
     with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
+            for half_made in root.glob(f"{name}.*/"):
+                shutil.rmtree(half_made)
             _log.info("Fetching %s, once", name)
             with tempfile.TemporaryDirectory(dir=root, prefix=f"{name}.") as new:
                 make(Path(new) / "made")
