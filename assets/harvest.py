@@ -1,0 +1,129 @@
+"""What a set's night harvests: raw pages from the source, then products and files extracted and compared.
+
+`harvest` is an asset of its own, so that documents can be extracted again without asking the source. The documents
+of all entities are one op: one pass over the stored pages.
+"""
+
+from enum import Enum
+
+import dagster as dg
+
+from assets import showing
+from assets.partitions import OWNER, SETS
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.harvesting import steps
+from harvester_dagster.harvesting.attempts import Attempt
+from harvester_dagster.installation import Installation
+
+
+class Ask(Enum):
+    auto = "auto"
+    full = "full"
+    reset = "reset"
+
+
+class HarvestConfig(dg.Config):
+    """`full` ignores the watermark; `reset` also ignores hashes: everything is extracted and compared anew."""
+
+    ask: Ask = Ask.auto
+
+
+NIGHT_TAG = "harvest/night"
+
+
+@dg.asset(
+    name="harvest",
+    partitions_def=SETS,
+    group_name="harvest",
+    kinds={"python", "http"},
+    owners=[OWNER],
+    description="The raw pages of a set, as its source sent them: a delta since the last harvest where that can be, "
+    "else everything. A source that fails makes its set fall back; it fails nothing else.",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "source_answered",
+            asset="harvest",
+            partitions_def=SETS,
+            description="The source gave a whole answer. If not, the set keeps its accepted state tonight.",
+        )
+    ],
+)
+def harvest(
+    context: dg.AssetExecutionContext, config: HarvestConfig, harvester: dg.ResourceParam[Installation]
+) -> dg.MaterializeResult:
+    night = context.run.tags.get(NIGHT_TAG)
+    attempt = steps.harvest(
+        harvester,
+        context.partition_key,
+        asked=None if config.ask is Ask.auto else config.ask.value,
+        run_id=context.run_id,
+        night_id=int(night) if night else None,
+        progress=context.log.info,
+    )
+    if attempt is None:
+        return dg.MaterializeResult(
+            metadata={"state": "retired: gone from the configuration, nothing is asked"},
+            check_results=[dg.AssetCheckResult(passed=True, check_name="source_answered", metadata={"retired": True})],
+        )
+    answered = attempt.state != "failed"
+    return dg.MaterializeResult(
+        metadata=_metadata(attempt),
+        check_results=[
+            dg.AssetCheckResult(
+                passed=answered,
+                check_name="source_answered",
+                description="whole answer" if answered else attempt.reason,
+            )
+        ],
+    )
+
+
+def _metadata(attempt: Attempt) -> showing.Metadata:
+    ended = attempt.fetched_at or attempt.ended_at
+    return {
+        "mode": f"{attempt.mode} ({attempt.why})",
+        "since": attempt.since.isoformat() if attempt.since else "the beginning",
+        "pages": attempt.pages,
+        "seconds": round((ended - attempt.started_at).total_seconds(), 3) if ended else 0.0,
+        "attempt": attempt.attempt_id,
+        "state": attempt.state,
+        **({"reason": attempt.reason} if attempt.reason else {}),
+    }
+
+
+def documents_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """`ENTITY/documents` for every entity of the catalog, by one op."""
+    specs = [
+        dg.AssetSpec(
+            [entity.name, "documents"],
+            deps=["harvest"],
+            description=f"{entity.description}: extracted, and compared by hash with what was accepted.",
+            group_name="documents",
+            owners=[OWNER],
+            kinds={"python", "postgres"},
+            skippable=True,
+        )
+        for entity in catalog.entities
+    ]
+
+    @dg.multi_asset(name="documents", specs=specs, partitions_def=SETS, can_subset=True)
+    def documents(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]):  # type: ignore[no-untyped-def]
+        started = harvester.clock()
+        attempt = steps.documents(harvester, context.partition_key, run_id=context.run_id, progress=context.log.info)
+        seconds = (harvester.clock() - started).total_seconds()
+        for key in sorted(context.selected_asset_keys):
+            yield dg.MaterializeResult(asset_key=key, metadata=_document_metadata(key.path[0], attempt, seconds))
+
+    return documents
+
+
+def _document_metadata(entity: str, attempt: Attempt | None, seconds: float) -> showing.Metadata:
+    if attempt is None or attempt.state in ("open", "failed"):
+        return {"state": "nothing new to extract: the accepted state stands"}
+    row = dict((attempt.counts or {}).get(entity, {}))
+    return {
+        **row,
+        "records": attempt.records,
+        "seconds": round(seconds, 3),
+        "records per second": round(attempt.records / seconds, 1) if seconds else 0.0,
+    }

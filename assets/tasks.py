@@ -1,0 +1,80 @@
+"""An asset for each row of the task table, between a set's documents and its verdict."""
+
+from enum import Enum
+
+import dagster as dg
+
+from assets import showing
+from assets.partitions import OWNER, SETS
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.harvesting import steps
+from harvester_dagster.installation import Installation
+from harvester_dagster.tasks.frame import Report
+from harvester_dagster.tasks.task import Task
+from harvester_dagster.tasks.thumbnails import data_uris
+
+
+class Again(Enum):
+    nothing = ""
+    failed = "failed"
+    expired = "expired"
+    all = "all"
+
+
+class TaskConfig(dg.Config):
+    """Which results to make anew beside what is pending."""
+
+    again: Again = Again.nothing
+
+
+def task_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    return [_task_asset(task) for task in catalog.tasks]
+
+
+def _task_asset(task: Task) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=task.name,
+        partitions_def=SETS,
+        deps=[*task.after] or [[task.entity, "documents"]],
+        group_name=f"{task.entity}_tasks",
+        description=task.summary,
+        owners=[OWNER],
+        kinds={"python"},
+        code_version=str(task.version),
+    )
+    def run(
+        context: dg.AssetExecutionContext, config: TaskConfig, harvester: dg.ResourceParam[Installation]
+    ) -> dg.MaterializeResult:
+        report = steps.task(
+            harvester,
+            context.partition_key,
+            task,
+            run_id=context.run_id,
+            again=config.again.value,
+            progress=context.log.info,
+        )
+        return dg.MaterializeResult(metadata=_metadata(report, harvester))
+
+    return run
+
+
+def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
+    done = sum(report.outcomes.values())
+    metadata: showing.Metadata = {
+        "documents looked at": report.looked_at,
+        "not applicable": report.not_applicable,
+        "results that stood": report.reused,
+        **{kind: report.outcomes.get(kind, 0) for kind in ("success", "empty", "failure", "retry")},
+        "seconds": round(report.seconds, 3),
+        "per second": round(done / report.seconds, 1) if report.seconds and done else 0.0,
+    }
+    if report.why_not:
+        metadata["why not"] = showing.table(["reason", "documents"], sorted(report.why_not.items(), key=lambda row: -row[1])[:10])
+    if report.examples:
+        metadata["failed"] = showing.table(
+            ["document", "outcome", "reason"], [(example.srn, example.kind, example.reason) for example in report.examples]
+        )
+        metadata["explain"] = showing.why_commands(example.srn for example in report.examples)
+    if pictures := data_uris(report.pictures, harvester.objects):
+        metadata["pictures"] = dg.MetadataValue.md(" ".join(f"![{srn}]({uri})" for srn, uri in pictures))
+    return metadata

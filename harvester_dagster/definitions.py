@@ -1,0 +1,48 @@
+"""The composition root: what Dagster loads. The only module of the domain package that imports Dagster.
+
+Loading reads the configuration file, and nothing else: no network, no secret, no clock. Without a file the defaults
+hold (no sources), so that the definitions can be looked at anywhere.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import dagster as dg
+
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+from assets import harvest, jobs, release, sets, tasks  # noqa: E402  (after the filter: their decorators warn)
+from harvester_dagster import config as configuration  # noqa: E402
+from harvester_dagster.catalog import CATALOG, Catalog  # noqa: E402
+from harvester_dagster.config import Config  # noqa: E402
+from resources.harvester import harvester_resource  # noqa: E402
+from sensors import night  # noqa: E402
+
+
+def build(config: Config, catalog: Catalog = CATALOG) -> dg.Definitions:
+    """Everything of an installation, from its configuration and its catalog."""
+    set_job = jobs.set_job(catalog)
+    return dg.Definitions(
+        assets=[
+            harvest.harvest,
+            harvest.documents_asset(catalog),
+            *tasks.task_assets(catalog),
+            sets.outputs_asset(catalog),
+            sets.sets_asset(catalog),
+            release.set_current_dataset_version,
+        ],
+        jobs=[set_job, jobs.RELEASE, jobs.accept, jobs.rollback],
+        schedules=[night.nightly_schedule(config, set_job)],
+        sensors=[night.night_watch([set_job, jobs.RELEASE]), night.day_work(jobs.RELEASE)],
+        resources={"harvester": harvester_resource(config, catalog)},
+    )
+
+
+def _configured() -> Config:
+    path = Path(os.environ.get("HARVESTER_CONFIG", configuration.DEFAULT_FILE))
+    return configuration.load(path) if "HARVESTER_CONFIG" in os.environ or path.exists() else Config()
+
+
+defs = build(_configured())

@@ -1,0 +1,88 @@
+"""The release: day work made into outputs, a version prepared, promoted, and what is left over cleaned up.
+
+Belongs here: the order of these steps and what a person should know afterwards. The index is brought up between
+preparing and promoting, by the asset that has it.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from harvester_dagster.documents import production
+from harvester_dagster.harvesting import attempts, sets, steps
+from harvester_dagster.installation import Installation
+from harvester_dagster.store.database import Busy
+from harvester_dagster.versions import versions
+from harvester_dagster.versions.versions import Version
+
+Standing = Literal["fresh", "on fallback", "stale", "missing", "retired"]
+STALE_AFTER = timedelta(hours=36)
+
+
+class SetStanding(NamedTuple):
+    """How a set stands in what is published."""
+
+    key: str
+    standing: Standing
+    generation: int
+    harvested_at: datetime | None
+    reason: str
+
+
+def finish_day_work(installation: Installation, progress: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Make dirty documents into outputs, in every set that has any and that nobody works on; the keys."""
+    with installation.pool.connection() as connection:
+        waiting = [
+            state.key
+            for state in sets.all_sets(connection)
+            if state.retired_at is None
+            and state.accepted_gen
+            and production.stale(connection, installation.config, state)
+            and attempts.last(connection, state.set_id, states=attempts.OPEN) is None
+        ]
+    done = []
+    for key in waiting:
+        try:
+            steps.conclude(installation, key, progress=progress)
+            done.append(key)
+        except Busy as error:
+            progress(str(error))
+    return done
+
+
+def prepare(
+    installation: Installation,
+    *,
+    run_id: str | None = None,
+    night_id: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Version | None:
+    """Finish day work, then prepare a version; None: nothing has moved since the current one."""
+    finish_day_work(installation, progress)
+    return versions.prepare(installation, run_id=run_id, night_id=night_id)
+
+
+def standings(installation: Installation) -> list[SetStanding]:
+    """Every set: fresh, on fallback, stale or missing."""
+    now = installation.clock()
+    found = []
+    with installation.pool.connection() as connection:
+        for state in sets.all_sets(connection):
+            newest = attempts.last(connection, state.set_id, harvests_only=True)
+            standing, reason = _standing(state, newest, now)
+            if state.withdrawn_at is None:
+                found.append(SetStanding(state.key, standing, state.accepted_gen, state.watermark, reason))
+    return found
+
+
+def _standing(state: sets.SetState, newest: attempts.Attempt | None, now: datetime) -> tuple[Standing, str]:
+    if state.retired_at is not None:
+        return "retired", "gone from the configuration; published until `harvester set withdraw`"
+    if newest and newest.state in ("rejected", "failed"):
+        kept = "on fallback" if state.accepted_gen else "missing"
+        return kept, newest.reason  # type: ignore[return-value]
+    if state.watermark is None:
+        return "missing", "never harvested successfully"
+    if now - state.watermark > STALE_AFTER:
+        return "stale", f"last accepted harvest {state.watermark:%Y-%m-%d %H:%M}"
+    return "fresh", ""
