@@ -33,6 +33,7 @@ MAX_URL = 8 * 1024
 MAX_REDIRECTS = 10
 MIB = 1024 * 1024
 _CHUNK = 64 * 1024
+_DAY = 24 * 3600.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529})
 # What a HEAD answers with these is not the last word: servers refuse the method in many ways. 429 and 503 say that a
@@ -197,6 +198,7 @@ class Outside(AbstractContextManager["Outside"]):
         try:
             response, hops = self._follow(_Call("HEAD", url, {"Accept-Encoding": "identity"}, timeout), patience)
             with response:
+                _drain(response)
                 if response.status_code < 400:
                     return _seen(response, hops)
                 if response.status_code in _HEAD_IS_FINAL:
@@ -418,7 +420,7 @@ def _chunks(response: requests.Response, max_bytes: int) -> Iterator[bytes]:
 
 def _drain(response: requests.Response) -> None:
     """Read what little is left, so that the connection can be kept; a large or endless rest is hung up on."""
-    if int(_digits(response.headers.get("Content-Length"), "999999999")) <= _CHUNK:
+    if response.request.method == "HEAD" or int(_digits(response.headers.get("Content-Length"), "9" * 9)) <= _CHUNK:
         try:
             response.raw.read(_CHUNK + 1, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
@@ -431,14 +433,13 @@ def _digits(value: str | None, otherwise: str = "0") -> str:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Seconds from a Retry-After, which is a number or a date."""
-    if not retry_after:
-        return None
-    if retry_after.strip().isdigit():
-        return float(retry_after)
+    """Seconds from a Retry-After, which is a number or a date; a day at most."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _DAY)
     try:
-        return max(parsedate_to_datetime(retry_after).timestamp() - time.time(), 0.0)
-    except (ValueError, TypeError):
+        return min(max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0), _DAY)
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

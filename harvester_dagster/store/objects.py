@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -362,16 +362,17 @@ def _near(file: Path, scratch: Path) -> Path:
 
 
 def _place(file: Path, target: Path) -> None:
-    """Give the file its name; its folder may be removed as empty while we do."""
-    for last in (False, False, True):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    """Give the file its name. Its folder may be removed as empty, by `delete`, while we make and use it."""
+    for tries_left in range(9, -1, -1):
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
             break
-        except FileNotFoundError:
-            if last:
+        except (FileNotFoundError, FileExistsError):
+            if not tries_left:
                 raise
-    _sync(target.parent)
+    with suppress(FileNotFoundError):  # and the object too, by now
+        _sync(target.parent)
 
 
 def _sync(path: Path) -> None:
