@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from harvester_dagster.config import SetSettings
+from harvester_dagster.config import SetSettings, Source
 from harvester_dagster.outside.outside import shown
 from harvester_dagster.sources import asking, xml
 from harvester_dagster.sources.source import Document, Kind, Record, Request, SourceError, Unreadable
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OAI = "{http://www.openarchives.org/OAI/2.0/}"
 RESTARTS = 3
 """So often a list is begun anew after its token was refused, before the source is given up for now."""
+SHOWN = 50
+"""So many sets are named by `check`."""
 _MEND = "open url?verb=Identify in a browser; an empty answer often means that this machine's address is blocked"
 _MENDS = {
     "cannotDisseminateFormat": "it does not have this metadata_prefix; `harvester source check URL` lists what it has",
@@ -73,13 +75,17 @@ def kind(*formats: Format) -> Kind:
             f"write one of {', '.join(known)}"
         )
 
+    def version(request: Request) -> str:
+        found = known.get(request.settings.metadata_prefix)
+        return found.version(request) if found else "none"
+
     return Kind(
         name="oai-pmh",
         entity="products",
         pages=lambda request, outside: pages(request, outside, chosen(request.settings).prefix),
         cut=cut,
         extract=lambda page, indices, request: extract(page, indices, request, chosen(request.settings)),
-        mapping_version=lambda request: chosen(request.settings).version(request),
+        mapping_version=version,
         check=lambda settings, outside: check(settings, outside, tuple(known)),
     )
 
@@ -258,17 +264,25 @@ def check(settings: SetSettings, outside: "Outside", mapped: Sequence[str]) -> I
     usable = [prefix for prefix in mapped if prefix in prefixes]
     yield f"metadata formats: {', '.join(prefixes) or 'none'}; with a mapping here: {', '.join(usable) or 'none'}"
     sets = _offered(_asked(settings, outside, "ListSets"), "setSpec")
-    yield f"sets: {', '.join(sets[:20]) or 'none'}{f' and {len(sets) - 20} more' if len(sets) > 20 else ''}"
+    yield f"sets: {', '.join(sets[:SHOWN]) or 'none'}{f' and {len(sets) - SHOWN} more' if len(sets) > SHOWN else ''}"
     if not usable:
         raise SourceError(f"{shown(settings.url)}: offers none of the formats that have a mapping: {', '.join(mapped)}")
-    host = urlsplit(settings.url).hostname or "source"
+    harvestable = [name for name in sets if _can_be_key(settings, name)][:SHOWN] or ["*"]
     yield ""
-    yield f"[sources.{asking.short_name(host)}]"
+    yield f"[sources.{asking.short_name(urlsplit(settings.url).hostname or 'source')}]"
     yield 'kind = "oai-pmh"'
-    yield f'url = "{settings.url}"'
-    yield f'metadata_prefix = "{usable[0]}"'
-    yield f"sets = [{', '.join(asking.quoted(name) for name in sets[:20]) or asking.quoted('*')}]"
-    yield f'deletes = "{deletes if deletes in ("no", "transient", "persistent") else "no"}"'
+    yield f"url = {asking.quoted(settings.url)}"
+    yield f"metadata_prefix = {asking.quoted(usable[0])}"
+    yield f"sets = [{', '.join(map(asking.quoted, harvestable))}]"
+    yield f"deletes = {asking.quoted(deletes if deletes in ('no', 'transient', 'persistent') else 'no')}"
+
+
+def _can_be_key(settings: SetSettings, name: str) -> bool:
+    try:
+        Source(kind=settings.kind, url=settings.url, sets=(name,))
+    except ValueError:
+        return False
+    return True
 
 
 def _asked(settings: SetSettings, outside: "Outside", verb: str) -> "Element | None":
