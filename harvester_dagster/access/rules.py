@@ -363,3 +363,7 @@ def as_table() -> str:
         lines.append(f"| {number} | `{rule.name}` | {rule.when} | {access} | `{rule.info}` |")
     lines.append("|  | | none of these | nobody: the field is absent | `none` |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(as_table())
