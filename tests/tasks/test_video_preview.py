@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import multiprocessing
 import time
@@ -142,7 +143,7 @@ def test_turns_hold_across_processes(tmp_path: Path) -> None:
     moments = sorted(found.get(timeout=20) for _ in range(9))
     for process in processes:
         process.join(10)
-    gaps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert min(gaps) > 0.19
 
 
