@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     Element: TypeAlias = _Element
 
 _DOCTYPE = re.compile(rb"[^<]*(?:<(?:\?|!--)[^>]*>[^<]*)*<!DOCTYPE", re.IGNORECASE)
+# Written as themselves or as references: both come out of documents that were pasted into repositories.
+_FORBIDDEN = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
+    rb"|&#0*(?:[0-8]|1[124-9]|2\d|3[01]);|&#x0*(?:[0-8bcef]|1[0-9a-f]|d[89a-f][0-9a-f]{2}|fff[ef]);",
+    re.IGNORECASE,
+)
 
 
 @cache
@@ -36,17 +42,31 @@ def _parser() -> "XMLParser":
 
 
 def parse(body: bytes) -> "Element":
-    """The root element. Raises SourceError, in words that say what arrived instead."""
-    from lxml import etree
+    """The root element. Characters that XML forbids, and bytes that are no UTF-8, cost themselves and not the page.
+    Raises SourceError for all else, in words that say what arrived instead."""
+    from lxml.etree import XMLSyntaxError
 
     if not body.strip():
         raise SourceError("an empty answer")
+    complaint = ""
+    for mended in (lambda: body, lambda: _FORBIDDEN.sub(b"", body), lambda: _FORBIDDEN.sub(b"", _utf8(body))):
+        try:
+            return _strict(mended())
+        except (XMLSyntaxError, LookupError) as error:  # LookupError: an encoding that nobody knows
+            complaint = complaint or f"no well-formed XML but {looks_like(body)} ({error})"
+    raise SourceError(complaint)
+
+
+def _utf8(body: bytes) -> bytes:
+    return body.decode("utf-8", "replace").encode()
+
+
+def _strict(body: bytes) -> "Element":
+    from lxml import etree
+
     if _DOCTYPE.match(body):
         raise SourceError(f"no plain XML but {looks_like(body)}")
-    try:
-        root = etree.fromstring(body, _parser())
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise SourceError(f"no well-formed XML but {looks_like(body)} ({error})") from None
+    root = etree.fromstring(body, _parser())
     if getattr(root.getroottree().docinfo, "doctype", ""):  # the stubs do not know it
         raise SourceError("XML with a DTD, which is refused")
     return root

@@ -1,5 +1,6 @@
 """The loop over an OAI-PMH list against a server that behaves, and one that does not."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -33,12 +34,12 @@ def ids(pages: list[bytes]) -> list[str | None]:
     return [item.external_id for page in pages for item in OAI.extract(page, range(len(OAI.cut(page))), asked)]
 
 
-def walk(pages: list[Reply | str | bytes], outside: Outside, **asked: object) -> tuple[list[bytes], list[Asked]]:
+def walk(pages: Sequence[Reply | str | bytes], outside: Outside, **asked: object) -> tuple[list[bytes], list[Asked]]:
     with server(pages) as running:
         return list(OAI.pages(request(running.url, **asked), outside)), running.asked  # type: ignore[arg-type]
 
 
-def failure(pages: list[Reply | str | bytes], outside: Outside, **asked: object) -> str:
+def failure(pages: Sequence[Reply | str | bytes], outside: Outside, **asked: object) -> str:
     with pytest.raises(SourceError) as caught:
         walk(pages, outside, **asked)
     return str(caught.value)
@@ -206,6 +207,25 @@ def test_a_page_that_stays_broken_ends_the_harvest_before_it_is_passed_on(broken
         assert ids([next(pages)]) == ["1"]
         with pytest.raises(SourceError, match="3 times"):
             next(pages)
+
+
+@pytest.mark.parametrize(
+    "written", [b"A\x0b title", b"A&#11; title", b"A&#x1F; title", b"A&#xD800; title", b"A\x00 title"]
+)
+def test_a_character_that_xml_forbids_costs_itself_and_not_the_page(written: bytes, outside: Outside) -> None:
+    page = oai_list(lom_record("1"), lom_record("2", "WRITTEN")).encode().replace(b"WRITTEN", written)
+    pages, asked = walk([page], outside)
+    assert (ids(pages), len(asked)) == (["1", "2"], 1)
+    found = next(OAI.extract(pages[0], [1], request("http://example.org")))
+    assert isinstance(found, Record)
+    assert found.documents[0].properties["title"] == "A title"
+
+
+def test_bytes_that_are_no_utf8_cost_themselves_and_not_the_page(outside: Outside) -> None:
+    pages, _ = walk([oai_list(lom_record("1", "CAFE")).encode().replace(b"CAFE", b"Caf\xe9")], outside)
+    found = next(OAI.extract(pages[0], [0], request("http://example.org")))
+    assert isinstance(found, Record)
+    assert found.documents[0].properties["title"] == "Caf\ufffd"
 
 
 def test_what_arrived_instead_is_told(outside: Outside) -> None:

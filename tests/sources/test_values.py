@@ -70,10 +70,12 @@ def test_no_url(nothing: Any) -> None:
 def test_texts_and_lines() -> None:
     assert text("  a\n b ") == "a\n b"
     assert line("  a\n\u00a0 b ") == "a b"
-    assert [text(value) for value in (3, 2.5, True, None, "", " ", [], {})] == ["3", "2.5"] + [None] * 6
+    scalars: list[Any] = [3, 2.5, True, None, "", " ", [], {}]
+    assert [text(value) for value in scalars] == ["3", "2.5"] + [None] * 6
     assert lines("a  b") == ["a b"]
     assert lines(["a", None, "", " b\n", 3, []]) == ["a", "b", "3"]
-    assert [lines(value) for value in (None, [], {}, "", False)] == [[]] * 5
+    nothing: list[Any] = [None, [], {}, "", False]
+    assert [lines(value) for value in nothing] == [[]] * 5
     assert unique(["b", "a", "b"]) == ["b", "a"]
 
 
