@@ -1,9 +1,10 @@
 """Real services for the tests: each is started when a test first asks for it, and stopped with the session.
 
 The workers of pytest-xdist share one folder, so they share one server (`services/sharing.py`): the last worker that
-leaves stops it. Tests that need an empty database take `database`; no test touches another one's.
+leaves stops it. Tests that need a database take `database`; no test touches another one's.
 """
 
+import contextlib
 import fcntl
 import uuid
 from collections.abc import Iterator
@@ -33,14 +34,47 @@ def postgres_url(services_state: Path) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres_url: str, services_state: Path) -> str:
+    """The name of a database with the project's schema, made once for all workers, to be copied."""
+    from harvester_dagster.store.database import migrate
+
+    with (services_state / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            if connection.execute("SELECT FROM pg_database WHERE datname = 'migrated'").rowcount == 0:
+                connection.execute("CREATE DATABASE being_migrated TEMPLATE template0")
+                migrate(_named(postgres_url, "being_migrated"))
+                connection.execute("ALTER DATABASE being_migrated RENAME TO migrated")
+    return "migrated"
+
+
 @pytest.fixture
-def database(postgres_url: str) -> Iterator[str]:
-    """The URL of an empty database of the test's own (40 ms)."""
+def database(postgres_url: str, migrated: str) -> Iterator[str]:
+    """The URL of a database of the test's own, with the schema and without a row (a fifth of the time of migrating)."""
+    with _copy_of(migrated, postgres_url) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(postgres_url: str) -> Iterator[str]:
+    """The URL of a database of the test's own, without the schema."""
+    with _copy_of("template0", postgres_url) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _copy_of(template: str, postgres_url: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        yield postgres_url.replace("/harvester?", f"/{name}?")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _named(postgres_url, name)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _named(postgres_url: str, name: str) -> str:
+    return postgres_url.replace("/harvester?", f"/{name}?")
 
 
 @pytest.fixture(scope="session")

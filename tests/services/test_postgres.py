@@ -191,6 +191,11 @@ def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
         pass
 
 
-def test_each_test_has_an_empty_database(database: str) -> None:
+def test_a_test_has_a_database_of_its_own_with_the_schema(database: str) -> None:
     with psycopg.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM harvester.harvest_set").fetchone() == (0,)
+
+
+def test_a_test_may_have_one_without_the_schema(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT to_regnamespace('harvester')").fetchone() == (None,)
