@@ -5,6 +5,7 @@ protocol or a format.
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +23,11 @@ _FORBIDDEN = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]"
     rb"|&#0*(?:[0-8]|1[124-9]|2\d|3[01]);|&#x0*(?:[0-8bcef]|1[0-9a-f]|d[89a-f][0-9a-f]{2}|fff[ef]);",
     re.IGNORECASE,
+)
+_MENDS: tuple[Callable[[bytes], bytes], ...] = (
+    lambda body: body,
+    lambda body: _FORBIDDEN.sub(b"", body),
+    lambda body: _FORBIDDEN.sub(b"", body.decode("utf-8", "replace").encode()),
 )
 
 
@@ -49,16 +55,12 @@ def parse(body: bytes) -> "Element":
     if not body.strip():
         raise SourceError("an empty answer")
     complaint = ""
-    for mended in (lambda: body, lambda: _FORBIDDEN.sub(b"", body), lambda: _FORBIDDEN.sub(b"", _utf8(body))):
+    for mend in _MENDS:
         try:
-            return _strict(mended())
+            return _strict(mend(body))
         except (XMLSyntaxError, LookupError) as error:  # LookupError: an encoding that nobody knows
             complaint = complaint or f"no well-formed XML but {looks_like(body)} ({error})"
     raise SourceError(complaint)
-
-
-def _utf8(body: bytes) -> bytes:
-    return body.decode("utf-8", "replace").encode()
 
 
 def _strict(body: bytes) -> "Element":
