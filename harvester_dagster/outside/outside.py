@@ -247,9 +247,6 @@ class Outside(AbstractContextManager["Outside"]):
         except OutsideError as error:
             error.hops = tuple(hops)
             raise
-        finally:
-            if call.method == "HEAD":
-                deadline.at = float("inf")
 
     def _hop_by_hop(self, call: "_Call", patience: float, hops: list[Hop]) -> requests.Response:
         deadline.at = time.monotonic() + call.timeout
