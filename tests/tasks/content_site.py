@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -85,8 +86,15 @@ def pool(postgres_url: str) -> Iterator[Pool]:
 
 @pytest.fixture
 def world(pool: Pool, tmp_path: Path) -> Iterator[Context]:
+    with a_world(pool, tmp_path / "objects") as made:
+        yield made
+
+
+@contextmanager
+def a_world(pool: Pool, folder: Path) -> Iterator[Context]:
+    """Real parts, loopback allowed, no politeness."""
     with Outside(allow_hosts=("127.0.0.1", "localhost"), per_host_per_second=math.inf, back_off=0.01) as outside:
-        objects = Folder(tmp_path / "objects")
+        objects = Folder(folder)
         yield Context(
             key="sample:all",
             config=Config(),
