@@ -6,7 +6,6 @@ Belongs here: putting them together from the store, once per state and process. 
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from harvester_dagster.documents import canonical
 from harvester_dagster.vocabularies import shipped, skos
 from harvester_dagster.vocabularies.trees import Vocabularies
 
@@ -23,12 +22,13 @@ class Current(NamedTuple):
 
 def load(installation: "Installation") -> Current:
     with installation.pool.connection() as connection:
-        sources = connection.execute("SELECT name, object_key, digest FROM vocabulary_source ORDER BY name").fetchall()
-        counts = connection.execute("SELECT field, value, count FROM vocabulary_count ORDER BY 1, 2").fetchall()
-    bodies = tuple((name, installation.objects.get(key)) for name, key, _ in sources)
-    marks = [[name, bytes(digest).hex()] for name, _, digest in sources]
-    counted = [[field, value] for field, value, _ in counts]
-    return Current(_together(bodies, tuple(counts)), canonical.digest(canonical.encode([marks, counted])).hex())
+        sources = connection.execute("SELECT name, object_key FROM vocabulary_source ORDER BY name").fetchall()
+        counts = connection.execute(
+            "SELECT field, value, count FROM vocabulary_count WHERE value <> '' ORDER BY 1, 2"
+        ).fetchall()
+    bodies = tuple((name, installation.objects.get(key)) for name, key in sources)
+    vocabularies = _together(bodies, tuple(counts))
+    return Current(vocabularies, vocabularies.digest.hex())
 
 
 @lru_cache(maxsize=2)

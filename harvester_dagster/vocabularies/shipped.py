@@ -48,7 +48,7 @@ def _tree(name: str, field: str) -> Part:
         Term(row["value"], row["parent"] or None, nl := row["nl"] or row["value"], row["en"] or nl)
         for row in _rows(name)
     )
-    return Part(name, field, tuple(terms), curated=True)
+    return Part(f"{name}.csv", field, tuple(terms), curated=True)
 
 
 def _rows(name: str) -> list[dict[str, str]]:

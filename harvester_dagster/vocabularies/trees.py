@@ -128,6 +128,7 @@ class Vocabularies:
         counted = self.counts.get(field, {}) if field in OPEN_FIELDS else {}
         return frozenset([*self.terms(field), *(value for value, count in counted.items() if count > 0)])
 
+    @cached_property
     def digest(self) -> bytes:
         """Names everything that tasks can look up here: equal digests, equal answers. Counts are no answers."""
         everything = {

@@ -117,10 +117,6 @@ def test_the_current_year_is_that_of_the_installations_time_zone() -> None:
     assert _run(YEAR, _year(2027), _context(known, after)).data == {"publisher_year_normalized": "2027"}
 
 
-def test_years_are_looked_at_again_on_new_years_day() -> None:
-    assert _run(YEAR, _year(2024)).due_at == datetime(2026, 12, 31, 23, tzinfo=UTC)
-
-
 def test_the_number_of_recent_years_is_a_setting() -> None:
     assert _data(YEAR, _year(2022), _context(recent_years=2)) == {"publisher_year_normalized": "older-than"}
 
@@ -171,17 +167,17 @@ def _looked_up_anew(task: Task, subjects: Sequence[Subject], changed: Vocabulari
 
 def test_when_a_term_changes_exactly_the_products_that_use_it_are_normalised_again() -> None:
     subjects = [_material(study_vocabulary=terms) for terms in ([PUBLISHING], [PARENT_OF_PUBLISHING], ["urn:a"], [])]
-    assert _looked_up_anew(STUDY, subjects, _renamed("information-literacy", PUBLISHING)) == [0]
-    assert _looked_up_anew(STUDY, subjects, _renamed("information-literacy", PARENT_OF_PUBLISHING)) == [0, 1]
+    assert _looked_up_anew(STUDY, subjects, _renamed("information-literacy.csv", PUBLISHING)) == [0]
+    assert _looked_up_anew(STUDY, subjects, _renamed("information-literacy.csv", PARENT_OF_PUBLISHING)) == [0, 1]
     new = Part("new", "study_vocabulary", (Term("urn:a", None, "A", "A"),))
     assert _looked_up_anew(STUDY, subjects, vocabularies().with_parts([new])) == [2]
 
     subjects = [_material(disciplines=values) for values in ([EARTH_SCIENCES], ["aarde_milieu"], ["techniek"])]
-    assert _looked_up_anew(DISCIPLINES, subjects, _renamed("disciplines", EARTH_SCIENCES)) == [0]
-    assert _looked_up_anew(DISCIPLINES, subjects, _renamed("disciplines", "aarde_milieu")) == [0, 1]
+    assert _looked_up_anew(DISCIPLINES, subjects, _renamed("disciplines.csv", EARTH_SCIENCES)) == [0]
+    assert _looked_up_anew(DISCIPLINES, subjects, _renamed("disciplines.csv", "aarde_milieu")) == [0, 1]
 
     subjects = [_material(consortium=name) for name in ("HBO Verpleegkunde", "New")]
-    assert _looked_up_anew(CONSORTIUM, subjects, _renamed("consortium", "HBO Verpleegkunde")) == [0]
+    assert _looked_up_anew(CONSORTIUM, subjects, _renamed("consortium.csv", "HBO Verpleegkunde")) == [0]
 
 
 def test_a_newly_counted_year_moves_exactly_the_year_that_it_pushes_out() -> None:
