@@ -2,6 +2,7 @@
 
     OutsideError                 code, sentence, the hops that were made
     ├── TransientError           may work later: 5xx, 408, 429, time-outs, cuts; `retry_after` when the host said so
+    │   └── StorageError         our own disk or bucket is at fault, not who was called
     └── PermanentError           will not work for this URL: other 4xx, loops, content beyond the limits
         └── RefusedError         we do not call it: not a web address, or an address that is not public
 
@@ -36,6 +37,10 @@ class TransientError(OutsideError):
         super().__init__(code, sentence, status=status)
         self.retry_after = retry_after
         """Seconds that the host asked us to stay away."""
+
+
+class StorageError(TransientError):
+    pass
 
 
 class PermanentError(OutsideError):

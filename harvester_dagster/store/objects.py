@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from harvester_dagster.config import ConfigError
-from harvester_dagster.outside.failures import PermanentError, TransientError
+from harvester_dagster.outside.failures import PermanentError, StorageError
 
 CACHE_BYTES = 2 * 1024**3
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]*(/[A-Za-z0-9][A-Za-z0-9._=@+-]*)*")
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 
 
 class Objects(Protocol):
-    """Raises TransientError when the store cannot be used now, PermanentError ("no-object") for a missing key."""
+    """Raises StorageError when the store cannot be used now, PermanentError ("no-object") for a missing key."""
 
     scratch: Path
     """A folder for files on their way to `put`; what a killed process left there goes after a day."""
@@ -61,7 +61,7 @@ class Objects(Protocol):
 def open_objects(where: str, folder: Path, s3: Callable[[], Any] | None = None) -> Objects:
     """`"folder"` or `"s3://bucket/prefix"`, as store.objects says; with S3 the folder holds copies that may go.
 
-    Raises ConfigError when S3 refuses (credentials, no such bucket), TransientError when it cannot be reached.
+    Raises ConfigError when S3 refuses (credentials, no such bucket), StorageError when it cannot be reached.
     """
     if where == "folder":
         return Folder(folder)
@@ -145,7 +145,7 @@ class Bucket:
                 self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         except PermanentError:
             raise ConfigError(f"store.objects: there is no bucket {name}; make it, or mend the name") from None
-        except TransientError as error:
+        except StorageError as error:
             if error.code != "s3-credentials":
                 raise
             raise ConfigError(f"store.objects: {error}") from None
@@ -189,7 +189,7 @@ class Bucket:
             for key in batch:
                 self._cache.drop(key)
             if errors := answer.get("Errors"):
-                raise TransientError("s3", f"S3 did not delete {len(errors)} objects: {errors[0].get('Message', '')}")
+                raise StorageError("s3", f"S3 did not delete {len(errors)} objects: {errors[0].get('Message', '')}")
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -216,7 +216,7 @@ class Bucket:
         try:
             yield
         except (NoCredentialsError, PartialCredentialsError):
-            raise TransientError(
+            raise StorageError(
                 "s3-credentials",
                 f"there are no credentials for s3://{self._bucket}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
                 "or what else boto3 looks for",
@@ -227,9 +227,9 @@ class Bucket:
             cause = error.__context__
             if isinstance(cause, ClientError):
                 raise self._refused(cause, key) from None
-            raise TransientError("s3", f"s3://{self._bucket} did not take {key}: {error}") from None
+            raise StorageError("s3", f"s3://{self._bucket} did not take {key}: {error}") from None
         except BotoCoreError as error:
-            raise TransientError(
+            raise StorageError(
                 "s3-unreachable",
                 f"s3://{self._bucket} cannot be reached ({type(error).__name__}); "
                 "look at store.s3_endpoint and at the service",
@@ -237,7 +237,7 @@ class Bucket:
         except OSError as error:
             raise disk_failure(error, self.scratch) from None
 
-    def _refused(self, error: Any, key: str) -> PermanentError | TransientError:
+    def _refused(self, error: Any, key: str) -> PermanentError | StorageError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = error.response.get("Error", {}).get("Code", "")
         if code == "NoSuchBucket":
@@ -245,13 +245,13 @@ class Bucket:
         if status == 404:
             return PermanentError("no-object", f"there is no object {key} in s3://{self._bucket}", status=status)
         if status in (401, 403):
-            return TransientError(
+            return StorageError(
                 "s3-credentials",
                 f"s3://{self._bucket} refuses these credentials ({code}); look at AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and the bucket's policy",
                 status=status,
             )
-        return TransientError("s3", f"s3://{self._bucket} answered {status} ({code}) for {key}", status=status)
+        return StorageError("s3", f"s3://{self._bucket} answered {status} ({code}) for {key}", status=status)
 
 
 class Cache:
@@ -405,7 +405,7 @@ def _disk(root: Path, key: str | None = None) -> Iterator[None]:
         raise disk_failure(error, root) from None
 
 
-def disk_failure(error: OSError, folder: Path) -> TransientError:
+def disk_failure(error: OSError, folder: Path) -> StorageError:
     if error.errno in _FULL:
-        return TransientError("disk-full", f"the disk of {folder} is full; make room there, then run this again")
-    return TransientError("disk", f"{folder} cannot be used: {error.strerror or error}")
+        return StorageError("disk-full", f"the disk of {folder} is full; make room there, then run this again")
+    return StorageError("disk", f"{folder} cannot be used: {error.strerror or error}")

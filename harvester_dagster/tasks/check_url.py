@@ -13,7 +13,8 @@ own sake (the content tasks do, under the validator), and which files are shown 
 |  … refused by our guard  | failure | what was seen, a strike more         | at the set's next run      |
 | else, when it is hidden  | failure | what hid it                          | after recheck_missing_days |
 
-A strike is a day with such a failure; with `dead_after_nights` of them the file is hidden.
+A strike is a day with such a failure; with `dead_after_nights` of them the file is hidden. A look that is put off
+(a host that hangs, our own disk) leaves everything as it was, due again.
 """
 
 import threading
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from harvester_dagster.documents.output import is_hidden
-from harvester_dagster.outside.failures import OutsideError, RefusedError
+from harvester_dagster.outside.failures import OutsideError, RefusedError, StorageError
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ _HANGS_AFTER = 5
 
 
 class _Seen(NamedTuple):
-    """What one look at a URL told: an answer, or why there is none."""
+    """What one look at a URL told: an answer, or why there is none, or why it was put off."""
 
     probe: "Probe | None" = None
     validator: str | None = None
     error: OutsideError | None = None
+    put_off: str = ""
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
@@ -63,11 +65,12 @@ def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome
             yield item, _outcome(item, seen, context)
 
 
-def _outcome(item: Item, seen: _Seen | None, context: Context) -> Outcome:
-    """What a look means, given how the ones before ended. None: there was no time to look; nothing changes."""
+def _outcome(item: Item, seen: _Seen, context: Context) -> Outcome:
+    """What a look means, given how the ones before ended."""
     tasks = context.config.tasks
-    if seen is None:
-        return Outcome("retry", None, "put off: its host answers too slowly", context.now)
+    if seen.put_off:
+        kind, known = (item.previous.kind, item.previous.data) if item.previous else ("retry", None)
+        return Outcome(kind, known, f"put off: {seen.put_off}", context.now)
     data = _data(_url(item), seen)
     if seen.error is None and data["status"] < 400:
         return Outcome("success", data, due_at=context.now + timedelta(days=tasks.recheck_days))
@@ -145,13 +148,13 @@ def _url(item: Item) -> str:
     return str(item.subject.properties.get("url") or "")
 
 
-def _looks(urls: Mapping[str, Mapping[str, Any]], context: Context) -> Iterator[tuple[str, _Seen | None]]:
+def _looks(urls: Mapping[str, Mapping[str, Any]], context: Context) -> Iterator[tuple[str, _Seen]]:
     """Look at all URLs (each with what was known of it), many hosts at once, each at its own pace; in any order."""
     hosts: dict[str, _Host] = {}
     for url in sorted(urls, key=lambda url: _order(url, context)):
         hosts.setdefault(_host(url), _Host()).waiting.append(url)
     ready = deque(hosts.values())
-    running: dict[Future[_Seen | None], tuple[_Host, str]] = {}
+    running: dict[Future[_Seen], tuple[_Host, str]] = {}
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="check_url")
     try:
         while ready or running:
@@ -185,6 +188,18 @@ def _host(url: str) -> str:
         return ""
 
 
+def _look(url: str, known: str | None, context: Context) -> _Seen:
+    try:
+        probe = context.outside.probe(url, timeout=SECONDS)
+        if probe.status >= 400:
+            return _Seen(probe)
+        return _Seen(probe, _validator(probe.headers) or context.bodies.content_validator(url, known))
+    except StorageError as error:
+        return _Seen(put_off=error.sentence)
+    except OutsideError as error:
+        return _Seen(error=error)
+
+
 class _Host:
     """The URLs of one host. When nobody answers there, its other URLs need not be asked one by one."""
 
@@ -196,20 +211,13 @@ class _Host:
         self._away_count = 0
         self._slow_count = 0
 
-    def look(self, url: str, known: str | None, context: Context) -> _Seen | None:
-        """`known` is the validator that the URL had. None: it was not looked at, for its host hangs."""
+    def look(self, url: str, known: str | None, context: Context) -> _Seen:
+        """`known` is the validator that the URL had."""
         if self._away is not None and self._away_count >= _AWAY_AFTER:
             return _Seen(error=self._away)
         if self._slow_count >= _HANGS_AFTER:
-            return None
-        try:
-            probe = context.outside.probe(url, timeout=SECONDS)
-            validator = _validator(probe.headers) if probe.status < 400 else None
-            if probe.status < 400 and validator is None:
-                validator = context.bodies.content_validator(url, known)
-            seen = _Seen(probe, validator)
-        except OutsideError as error:
-            seen = _Seen(error=error)
+            return _Seen(put_off="its host answers too slowly")
+        seen = _look(url, known, context)
         self._learn(seen.error)
         return seen
 

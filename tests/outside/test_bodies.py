@@ -37,7 +37,8 @@ def bodies(pool: Pool, outside: Outside, tmp_path: Path) -> Bodies:
 
 def rows(pool: Pool, url: str) -> list[tuple[Any, ...]]:
     with pool.connection() as connection:
-        query = "SELECT validator, ok, status, media_type, length, reason FROM harvester.fetch WHERE url = %s ORDER BY fetch_id"
+        query = """SELECT validator, ok, status, media_type, length, reason FROM harvester.fetch
+                   WHERE url = %s ORDER BY fetch_id"""
         return connection.execute(query, (url,)).fetchall()
 
 

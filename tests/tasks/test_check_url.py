@@ -280,6 +280,28 @@ def test_files_of_a_host_that_hangs_are_put_off_without_a_strike(
     assert all(outcome.data is None and outcome.kind == "retry" for outcome in outcomes if outcome not in late)
 
 
+def test_what_is_put_off_stays_as_it_was(site: Site, world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harvester_dagster.tasks.check_url.SECONDS", 0.2)
+    gone = stored(look(world, site.url("/none")), world)
+    for number in range(30):
+        site[f"/{number}"] = silence
+    items = [item(site.url(f"/{number}"), gone) for number in range(30)]
+    put_off = [outcome for _, outcome in TASK.run(items, world) if outcome.reason.startswith("put off")]
+    assert len(put_off) > 15
+    assert all((outcome.kind, outcome.data, outcome.due_at) == ("failure", gone.data, NIGHT) for outcome in put_off)
+
+
+def test_our_own_full_disk_is_no_strike(site: Site, world: Context) -> None:
+    site["/a"] = answer(body=b"one")
+    first = look(world, site.url("/a"))
+    world.bodies.get(site.url("/a"), None)
+    world.objects.scratch.rmdir()
+    world.objects.scratch.write_text("no folder any more")
+    outcome = look(world, site.url("/a"), stored(first, world))
+    assert (outcome.kind, outcome.data) == ("success", first.data)
+    assert outcome.reason.startswith("put off")
+
+
 def test_a_get_does_not_read_an_endless_body(site: Site, world: Context) -> None:
     site["/a"] = by_method(HEAD=answer(405), GET=endless)
     assert look(world, site.url("/a")).kind == "success"
