@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 from psycopg import Connection
+from psycopg.types.json import Jsonb
 
 from harvester_dagster.documents import canonical
 from harvester_dagster.documents.production import STANDING
@@ -138,7 +139,32 @@ def run_task(
     if applies_here(task, installation) is None:
         _Run(installation, key, task, run_id, again, on_candidate, report, progress).all()
     report.seconds = time.monotonic() - started
+    _keep_report(installation, key, report)
     return report
+
+
+def _keep_report(installation: Installation, key: str, report: Report) -> None:
+    """The newest report of each task is kept, for the night's report and the status."""
+    outcomes = {**report.outcomes, **({"not applicable": report.not_applicable} if report.not_applicable else {})}
+    examples = [[example.srn, example.kind, example.reason] for example in report.examples]
+    with installation.pool.connection() as connection:
+        connection.execute(
+            """INSERT INTO task_report (set_id, task, finished_at, looked_at, reused, outcomes, examples, seconds)
+               SELECT set_id, %s, %s, %s, %s, %s, %s, %s FROM harvest_set WHERE key = %s
+               ON CONFLICT (set_id, task) DO UPDATE SET finished_at = excluded.finished_at,
+                   looked_at = excluded.looked_at, reused = excluded.reused, outcomes = excluded.outcomes,
+                   examples = excluded.examples, seconds = excluded.seconds""",
+            (
+                report.task,
+                installation.clock(),
+                report.looked_at,
+                report.reused,
+                Jsonb(outcomes),
+                Jsonb(examples),
+                report.seconds,
+                key,
+            ),
+        )
 
 
 class _Run:

@@ -84,6 +84,7 @@ CREATE TABLE problem (                                  -- a record that could n
     reason      text NOT NULL
 );
 CREATE INDEX problem_of_attempt ON problem (attempt_id);
+CREATE INDEX problem_of_record ON problem (external_id);
 
 CREATE SEQUENCE doc_id_block INCREMENT BY 1000;          -- ids are taken in blocks of a thousand
 CREATE TABLE document (                                 -- the immutable key map: SRN = source:set:external_id
@@ -186,6 +187,18 @@ CREATE TABLE task_progress (                            -- lets a night in which
     version text NOT NULL,                              -- task version and the settings it reads
     gen     int NOT NULL,                               -- every revision up to it has its task_use
     settled boolean NOT NULL,                           -- false: a run was cut before its results were stored
+    PRIMARY KEY (set_id, task)
+);
+
+CREATE TABLE task_report (                              -- how the newest run of a task over a set went, for people
+    set_id      int NOT NULL REFERENCES harvest_set,
+    task        text NOT NULL,
+    finished_at timestamptz NOT NULL,
+    looked_at   int NOT NULL,
+    reused      int NOT NULL,
+    outcomes    json NOT NULL,                          -- {success: 3, retry: 1, "not applicable": 5, ...}
+    examples    json NOT NULL,                          -- [[srn, kind, reason], ...] of what failed
+    seconds     real NOT NULL,
     PRIMARY KEY (set_id, task)
 );
 

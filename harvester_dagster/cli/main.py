@@ -1,0 +1,43 @@
+"""`harvester …`: every command in one place. What each does is in its own module.
+
+`--help` at every level teaches; `--json` where a machine may read; a message and exit code 1 for what a person can
+mend.
+"""
+
+import typer
+
+from harvester_dagster.cli import night, operating
+
+app = typer.Typer(
+    name="harvester",
+    help="Harvest, enrich, check and publish metadata at night.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    night.up,
+    night.night,
+    night.harvest,
+    operating.status,
+    operating.why,
+    operating.accept,
+    operating.dismiss,
+    night.release,
+    night.demo,
+):
+    app.command()(command)
+app.add_typer(operating.version_app, name="versions")
+app.add_typer(operating.set_app, name="set")
+app.add_typer(operating.overwrite_app, name="overwrite")
+app.add_typer(operating.config_app, name="config")
+app.add_typer(operating.source_app, name="source")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""What a command needs, started and stopped again; or what `up` has running, used.
+
+Belongs here: finding the configuration, the embedded services, Dagster's own processes. Does not belong here: what a
+command then does.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from harvester_dagster import config as configuration
+from harvester_dagster import installation
+from harvester_dagster.config import Config, home
+from harvester_dagster.harvesting import sets
+from harvester_dagster.installation import Installation
+from harvester_dagster.services import launcher
+from harvester_dagster.services.children import child
+from harvester_dagster.services.sample.demo import demo_config
+from harvester_dagster.services.sample.service import SAMPLE
+from harvester_dagster.services.sharing import running
+
+DEMO_FILE = "demo.toml"
+
+
+def config_path() -> Path:
+    """`HARVESTER_CONFIG`, else `harvester.toml` here, else the demonstration's when `make run` has made one."""
+    if named := os.environ.get("HARVESTER_CONFIG"):
+        return Path(named)
+    demo = home() / DEMO_FILE
+    return demo if demo.exists() and not configuration.DEFAULT_FILE.exists() else configuration.DEFAULT_FILE
+
+
+def loaded() -> Config:
+    return configuration.load(config_path())
+
+
+@contextlib.contextmanager
+def demonstration() -> Iterator[str]:
+    """The sample sources, and their configuration as the one in use; yields the server's address."""
+    folder = home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with running(SAMPLE, folder) as sample:
+        (folder / DEMO_FILE).write_text(demo_config(sample.url), encoding="utf-8")
+        os.environ["HARVESTER_CONFIG"] = str(folder / DEMO_FILE)
+        yield sample.url
+
+
+@contextlib.contextmanager
+def services(config: Config) -> Iterator[str]:
+    """The embedded services that the configuration asks for; yields the store's URL.
+
+    Their addresses stand in the environment, so that Dagster's processes find them too. One that cannot be had is
+    named in one sentence, and the night goes on without it where it can.
+    """
+    folder = home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        if config_path() == folder / DEMO_FILE:
+            stack.enter_context(running(SAMPLE, folder))
+        url = installation.postgres_url(config) or stack.enter_context(launcher.postgres(folder))
+        os.environ[config.store.postgres_url_env] = url
+        yield url
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[Installation]:
+    """The installation, its store started when nobody else has it running, its sets those of the configuration."""
+    config = loaded()
+    with services(config) as url, installation.opened(config, url, s3=_s3(config)) as found:
+        sets.synchronise(found.pool, config, found.clock())
+        yield found
+
+
+def _s3(config: Config):  # type: ignore[no-untyped-def]
+    """A client as boto3 finds its credentials; only built when objects are kept in S3."""
+
+    def client():  # type: ignore[no-untyped-def]
+        import boto3
+        from botocore.config import Config as BotoConfig
+
+        return boto3.client(
+            "s3",
+            endpoint_url=config.store.s3_endpoint or None,
+            config=BotoConfig(s3={"addressing_style": "path"} if config.store.s3_endpoint else {}),
+        )
+
+    return client
+
+
+DAGSTER_YAML = """\
+# Written anew at every start. What can be set is in harvester.toml.
+storage:
+  postgres:
+    postgres_url:
+      env: {variable}
+concurrency:
+  runs:
+    max_concurrent_runs: {sets}
+    tag_concurrency_limits:
+      - key: harvest/source
+        value: {{applyLimitPerUniqueValue: true}}
+        limit: {per_source}
+      - key: dagster/partition
+        value: {{applyLimitPerUniqueValue: true}}
+        limit: 1
+run_monitoring:
+  enabled: true
+  poll_interval_seconds: 30
+  start_timeout_seconds: 180
+retention:
+  schedule: {{purge_after_days: 30}}
+  sensor:
+    purge_after_days: {{skipped: 1, failure: 30, success: 30}}
+telemetry:
+  enabled: false
+"""
+
+
+def dagster_home(config: Config) -> Path:
+    """Dagster's folder, with its settings as this configuration wants them."""
+    folder = home() / "dagster"
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    text = DAGSTER_YAML.format(
+        variable=config.store.postgres_url_env,
+        sets=config.night.max_concurrent_sets,
+        per_source=max(1, config.night.max_concurrent_sets // 2),
+    )
+    (folder / "dagster.yaml").write_text(text, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(folder)
+    os.environ["HARVESTER_CONFIG"] = str(config_path().absolute())
+    os.environ["HARVESTER_HOME"] = str(home())
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    return folder
+
+
+class Daemon:
+    """Dagster's daemon: one for an installation, run by whichever command holds its lock.
+
+    A command that finds it running elsewhere uses it; when that one goes, the next one that looks takes over.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._folder = dagster_home(config)
+        self._stack = contextlib.ExitStack()
+        self.is_ours = False
+
+    def ensure(self) -> bool:
+        """Start it when nobody has it running; whether it is ours."""
+        if not self.is_ours:
+            lock = os.open(self._folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                return False
+            self._stack.callback(os.close, lock)
+            self._stack.enter_context(child("dagster-daemon", _dagster("dagster-daemon", "run"), home()))
+            self.is_ours = True
+        return True
+
+    def close(self) -> None:
+        self._stack.close()
+        self.is_ours = False
+
+    def __enter__(self) -> "Daemon":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def webserver(config: Config, port: int) -> Iterator[str]:
+    """The Dagster UI on loopback; yields its address."""
+    dagster_home(config)
+    url = f"http://127.0.0.1:{port}"
+    argv = [*_dagster("dagster-webserver", "--host", "127.0.0.1", "--port", str(port))]
+    with child("dagster-webserver", argv, home(), ready=lambda: _listens(port), timeout=120):
+        yield url
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _dagster(program: str, *arguments: str) -> list[str]:
+    """Dagster's own command, from the environment that runs this one, with this project's definitions."""
+    return [str(Path(sys.executable).with_name(program)), *arguments, "-m", "harvester_dagster.definitions"]
+
