@@ -1,8 +1,8 @@
 """The keeper of one running service: a small process between its users and the server.
 
 It starts the server, and stops it when nobody uses it any more: it waits for the exclusive lock on `users.lock`, which
-the kernel grants when the last user has gone, killed ones included. It inherits `server.lock` and holds it while it
-lives; the server dies with it. Standard library only: it is up in some 50 ms.
+the kernel grants when the last user has gone, killed ones included. The server dies with its keeper. Both inherit
+`server.lock`, which is free when nothing of them is left. Standard library only: it is up in some 50 ms.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ from typing import Any
 from harvester_dagster.services.spawn import Account, end, kill_group, spawn
 
 
-def keep(folder: Path) -> None:
+def keep(folder: Path, server_lock: int) -> None:
     launch: dict[str, Any] = json.loads((folder / "launch.json").read_text())
     stop = signal.Signals(launch["stop"])
     users = os.open(folder / "users.lock", os.O_RDWR)
@@ -29,6 +29,7 @@ def keep(folder: Path) -> None:
         cwd=Path(launch["cwd"]),
         account=Account(*launch["account"]) if launch["account"] else None,
         death_signal=stop,
+        inherits=[server_lock],
     )
     threading.Thread(target=_end_with, args=[server], daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
@@ -47,4 +48,4 @@ def _end_with(server: subprocess.Popen[bytes]) -> None:
 if __name__ == "__main__":
     if os.fork():  # whoever started it need not wait for its end
         os._exit(0)
-    keep(Path(sys.argv[1]))
+    keep(Path(sys.argv[1]), int(sys.argv[2]))

@@ -4,7 +4,7 @@ Belongs here: what a service is (`Service`, `Launch`), its locks, its start and 
 here knows any service by name; the table is in `launcher.py`.
 
 In a service's folder, `start.lock` is held while somebody comes or goes, `users.lock` is shared by every user, and
-`server.lock` is held by the keeper (`keeper.py`) while the server lives. The kernel frees them of whoever is killed.
+`server.lock` is held by the keeper (`keeper.py`) and the server. The kernel frees the locks of whoever is killed.
 """
 
 import contextlib
@@ -119,10 +119,10 @@ def _find_or_start(service: Service, folder: Path) -> Launch:
 def _start_keeper(folder: Path, log: Path) -> None:
     server_lock = _open(folder / "server.lock")
     try:
-        fcntl.flock(server_lock, fcntl.LOCK_EX)  # passed on: held until the keeper ends
+        fcntl.flock(server_lock, fcntl.LOCK_EX)  # passed on to the keeper and the server
         with log.open("ab") as output:
             subprocess.run(
-                [sys.executable, "-P", "-m", "harvester_dagster.services.keeper", str(folder)],
+                [sys.executable, "-P", "-m", "harvester_dagster.services.keeper", str(folder), str(server_lock)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

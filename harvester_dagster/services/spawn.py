@@ -32,10 +32,12 @@ def spawn(
     cwd: Path | None = None,
     account: Account | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
+    inherits: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `argv` in a session of its own; it gets `death_signal` when the calling *thread* ends.
 
     The kernel ties the signal to the thread that forked, and forgets it at a change of user: so it is set after that.
+    `inherits` are further file descriptors that it gets.
     """
     parent = os.getpid()
 
@@ -55,6 +57,7 @@ def spawn(
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
+        pass_fds=inherits,
         preexec_fn=last_before_exec,
     )
 

@@ -1,8 +1,9 @@
 """Each service of the table starts, does its real work once, and is gone afterwards."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
@@ -15,11 +16,13 @@ from botocore.exceptions import ClientError
 from harvester_dagster.services import launcher
 
 
-def processes(state: Path) -> Iterator[str]:
+def processes(state: Path) -> list[psutil.Process]:
+    found = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):  # a zombie has no command line
             if any(str(state) in argument for argument in process.cmdline()):
-                yield " ".join(process.cmdline())
+                found.append(process)
+    return found
 
 
 def test_opensearch_analyses_dutch(opensearch_url: str) -> None:
@@ -62,5 +65,17 @@ def test_s3_checks_credentials(s3: launcher.S3Endpoint) -> None:
 def test_tika_leaves_no_worker_behind(tmp_path: Path) -> None:
     with launcher.tika(tmp_path) as url:
         assert requests.get(f"{url}/version", timeout=10).ok
-        assert list(processes(tmp_path))
-    assert not list(processes(tmp_path))
+        assert len(processes(tmp_path)) >= 2
+    assert not processes(tmp_path)
+
+
+@pytest.mark.parametrize("start", [launcher.tika, launcher.s3], ids=["tika", "s3"])
+def test_a_killed_keeper_takes_its_server_along(tmp_path: Path, start: Callable[[Path], Any]) -> None:
+    with start(tmp_path):
+        old = processes(tmp_path)
+        (keeper,) = [process for process in old if "harvester_dagster.services.keeper" in process.cmdline()]
+        keeper.kill()
+        with start(tmp_path):
+            assert processes(tmp_path)
+            assert not set(old) & set(processes(tmp_path))
+    assert not processes(tmp_path)

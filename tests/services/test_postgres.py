@@ -28,6 +28,21 @@ with launcher.postgres(Path(sys.argv[1])) as url:
 """
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with a cluster: making one for each test would be most of their time."""
+    folder = tmp_path_factory.mktemp("made")
+    with launcher.postgres(folder):
+        return folder
+
+
+@pytest.fixture
+def state(tmp_path: Path, made: Path) -> Path:
+    subprocess.run(["cp", "-a", f"{made}/.", str(tmp_path)], check=True)
+    (tmp_path / "postgres/launch.json").unlink()
+    return tmp_path
+
+
 @contextlib.contextmanager
 def user(state: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that uses the server until its stdin is closed."""
@@ -76,85 +91,83 @@ def one(url: str) -> int:
         return int(row[0])
 
 
-def test_the_database_is_there_and_gone_afterwards(tmp_path: Path) -> None:
-    with launcher.postgres(tmp_path) as url:
+def test_the_database_is_there_and_gone_afterwards(state: Path) -> None:
+    with launcher.postgres(state) as url:
         assert one(url) == 1
-        assert servers(tmp_path)
-    assert not servers(tmp_path)
+        assert servers(state)
+    assert not servers(state)
 
 
-def test_it_is_version_18_durable_and_not_on_the_network(tmp_path: Path) -> None:
-    with launcher.postgres(tmp_path) as url, psycopg.connect(url) as connection:
+def test_it_is_version_18_durable_and_not_on_the_network(state: Path) -> None:
+    with launcher.postgres(state) as url, psycopg.connect(url) as connection:
         shown = [connection.execute(f"SHOW {name}").fetchone() for name in ("fsync", "listen_addresses")]
         assert (connection.info.server_version // 10_000, *shown) == (18, ("on",), ("",))
 
 
-def test_root_runs_it_as_somebody_else_and_opens_no_folder(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    with launcher.postgres(tmp_path):
-        assert postmaster(tmp_path).uids().real != 0
-        assert (tmp_path / "postgres/data").stat().st_mode & 0o077 == 0
-        assert tmp_path.stat().st_mode & 0o077 == 0
-        assert (tmp_path / "postgres/launch.json").stat().st_mode & 0o077 == 0
+def test_root_runs_it_as_somebody_else_and_opens_no_folder(state: Path) -> None:
+    state.chmod(0o700)
+    with launcher.postgres(state):
+        assert postmaster(state).uids().real != 0
+        assert (state / "postgres/data").stat().st_mode & 0o077 == 0
+        assert state.stat().st_mode & 0o077 == 0
+        assert (state / "postgres/launch.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_second_user_keeps_the_server_that_the_first_one_started(tmp_path: Path) -> None:
-    with user(tmp_path) as first:
+def test_a_second_user_keeps_the_server_that_the_first_one_started(state: Path) -> None:
+    with user(state) as first:
         url = first_line(first)
-        with launcher.postgres(tmp_path) as mine:
+        with launcher.postgres(state) as mine:
             first.communicate()
             assert mine == url
             assert one(mine) == 1
-    assert not servers(tmp_path)
+    assert not servers(state)
 
 
-def test_many_at_once_share_one_server(tmp_path: Path) -> None:
+def test_many_at_once_share_one_server(state: Path) -> None:
     with contextlib.ExitStack() as stack:
-        users = [stack.enter_context(user(tmp_path)) for _ in range(4)]
+        users = [stack.enter_context(user(state)) for _ in range(4)]
         assert len({first_line(process) for process in users}) == 1
-        pids = {postmaster(tmp_path).pid}
+        pids = {postmaster(state).pid}
         for process in users[:3]:
             process.communicate()
-            pids.add(postmaster(tmp_path).pid)
+            pids.add(postmaster(state).pid)
         assert len(pids) == 1
-    assert eventually(lambda: not servers(tmp_path))
+    assert eventually(lambda: not servers(state))
 
 
-def test_a_killed_user_leaves_nothing(tmp_path: Path) -> None:
-    with user(tmp_path) as process:
+def test_a_killed_user_leaves_nothing(state: Path) -> None:
+    with user(state) as process:
         first_line(process)
-        assert servers(tmp_path)
+        assert servers(state)
         process.kill()
-        assert eventually(lambda: not servers(tmp_path))
+        assert eventually(lambda: not servers(state))
 
 
-def test_a_user_killed_while_starting_leaves_nothing_and_the_next_one_starts(tmp_path: Path) -> None:
-    with launcher.postgres(tmp_path):
-        pass
+def test_a_user_killed_while_starting_leaves_nothing_and_the_next_one_starts(state: Path) -> None:
     for delay in (0.1, 0.2, 0.3, 0.4):
-        with user(tmp_path) as process:
+        with user(state) as process:
             time.sleep(delay)
             process.kill()
-    with launcher.postgres(tmp_path) as url:
+    with launcher.postgres(state) as url:
         assert one(url) == 1
-    assert not servers(tmp_path)
+    assert not servers(state)
 
 
 @pytest.mark.parametrize("victim", ["keeper", "postmaster"])
-def test_after_a_kill_of_the_server_the_next_user_gets_a_new_one(tmp_path: Path, victim: str) -> None:
-    with launcher.postgres(tmp_path) as url:
+def test_after_a_kill_of_the_server_the_next_user_gets_a_new_one(state: Path, victim: str) -> None:
+    with launcher.postgres(state) as url:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
-        old = postmaster(tmp_path)
+        old = postmaster(state)
         keeper = old.parent()
         assert keeper
         (old if victim == "postmaster" else keeper).send_signal(signal.SIGKILL)
         keeper.wait(10)
-        with launcher.postgres(tmp_path) as again:
-            assert postmaster(tmp_path).pid != old.pid
+        with launcher.postgres(state) as again:
+            assert postmaster(state).pid != old.pid
             with psycopg.connect(again) as connection:
                 assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
-    assert eventually(lambda: not servers(tmp_path))
+    assert eventually(lambda: not servers(state))
 
 
 def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
@@ -183,11 +196,9 @@ def test_binaries_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.rmtree(postgres._COPIES)
 
 
-def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
-    with launcher.postgres(tmp_path):
-        pass
-    (tmp_path / "postgres/data/postgresql.conf").write_text("shared_buffers = lots\n")
-    with pytest.raises(launcher.Unavailable, match="shared_buffers"), launcher.postgres(tmp_path):
+def test_a_start_that_fails_shows_the_end_of_the_log(state: Path) -> None:
+    (state / "postgres/data/postgresql.conf").write_text("shared_buffers = lots\n")
+    with pytest.raises(launcher.Unavailable, match="shared_buffers"), launcher.postgres(state):
         pass
 
 
