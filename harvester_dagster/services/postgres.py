@@ -46,9 +46,9 @@ _LONGEST_SOCKET_PATH = 107  # sun_path
 
 
 def _launch(folder: Path) -> Launch:
-    account = _account()
-    binaries = _reachable(_installed(), account)
     data = folder / "data"
+    account = _account(data)
+    binaries = _reachable(_installed(), account)
     if not data.exists():
         _create_cluster(data, binaries, account)
     settings = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
@@ -86,9 +86,11 @@ def _installed() -> Path:
     return folder
 
 
-def _account() -> Account | None:
+def _account(data: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
+    if data.exists() and (owner := data.stat()).st_uid != 0:  # who ran it before root did
+        return Account(owner.st_uid, owner.st_gid)
     nobody = pwd.getpwnam("nobody")
     return Account(nobody.pw_uid, nobody.pw_gid)
 
@@ -147,7 +149,9 @@ def _run(argv: list[str], cwd: Path, account: Account | None, text: str = "") ->
             text=True,
         )
     except (OSError, subprocess.SubprocessError) as error:  # a root without other users, as in some sandboxes
-        raise Unavailable(f"PostgreSQL cannot be run as `nobody` ({error}): start this as an ordinary user.") from None
+        raise Unavailable(
+            f"PostgreSQL cannot be run by another user ({error}): start this as an ordinary user."
+        ) from None
     if done.returncode:
         raise Unavailable(f"PostgreSQL could not make its data folder {cwd}: {done.stderr.strip()[-500:]}")
 

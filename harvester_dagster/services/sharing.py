@@ -61,7 +61,11 @@ class Service(NamedTuple):
 def running(service: Service, state: Path) -> Iterator[Launch]:
     """Use a service, with its data and locks below `state`. Raises Unavailable."""
     folder = state.absolute() / service.name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _is_free(folder / "server.lock")
+    except PermissionError:
+        raise Unavailable(f"{folder} belongs to another user: be that user, or set HARVESTER_HOME.") from None
     with _locked(folder / "start.lock"):
         users = _open(folder / "users.lock")
         fcntl.flock(users, fcntl.LOCK_SH)  # waits while a keeper is stopping the server

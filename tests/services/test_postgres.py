@@ -113,6 +113,27 @@ def test_root_runs_it_as_somebody_else_and_opens_no_folder(state: Path) -> None:
         assert (state / "postgres/launch.json").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_runs_it_as_the_user_whose_data_it_is(state: Path) -> None:
+    subprocess.run(["chown", "-R", "daemon:daemon", str(state / "postgres/data")], check=True)
+    with launcher.postgres(state) as url:
+        assert postmaster(state).username() == "daemon"
+        assert one(url) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_a_state_folder_of_somebody_else_is_named(state: Path) -> None:
+    script = """import os, sys; from pathlib import Path; from harvester_dagster.services import launcher
+os.setuid(1)
+try:
+    launcher.postgres(Path(sys.argv[1])).__enter__()
+except launcher.Unavailable as error:
+    print(error)"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = subprocess.run([sys.executable, "-c", script, str(state)], capture_output=True, text=True, env=environment)
+    assert "belongs to another user" in said.stdout, said.stderr
+
+
 def test_a_second_user_keeps_the_server_that_the_first_one_started(state: Path) -> None:
     with user(state) as first:
         url = first_line(first)
