@@ -96,7 +96,7 @@ def _standing(levels: Sequence[str], lom: "Element") -> products.Standing:
     if below:
         return products.Standing("inactive", f"an educational level below HBO and WO: {', '.join(below):.200}")
     if any(level.startswith(HIGHER) for level in levels):
-        return products.Standing()
+        return products.ACTIVE
     if levels:
         return products.Standing("inactive", f"no educational level of HBO or WO; only: {', '.join(levels):.200}")
     contexts = unique(

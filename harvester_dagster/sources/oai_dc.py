@@ -50,7 +50,7 @@ def read(dc: "Element", external_id: str, request: Request, notes: list[str]) ->
     provider = products.provider(publishers[0] if publishers else None)
     return products.documents(
         external_id,
-        products.Standing(),
+        products.ACTIVE,
         _files(fields, _access_rights(rights, copyright_), copyright_),
         title=line(_first(fields["title"])),
         description=_first(fields["description"]),

@@ -31,6 +31,9 @@ class Standing(NamedTuple):
     reason: str = ""
 
 
+ACTIVE = Standing()
+
+
 def person(
     name: str | None,
     *,

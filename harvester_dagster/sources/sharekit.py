@@ -120,7 +120,7 @@ def _standing(status: str | None, owner: str | None, request: Request) -> produc
         return products.Standing("skipped", f"of the test organization {owner}")
     if status not in (None, "active"):
         return products.Standing("inactive", f"the source gives it the status {status!r:.80}")
-    return products.Standing()
+    return products.ACTIVE
 
 
 def _provider(owner: _Object, institutes: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Does not belong here: where a source keeps a value (its format's module), what a
 import re
 from collections.abc import Iterable
 from datetime import date
+from functools import lru_cache
 from hashlib import sha1
 from typing import Any
 
@@ -54,7 +55,12 @@ def unique(values: Iterable[str]) -> list[str]:
 def day(value: Any) -> str | None:
     """`YYYY-MM-DD` of a full or partial date, its time cut off; null when it is no date."""
     written = text(value)
-    found = _DATE.fullmatch(written) if written else None
+    return _day(written[:40]) if written else None
+
+
+@lru_cache(maxsize=10_000)  # few days are the date of many products
+def _day(written: str) -> str | None:
+    found = _DATE.fullmatch(written)
     if not found:
         return None
     try:
@@ -70,7 +76,9 @@ def year(of_day: str | None) -> int | None:
 def url(value: Any) -> str | None:
     """The source's URL as it is requested and published: trimmed, spaces encoded."""
     written = value.strip() if isinstance(value, str) else ""
-    return _BREAKS.sub("", written).replace(" ", "%20") or None
+    if not written.isprintable():
+        written = _BREAKS.sub("", written)
+    return written.replace(" ", "%20") or None
 
 
 def url_identity(requested: str) -> str:
