@@ -1,0 +1,354 @@
+"""Bring the index of a dataset version up: the version's own, verified, or a clear reason why there is none.
+
+One operation for a night, a push, a rollback and a repair: the nearest finished index is cloned and gets what differs
+between its version and this one; where there is none, or more differs than pays, an index is filled from nothing. What
+was not taken is remembered and sent again each time. Everything may be repeated after a crash: an index counts from
+the moment at which the store says which version it holds. Does not belong here: aliases and promotion (`swap.py`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.search import bulk, documents, index, mapping
+from harvester_dagster.search.bulk import Rejected, Sent
+from harvester_dagster.search.client import NoIndex, Refused, SearchError, connected
+from harvester_dagster.search.documents import Line
+from harvester_dagster.search.index import Held
+from harvester_dagster.search.mapping import BadMapping, Definition
+from harvester_dagster.search.verify import Answered, Verdict, verify
+from harvester_dagster.versions import versions
+from harvester_dagster.versions.versions import Version
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+Progress = Callable[[str], None]
+How = Literal["kept", "clone", "full", "patch"]
+
+LOCK = 7_405_004
+
+CLONE_SHARE = 0.5
+"""A delta larger than this share of all documents is filled from nothing."""
+
+TOLERATED = 0.01
+"""The share of documents that may be rejected; a few always may."""
+
+
+class EntityReport(NamedTuple):
+    """How one index came to hold the version."""
+
+    entity: str
+    name: str
+    how: How
+    documents: int
+    added: int
+    changed: int
+    removed: int
+    rejected: int
+    examples: tuple[Rejected, ...]
+    """Some of the documents that were left out, with the reasons."""
+    seconds: float
+    bytes: int
+    slowest_bulk: float
+    queries: tuple[Answered, ...]
+
+
+class IndexReport(NamedTuple):
+    """Whether a version can be announced. none: this installation has no index; failed: `reason` says why."""
+
+    version_id: int
+    outcome: Literal["none", "ready", "failed"]
+    reason: str
+    entities: tuple[EntityReport, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the steps of one piece of work share; it holds the lock."""
+
+    installation: Installation
+    client: "OpenSearch"
+    progress: Progress
+    patience: float
+    store_id: str
+
+
+@contextmanager
+def working(
+    installation: Installation, progress: Progress = lambda _: None, patience: float = bulk.PATIENCE
+) -> Iterator[Work]:
+    """Alone with this store's indices, on a server that answers. Raises SearchError."""
+    with alone(installation), connected(installation.config.index) as client:
+        with installation.pool.connection() as connection:
+            store_id = index.store_id(connection)
+        yield Work(installation, client, progress, patience, store_id)
+
+
+@contextmanager
+def alone(installation: Installation) -> Iterator[None]:
+    """One at a time: whoever comes second waits. The lock goes with its connection, so a killed holder leaves none."""
+    with installation.pool.connection() as connection:
+        connection.autocommit = True
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+            try:
+                yield
+            finally:
+                if not connection.closed:
+                    connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
+        finally:
+            if not connection.closed:
+                connection.autocommit = False
+
+
+def bring_up(
+    installation: Installation,
+    version: Version,
+    *,
+    rebuild: bool = False,
+    progress: Progress = lambda _: None,
+    patience: float = bulk.PATIENCE,
+) -> IndexReport:
+    """A verified index for every entity that has one; never raises for what the server does or does not do.
+
+    An index that holds the version already is verified, and made anew only when asked (`rebuild`) or when it fails.
+    """
+    started = time.monotonic()
+    try:
+        with working(installation, progress, patience) as work:
+            clear(work)
+            entities = tuple(bring_up_entities(work, version, rebuild=rebuild))
+            report = IndexReport(version.version_id, "ready", "", entities, time.monotonic() - started)
+            store(work, report)
+    except NoIndex as error:
+        report = IndexReport(version.version_id, "none", str(error), (), time.monotonic() - started)
+    except (SearchError, BadMapping) as error:
+        report = IndexReport(version.version_id, "failed", str(error), (), time.monotonic() - started)
+    with installation.pool.connection() as connection:
+        connection.execute(
+            """INSERT INTO search_report (version_id, outcome, reason, at) VALUES (%s, %s, %s, %s)
+               ON CONFLICT (version_id) DO UPDATE
+               SET outcome = excluded.outcome, reason = excluded.reason, at = excluded.at""",
+            (report.version_id, report.outcome, report.reason, installation.clock()),
+        )
+    return report
+
+
+def bring_up_entities(work: Work, version: Version, *, rebuild: bool = False) -> Iterator[EntityReport]:
+    for entity in work.installation.catalog.entities:
+        definition = mapping.definition(entity.name, work.installation.config.index)
+        if definition:
+            yield Build(work, version, definition).run(rebuild)
+
+
+def store(work: Work, report: IndexReport) -> None:
+    """From here on the version has these indices."""
+    with work.installation.pool.connection() as connection:
+        for made in report.entities:
+            connection.execute(
+                """UPDATE dataset_version SET indices = (indices::jsonb || jsonb_build_object(%s::text, %s::text))::json
+                   WHERE version_id = %s""",
+                (made.entity, made.name, report.version_id),
+            )
+
+
+def clear(work: Work) -> None:
+    """Take away what failed builds left, and what versions that are gone have let go."""
+    config = work.installation.config
+    there = index.on_server(work.client, config, work.store_id)
+    aliased: set[str] = set()
+    for entity in work.installation.catalog.entities:
+        aliased |= index.targets(work.client, config, entity.name)
+    with work.installation.pool.connection() as connection:
+        rows: list[Any] = connection.execute("SELECT name, version_id IS NOT NULL FROM search_index").fetchall()
+        known: dict[str, bool] = dict(rows)
+        gone = {name for name, finished in known.items() if finished and name not in there and _ours(work, name)}
+        index.remove(work.client, connection, gone)
+        index.remove(work.client, connection, {name for name in there if not known.get(name)} - aliased)
+        unfinished = {name for name, finished in known.items() if not finished and _ours(work, name)}
+        index.remove(work.client, connection, unfinished - aliased)
+
+
+def _ours(work: Work, name: str) -> bool:
+    config = work.installation.config
+    return any(name.startswith(index.prefix(config, entity.name)) for entity in work.installation.catalog.entities)
+
+
+class Build:
+    """One entity's index of one version."""
+
+    def __init__(self, work: Work, version: Version, definition: Definition) -> None:
+        self.work, self.version, self.definition = work, version, definition
+        self.entity = definition.entity
+        self.pool, self.client = work.installation.pool, work.client
+        self.started = time.monotonic()
+
+    def run(self, rebuild: bool) -> EntityReport:
+        with self.pool.connection() as connection:
+            finished = index.held(connection, self.work.installation.config, self.entity)
+            total = documents.sums(connection, self.version, self.entity).documents
+        fitting = [held for held in finished if held.definition == self.definition.digest and held.moving_to is None]
+        own = next((held for held in fitting if held.version_id == self.version.version_id), None)
+        if own and not rebuild and (kept := self._keep(own, total)):
+            return kept
+        base = None if rebuild else self._base([held for held in fitting if held != own], total)
+        if base and (cloned := self._attempt(base, total)):
+            return cloned
+        made = self._attempt(None, total)
+        assert made is not None
+        return made
+
+    def patch(self, held: Held) -> EntityReport:
+        """Move an index to the version where it stands, under its readers' eyes: for a few documents only."""
+        with self.pool.connection() as connection:
+            old = versions.by_id(connection, held.version_id)
+            total = documents.sums(connection, self.version, self.entity).documents
+            connection.execute(
+                "UPDATE search_index SET moving_to = %s WHERE name = %s", (self.version.version_id, held.name)
+            )
+        index.unseal(self.client, held.name)
+        sent, counts = self._send_delta(held.name, old, total)
+        verdict = self._finish(held.name, sent)
+        if verdict.wrong:
+            raise Refused(verdict.wrong)
+        return self._report(held.name, "patch", sent, counts, verdict)
+
+    def _keep(self, own: Held, total: int) -> EntityReport | None:
+        """Look at the index that holds the version already, and try again what it lacks; None: it is not right."""
+        with self.pool.connection() as connection:
+            rejected = self._rejected(connection, own.name)
+            if not rejected:
+                verdict = verify(self.client, connection, own.name, self.version, self.definition)
+                sent = Sent(0, (), 0.0)
+        if rejected:
+            index.unseal(self.client, own.name)
+            sent = self._send(own.name, self._these(rejected), total)
+            verdict = self._finish(own.name, sent)
+        if verdict.wrong:
+            self.work.progress(f"{verdict.wrong}; it is made anew")
+            return None
+        return self._report(own.name, "kept", sent, {}, verdict)
+
+    def _base(self, fitting: Sequence[Held], total: int) -> Held | None:
+        """The finished index from which the least is to do, if that is little enough."""
+        with self.pool.connection() as connection:
+            far = {}
+            for held in sorted(fitting, key=lambda held: abs(held.version_id - self.version.version_id))[:3]:
+                old = versions.by_id(connection, held.version_id)
+                far[held] = documents.touched(connection, old, self.version, self.entity)
+        nearest = min(far, key=lambda held: far[held], default=None)
+        return nearest if nearest and far[nearest] <= CLONE_SHARE * total else None
+
+    def _attempt(self, base: Held | None, total: int) -> EntityReport | None:
+        """A new index, or nothing left of it; None: the clone is not what it should be."""
+        config, work = self.work.installation.config, self.work
+        with self.pool.connection() as connection:
+            name = index.free_name(self.client, connection, config, self.entity, self.version.version_id)
+            connection.execute(
+                "INSERT INTO search_index (name, entity, definition, made_at) VALUES (%s, %s, %s, %s)",
+                (name, self.entity, self.definition.digest, work.installation.clock()),
+            )
+        try:
+            meta = index.mark(config, work.store_id, self.version.version_id)
+            if base:
+                work.progress(f"{name}: cloned from {base.name}")
+                with self.pool.connection() as connection:
+                    old = versions.by_id(connection, base.version_id)
+                index.clone(self.client, base.name, name, meta)
+                sent, counts = self._send_delta(name, old, total, base.name)
+            else:
+                work.progress(f"{name}: built from nothing, {total:,} documents")
+                index.create(self.client, name, self.definition, meta)
+                with self.pool.connection() as connection:
+                    lines = documents.whole(connection, self.version, self.entity)
+                    sent = self._send(name, self._shown(name, lines, total), total)
+                counts = {"added": sent.lines}
+            verdict = self._finish(name, sent)
+            if not verdict.wrong:
+                return self._report(name, "clone" if base else "full", sent, counts, verdict)
+        except BaseException:
+            self._drop(name)
+            raise
+        self._drop(name)
+        if not base:
+            raise Refused(verdict.wrong)
+        work.progress(f"{verdict.wrong}; it is built from nothing")
+        return None
+
+    def _send_delta(self, name: str, old: Version, total: int, base: str = "") -> tuple[Sent, dict[str, int]]:
+        with self.pool.connection() as connection:
+            lacking = self._rejected(connection, base or name)
+            delta = documents.delta(connection, old, self.version, self.entity, also=lacking)
+            return self._send(name, delta.lines, total), delta.counts
+
+    def _send(self, name: str, lines: Iterator[Line], total: int) -> Sent:
+        """What is rejected is left out: also what the index had of it before."""
+        allowed = max(3, int(total * TOLERATED))
+        sent = bulk.send(self.client, name, lines, allowed=allowed, patience=self.work.patience)
+        if sent.rejected:
+            gone = (documents.removal(one.doc_id, one.srn) for one in sent.rejected)
+            bulk.send(self.client, name, gone, allowed=0, patience=self.work.patience)
+        return sent
+
+    def _these(self, doc_ids: Sequence[int]) -> Iterator[Line]:
+        with self.pool.connection() as connection:
+            yield from documents.these(connection, self.version, self.entity, doc_ids)
+
+    def _shown(self, name: str, lines: Iterator[Line], total: int) -> Iterator[Line]:
+        for number, line in enumerate(lines, 1):
+            if number % 10_000 == 0:
+                self.work.progress(f"{name}: {number:,} of {total:,}")
+            yield line
+
+    def _finish(self, name: str, sent: Sent) -> Verdict:
+        """Refresh, verify, seal; the store then says what the index holds."""
+        index.refresh(self.client, name)
+        with self.pool.connection() as connection:
+            connection.execute("DELETE FROM search_rejected WHERE name = %s", (name,))
+            connection.cursor().executemany(
+                "INSERT INTO search_rejected (name, doc_id, reason) VALUES (%s, %s, %s)",
+                [(name, one.doc_id, one.reason) for one in sent.rejected],
+            )
+        with self.pool.connection() as connection:
+            verdict = verify(self.client, connection, name, self.version, self.definition)
+        if not verdict.wrong:
+            index.seal(self.client, name, self.definition)
+            with self.pool.connection() as connection:
+                connection.execute(
+                    "UPDATE search_index SET version_id = %s, moving_to = NULL WHERE name = %s",
+                    (self.version.version_id, name),
+                )
+        return verdict
+
+    def _rejected(self, connection: Connection[Any], name: str) -> list[int]:
+        found = connection.execute("SELECT doc_id FROM search_rejected WHERE name = %s ORDER BY 1", (name,))
+        return [doc_id for (doc_id,) in found]
+
+    def _drop(self, name: str) -> None:
+        """Remove an unfinished index; where that fails too, the next build clears it away."""
+        with suppress(SearchError), self.pool.connection() as connection:
+            index.remove(self.client, connection, [name])
+
+    def _report(self, name: str, how: How, sent: Sent, counts: Mapping[str, int], verdict: Verdict) -> EntityReport:
+        return EntityReport(
+            entity=self.entity,
+            name=name,
+            how=how,
+            documents=verdict.found.documents,
+            added=counts.get("added", 0),
+            changed=counts.get("changed", 0),
+            removed=counts.get("removed", 0),
+            rejected=len(sent.rejected),
+            examples=sent.rejected[:20],
+            seconds=time.monotonic() - self.started,
+            bytes=index.size(self.client, name),
+            slowest_bulk=sent.slowest,
+            queries=verdict.queries,
+        )

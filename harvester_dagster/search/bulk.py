@@ -1,0 +1,196 @@
+"""Sending bulk lines: in parallel, within bounded memory, with back-off, without losing the rest to one bad document.
+
+A request that fails is repeated as long as the failure may pass; refused because of what it holds, it is cut in halves
+until the culprit stands alone. Items that the server has no room for are sent again; other items that fail are sent
+once more by themselves, then left out and named. All of it can be repeated: every line says its document's id.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from harvester_dagster.search import client as failures
+from harvester_dagster.search.client import SLOW, Refused, Unreachable
+from harvester_dagster.search.documents import Line
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+SENDERS = 2
+CHUNK_BYTES = 2_000_000
+CHUNK_LINES = 1_000
+PATIENCE = 120.0
+"""Seconds for which one chunk is sent again and again."""
+
+_AGAIN = frozenset((429, 500, 502, 503, 504))
+_ANSWER = "took,errors,items.*.status,items.*.error"
+
+
+class Rejected(NamedTuple):
+    """A document that the server does not take, and why."""
+
+    doc_id: int
+    srn: str
+    reason: str
+
+
+class Sent(NamedTuple):
+    """What became of the lines."""
+
+    lines: int
+    rejected: tuple[Rejected, ...]
+    slowest: float
+    """Seconds of the slowest request that was answered."""
+
+
+class TooManyRejected(Refused):
+    """So many documents are not taken that the index would be none; the mapping, most likely."""
+
+
+def send(
+    client: "OpenSearch",
+    index: str,
+    lines: Iterable[Line],
+    *,
+    allowed: int,
+    patience: float = PATIENCE,
+    senders: int = SENDERS,
+) -> Sent:
+    """Send all lines; at most `allowed` of them may be rejected. Raises SearchError."""
+    sender = _Sender(client, index, allowed, patience)
+    pending: deque[Future[None]] = deque()
+    total = 0
+    with ThreadPoolExecutor(senders, "bulk") as pool:
+        try:
+            for chunk in _chunks(lines):
+                total += len(chunk)
+                if len(pending) > senders:
+                    pending.popleft().result()
+                pending.append(pool.submit(sender.send, chunk))
+            while pending:
+                pending.popleft().result()
+        except BaseException:
+            sender.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Sent(total, tuple(sender.rejected), sender.slowest)
+
+
+def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    chunk: list[Line] = []
+    size = 0
+    for line in lines:
+        if chunk and (size + len(line.data) > CHUNK_BYTES or len(chunk) == CHUNK_LINES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line.data)
+    if chunk:
+        yield chunk
+
+
+class _Sender:
+    """What the threads of one load share."""
+
+    def __init__(self, client: "OpenSearch", index: str, allowed: int, patience: float) -> None:
+        self.client, self.index, self.allowed, self.patience = client, index, allowed, patience
+        self.rejected: list[Rejected] = []
+        self.slowest = 0.0
+        self.stopped = threading.Event()
+        self.lock = threading.Lock()
+
+    def send(self, chunk: Sequence[Line]) -> None:
+        deadline, pause, failed = time.monotonic() + self.patience, 0.1, 0
+        while not self.stopped.is_set():
+            left = chunk
+            try:
+                left = self._left(chunk, self._ask(chunk))
+            except Refused as error:
+                if not _by_content(error):
+                    raise
+                return self._halves(chunk) if len(chunk) > 1 else self._reject(chunk[0], str(error))
+            except Unreachable:
+                failed += 1
+                if time.monotonic() > deadline:
+                    raise
+                if failed == 3 and len(chunk) > 1:  # perhaps too much for something in between
+                    return self._halves(chunk)
+            if not left:
+                return None
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{self.index}: the server has had no room for {self.patience:.0f} s (429)")
+            self.stopped.wait(pause * random.uniform(0.8, 1.2))
+            pause = 0.1 if len(left) < len(chunk) else min(pause * 2, 10)
+            chunk = left
+        return None
+
+    def _halves(self, chunk: Sequence[Line]) -> None:
+        middle = len(chunk) // 2
+        self.send(chunk[:middle])
+        self.send(chunk[middle:])
+
+    def _ask(self, chunk: Sequence[Line]) -> list[Any]:
+        """The items of the answer, in order; empty: all went well."""
+        started = time.monotonic()
+        with failures.asking(f"bulk into {self.index}"):
+            answer = self.client.bulk(
+                body=b"".join(line.data for line in chunk),
+                index=self.index,
+                params={"filter_path": _ANSWER, "request_timeout": SLOW},
+            )
+        with self.lock:
+            self.slowest = max(self.slowest, time.monotonic() - started)
+        if not answer.get("errors"):
+            return []
+        items = [next(iter(item.values())) for item in answer["items"]]
+        if len(items) != len(chunk):
+            raise Unreachable(f"bulk into {self.index}: {len(items)} answers for {len(chunk)} documents")
+        return items
+
+    def _left(self, chunk: Sequence[Line], items: Sequence[Any]) -> list[Line]:
+        """Those to be sent again; what fails for a reason of its own is tried alone, then rejected."""
+        again = []
+        for line, item in zip(chunk, items, strict=False):
+            status, error = item["status"], item.get("error")
+            if status < 300 or (status == 404 and error is None):  # a delete of what is not there
+                continue
+            reason = _reason(error)
+            if failures.is_disk_full(reason):
+                raise Refused(f"bulk into {self.index}: the server's disk is full (flood stage); free some space")
+            if "cluster_block_exception" in reason or "index_not_found_exception" in reason:
+                raise Refused(f"bulk into {self.index}: {reason}")
+            if status in _AGAIN:
+                again.append(line)
+            elif len(chunk) == 1:
+                self._reject(line, reason)
+            else:
+                self.send([line])
+        return again
+
+    def _reject(self, line: Line, reason: str) -> None:
+        with self.lock:
+            self.rejected.append(Rejected(line.doc_id, line.srn, reason))
+            if len(self.rejected) > self.allowed:
+                raise TooManyRejected(
+                    f"{self.index}: more than {self.allowed} documents are refused; the last one, {line.srn}: {reason}"
+                )
+
+
+def _by_content(error: Refused) -> bool:
+    """Whether a request was refused for what it holds: malformed or too long an id (400), too large (413)."""
+    status = getattr(error.__cause__, "status_code", None)
+    return status in (400, 413)
+
+
+def _reason(error: Any) -> str:
+    if not isinstance(error, dict):
+        return msgspec.json.encode(error).decode()[:500]
+    cause = error.get("caused_by") or {}
+    parts = [str(error.get("type", "")), str(error.get("reason", "")), str(cause.get("reason", ""))]
+    return ": ".join(part for part in parts if part)[:500]

@@ -1,0 +1,186 @@
+"""Indices one by one: their names, their marks, making, cloning, sealing and removing them.
+
+An index is `{platform}-{entity}--{dataset}-{version}` after the version that it was made for, with `-r2`, `-r3`… when
+that name is taken. Which version it holds is in the table `search_index`; its `_meta` says whose it is, so that
+indices of other platforms and other stores on one cluster are never touched. Finished ones are sealed: nobody writes
+to them, and they can be cloned at once. Does not belong here: which index is made when (`build.py`, `swap.py`).
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.config import Config
+from harvester_dagster.search.client import SLOW, asking
+from harvester_dagster.search.documents import PARTS
+from harvester_dagster.search.mapping import CHECKSUM, Definition
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+# doc_values only: these are summed, never searched.
+_CHECKSUM = {"properties": {part: {"type": "integer", "index": False} for part in PARTS}}
+
+
+class Held(NamedTuple):
+    """A finished index: what it holds, and what it was made with."""
+
+    name: str
+    entity: str
+    version_id: int
+    moving_to: int | None
+    definition: bytes
+
+
+def alias(config: Config, entity: str) -> str:
+    return f"{config.platform}-{entity}"
+
+
+def prefix(config: Config, entity: str) -> str:
+    return f"{alias(config, entity)}--{config.dataset}-"
+
+
+def free_name(client: "OpenSearch", connection: Connection[Any], config: Config, entity: str, version_id: int) -> str:
+    """A name for the index of a version that nothing has yet, here or on the server."""
+    base = f"{prefix(config, entity)}{version_id}"
+    taken = {row[0] for row in connection.execute("SELECT name FROM search_index")}
+    with asking("listing indices"):
+        taken |= client.indices.get(index=f"{base}*", params={"filter_path": "*.aliases"}).keys()
+    return next(name for name in _candidates(base) if name not in taken)
+
+
+def _candidates(base: str) -> Iterator[str]:
+    yield base
+    number = 2
+    while True:
+        yield f"{base}-r{number}"
+        number += 1
+
+
+def mark(config: Config, store_id: str, version_id: int) -> dict[str, Any]:
+    """What `_meta` says: whose index this is, for whoever looks at the cluster."""
+    return {
+        "harvester": {
+            "store": store_id,
+            "platform": config.platform,
+            "dataset": config.dataset,
+            "version": version_id,
+        }
+    }
+
+
+def store_id(connection: Connection[Any]) -> str:
+    row = connection.execute("SELECT store_id FROM search_store").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def create(client: "OpenSearch", name: str, definition: Definition, meta: dict[str, Any]) -> None:
+    """An empty index in which loading is cheap: no replicas, no refresh, no sync of the log at each request."""
+    given = definition.mappings
+    loading = {"number_of_replicas": 0, "refresh_interval": "-1", "translog.durability": "async"}
+    body = {
+        "settings": {**definition.settings, "index": {**definition.settings["index"], **loading}},
+        "mappings": {
+            **given,
+            "_meta": {**given.get("_meta", {}), **meta},
+            "properties": {**given.get("properties", {}), CHECKSUM: _CHECKSUM},
+        },
+    }
+    with asking(f"creating {name}"):
+        client.indices.create(index=name, body=body, params={"request_timeout": SLOW})
+
+
+def clone(client: "OpenSearch", source: str, name: str, meta: dict[str, Any]) -> None:
+    """A writable copy that shares the source's segments on disk; the source is sealed first where it is not."""
+    loading = {
+        "index.blocks.write": None,
+        "index.number_of_replicas": 0,
+        "index.refresh_interval": "-1",
+        "index.translog.durability": "async",
+    }
+    with asking(f"cloning {source} to {name}"):
+        client.indices.add_block(index=source, block="write")
+        client.indices.clone(index=source, target=name, body={"settings": loading}, params={"request_timeout": SLOW})
+        client.indices.put_mapping(index=name, body={"_meta": meta})
+
+
+def unseal(client: "OpenSearch", name: str) -> None:
+    with asking(f"opening {name} for writing"):
+        client.indices.put_settings(index=name, body={"index.blocks.write": None})
+
+
+def refresh(client: "OpenSearch", name: str) -> None:
+    """What was sent is seen by searches, and safe on disk."""
+    with asking(f"refreshing {name}"):
+        client.indices.refresh(index=name, params={"request_timeout": SLOW})
+
+
+def seal(client: "OpenSearch", name: str, definition: Definition) -> None:
+    """Finished: as it is to be served, and closed for writing."""
+    settings = {
+        "index.number_of_replicas": definition.replicas,
+        "index.refresh_interval": definition.refresh_interval,
+        "index.translog.durability": None,
+        "index.blocks.write": True,
+    }
+    with asking(f"finishing {name}"):
+        # Flushed, so that a server that is killed has no long log to replay, and a clone nothing to copy.
+        client.indices.flush(index=name, params={"request_timeout": SLOW})
+        client.indices.put_settings(index=name, body=settings)
+
+
+def remark(client: "OpenSearch", name: str, meta: dict[str, Any]) -> None:
+    with asking(f"marking {name}"):
+        client.indices.put_mapping(index=name, body={"_meta": meta})
+
+
+def size(client: "OpenSearch", name: str) -> int:
+    """Bytes on disk, of all copies."""
+    with asking(f"the size of {name}"):
+        stats = client.indices.stats(
+            index=name, metric="store", params={"filter_path": "_all.total.store.size_in_bytes"}
+        )
+    return int(stats["_all"]["total"]["store"]["size_in_bytes"])
+
+
+def remove(client: "OpenSearch", connection: Connection[Any], names: Collection[str]) -> None:
+    """From the server, then from the store. One that is not there is fine."""
+    for name in names:
+        with asking(f"removing {name}"):
+            client.indices.delete(index=name, params={"ignore_unavailable": "true", "request_timeout": SLOW})
+        connection.execute(
+            """UPDATE dataset_version v SET indices = (v.indices::jsonb - i.entity)::json
+               FROM search_index i WHERE i.name = %s AND v.indices ->> i.entity = i.name""",
+            (name,),
+        )
+        connection.execute("DELETE FROM search_index WHERE name = %s", (name,))
+
+
+def on_server(client: "OpenSearch", config: Config, store: str) -> set[str]:
+    """Every index of this store, platform and dataset that the server has, by its mark."""
+    with asking("listing indices"):
+        found = client.indices.get_mapping(
+            index=f"{config.platform}-*--{config.dataset}-*", params={"filter_path": "*.mappings._meta.harvester"}
+        )
+    own = {"store": store, "platform": config.platform, "dataset": config.dataset}
+    return {name for name, said in found.items() if own.items() <= said["mappings"]["_meta"]["harvester"].items()}
+
+
+def targets(client: "OpenSearch", config: Config, entity: str) -> set[str]:
+    """The indices that an entity's alias points at."""
+    name = alias(config, entity)
+    with asking(f"looking up the alias {name}"):
+        found = client.indices.get_alias(name=name, params={"allow_no_indices": "true"}, ignore=404)
+    return {key for key, said in found.items() if isinstance(said, dict) and "aliases" in said}
+
+
+def held(connection: Connection[Any], config: Config, entity: str) -> list[Held]:
+    """The finished indices of an entity, as the store knows them; newest version first."""
+    rows: Sequence[Any] = connection.execute(
+        """SELECT name, entity, version_id, moving_to, definition FROM search_index
+           WHERE entity = %s AND version_id IS NOT NULL AND starts_with(name, %s) ORDER BY version_id DESC, name""",
+        (entity, prefix(config, entity)),
+    ).fetchall()
+    return [Held(*row) for row in rows]
