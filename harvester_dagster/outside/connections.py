@@ -11,6 +11,7 @@ import ssl
 import sys
 import threading
 import time
+from functools import cache
 from typing import Any
 
 import requests.adapters
@@ -119,15 +120,15 @@ def _connect(address: str, port: int) -> socket.socket:
 
 
 class GuardedAdapter(requests.adapters.HTTPAdapter):
-    """requests' transport, on the guard's sockets, with one TLS context for all (loading it anew costs 10 ms)."""
+    """requests' transport, on the guard's sockets."""
 
     def __init__(self, guard: Guard, hosts_kept: int, connections_per_host: int) -> None:
         self._guard = guard
-        self._tls = _tls_context()
         super().__init__(pool_connections=hosts_kept, pool_maxsize=connections_per_host, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         guard = self._guard
+        tls = cache(_tls_context)  # one for all connections, loaded when the first is encrypted: it costs 30 ms
 
         class Http(HTTPConnection):
             def _new_conn(self) -> socket.socket:
@@ -143,9 +144,10 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         class HttpsPool(urllib3.HTTPSConnectionPool):
             ConnectionCls = Https
 
-        self.poolmanager = urllib3.PoolManager(
-            num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._tls, **pool_kwargs
-        )
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                super().__init__(*args, ssl_context=tls(), **kwargs)
+
+        self.poolmanager = urllib3.PoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:

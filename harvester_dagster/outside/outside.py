@@ -284,7 +284,8 @@ class Outside(AbstractContextManager["Outside"]):
         deadline.at += self._pace.wait(host)
         left = max(deadline.left(), 0.001)
         try:
-            return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left))
+            # proxies: yt-dlp, once imported, makes requests look into them.
+            return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left), proxies={})
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise _network_failure(error, shown(str(request.url))) from None
 
