@@ -128,7 +128,10 @@ def _create_cluster(data: Path, binaries: Path, account: Account | None) -> None
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
     if account:
-        os.chown(new, *account)
+        try:
+            os.chown(new, *account)
+        except OSError as error:  # a root without other users, as in some sandboxes
+            raise Unavailable(f"PostgreSQL needs an ordinary user ({error.strerror}): start this as one.") from None
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     _run([str(binaries / "bin" / "initdb"), "-D", _HERE, "-U", "postgres", "--auth=trust", *locale], new, account)
     create = "CREATE DATABASE harvester\n"
@@ -137,21 +140,16 @@ def _create_cluster(data: Path, binaries: Path, account: Account | None) -> None
 
 
 def _run(argv: list[str], cwd: Path, account: Account | None, text: str = "") -> None:
-    try:
-        done = subprocess.run(
-            argv,
-            input=text,
-            cwd=cwd,
-            user=account.uid if account else None,
-            group=account.gid if account else None,
-            extra_groups=[] if account else None,
-            capture_output=True,
-            text=True,
-        )
-    except (OSError, subprocess.SubprocessError) as error:  # a root without other users, as in some sandboxes
-        raise Unavailable(
-            f"PostgreSQL cannot be run by another user ({error}): start this as an ordinary user."
-        ) from None
+    done = subprocess.run(
+        argv,
+        input=text,
+        cwd=cwd,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise Unavailable(f"PostgreSQL could not make its data folder {cwd}: {done.stderr.strip()[-500:]}")
 
