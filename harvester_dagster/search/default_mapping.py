@@ -41,10 +41,25 @@ _OF_A_FILE = ("srn", "url", "hash", "state", "type", "copyright", "mime_type", "
 _OF_AN_AUTHOR = ("external_id", "dai", "orcid", "isni")
 _OF_AN_ORGANIZATION = ("ror", "external_id", "slug", "name", "type")
 
+# They must be answered; how much they find is for the numbers that plot, since no installation is known here.
+QUERIES: tuple[Mapping[str, Any], ...] = tuple(
+    {"name": name, "query": query, "minimum_hits": 0}
+    for name, query in (
+        ("active", {"term": {"state": "active"}}),
+        ("with a Dutch text", {"exists": {"field": "texts.nl.titles.text"}}),
+        ("with an English text", {"exists": {"field": "texts.en.titles.text"}}),
+        ("onderwijs, in Dutch", {"multi_match": {"query": "onderwijs", "fields": ["texts.nl.*.text"]}}),
+        ("education, in English", {"multi_match": {"query": "education", "fields": ["texts.en.*.text"]}}),
+        ("of the last year", {"range": {"modified_at": {"gte": "now-1y/d"}}}),
+    )
+)
+
 
 def definition(entity: str, index: Index) -> dict[str, Any] | None:
-    """`{settings, mappings}` of an entity's index; None: the entity has no index."""
-    return {"settings": settings(index), "mappings": product_mappings()} if entity == "products" else None
+    """`{settings, mappings, queries}` of an entity's index; None: the entity has no index."""
+    if entity != "products":
+        return None
+    return {"settings": settings(index), "mappings": product_mappings(), "queries": QUERIES}
 
 
 def settings(index: Index) -> dict[str, Any]:
