@@ -9,8 +9,8 @@ own sake (the content tasks do, under the validator), and which files are shown 
 | status < 400             | success | what was seen                        | after recheck_days         |
 | 404, 410                 | failure | what was seen: *not found*           | after recheck_missing_days |
 | else, after a success    | success | the success's, a strike more         | at the set's next run      |
-| else, never a success    | retry   | what was seen, a strike more         | at the set's next run      |
-|  … refused by our guard  | failure | what was seen, a strike more         | at the set's next run      |
+| else, it may pass        | retry   | what was seen, a strike more         | at the set's next run      |
+| else (403, a loop, …)    | failure | what was seen, a strike more         | at the set's next run      |
 | else, when it is hidden  | failure | what hid it                          | after recheck_missing_days |
 
 A strike is a day with such a failure; with `dead_after_nights` of them the file is hidden. A look that is put off
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from harvester_dagster.documents.output import is_hidden
-from harvester_dagster.outside.failures import OutsideError, RefusedError, StorageError
+from harvester_dagster.outside.failures import OutsideError, StorageError, TransientError
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _outcome(item: Item, seen: _Seen, context: Context) -> Outcome:
         return _not_found(item, data, reason, context)
     if item.previous and is_hidden(item.previous, tasks):
         return _not_found(item, _before(item), reason, context)
-    return _struck(item, data, reason, isinstance(seen.error, RefusedError), context)
+    return _struck(item, data, reason, isinstance(seen.error, TransientError), context)
 
 
 def _not_found(item: Item, data: Mapping[str, Any], reason: str, context: Context) -> Outcome:
@@ -90,8 +90,8 @@ def _not_found(item: Item, data: Mapping[str, Any], reason: str, context: Contex
     return Outcome("failure", {**data, "misses": misses + 1}, reason, context.now + timedelta(days=days))
 
 
-def _struck(item: Item, data: dict[str, Any], reason: str, refused: bool, context: Context) -> Outcome:
-    """A failure that may pass: the file stays as it was, until this was so on enough days."""
+def _struck(item: Item, data: dict[str, Any], reason: str, transient: bool, context: Context) -> Outcome:
+    """The file stays as it was, until it has failed on enough days."""
     before, enough = _before(item), context.config.tasks.dead_after_nights
     today = context.now.astimezone(context.config.zone).date().isoformat()
     strikes = int(before.get("strikes") or 0) + (before.get("struck_on") != today)
@@ -101,7 +101,7 @@ def _struck(item: Item, data: dict[str, Any], reason: str, refused: bool, contex
     reason = f"{reason} (day {strikes} of {enough})"
     if item.previous and item.previous.kind == "success":
         return Outcome("success", {**before, **struck}, reason, context.now)
-    return Outcome("failure" if refused else "retry", data | struck, reason, context.now)
+    return Outcome("retry" if transient else "failure", data | struck, reason, context.now)
 
 
 def _before(item: Item) -> Mapping[str, Any]:
@@ -198,6 +198,8 @@ def _look(url: str, known: str | None, context: Context) -> _Seen:
         return _Seen(put_off=error.sentence)
     except OutsideError as error:
         return _Seen(error=error)
+    except Exception as error:  # a fault of ours: at this URL it must not end the others' looks
+        return _Seen(put_off=f"{type(error).__name__}: {error}")
 
 
 class _Host:
