@@ -78,7 +78,8 @@ class Outside(AbstractContextManager["Outside"]):
     """Calls to the world. One object serves all threads of a process; its connections are kept and shared.
 
     `timeout` bounds one attempt as a whole, in seconds; `patience` is how long a `Retry-After` may make a call wait
-    (asked for more, the call fails at once, and so do further calls to that host until the time is over).
+    (asked for more, the call fails at once, and so do further calls to that host until the time is over). All
+    processes that name the same `pace_folder` keep the polite rate together.
     """
 
     def __init__(
@@ -87,11 +88,12 @@ class Outside(AbstractContextManager["Outside"]):
         allow_hosts: tuple[str, ...] = (),
         per_host_per_second: float = 4.0,
         user_agent: str = "harvester_dagster",
+        pace_folder: Path | None = None,
         resolve: Resolve = system_addresses,
         back_off: float = 1.0,
     ) -> None:
         self._user_agent = user_agent
-        self._pace = Pace(per_host_per_second)
+        self._pace = Pace(per_host_per_second, pace_folder)
         self._back_off = tenacity.wait_random_exponential(multiplier=back_off, max=30)
         self._adapter = GuardedAdapter(Guard(allow_hosts, resolve), hosts_kept=256, connections_per_host=64)
 
