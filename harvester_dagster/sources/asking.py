@@ -74,8 +74,8 @@ def looks_like(body: bytes) -> str:
 
 def short_name(host: str) -> str:
     """A name for a source that nobody has named yet."""
-    first = next((part for part in host.lower().split(".") if part not in ("www", "api", "oai")), host)
-    return re.sub(r"[^a-z0-9]+", "-", first).strip("-") or "source"
+    parts = [part for part in re.findall(r"[a-z0-9-]+", host.lower()) if part not in ("www", "api", "oai")]
+    return next((part for part in parts if part[0].isalpha()), "source")
 
 
 def quoted(value: str) -> str:

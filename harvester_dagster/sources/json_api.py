@@ -14,7 +14,7 @@ import msgspec
 
 from harvester_dagster.outside.outside import shown
 from harvester_dagster.sources import asking
-from harvester_dagster.sources.source import Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.source import LONGEST_ID, Record, Request, SourceError, Unreadable
 
 if TYPE_CHECKING:
     from harvester_dagster.outside.outside import Outside
@@ -79,6 +79,8 @@ def _extract(raw: msgspec.Raw, request: Request, read: Read) -> Record | Unreada
         external_id = str(external_id)
     if not isinstance(external_id, str) or not external_id.strip():
         return Unreadable(None, "a record without id")
+    if len(external_id.encode()) > LONGEST_ID:
+        return Unreadable(None, f"an id longer than {LONGEST_ID} bytes: {external_id:.80}…")
     try:
         return read(external_id.strip(), resource, request)
     except asking.STUMBLES as error:

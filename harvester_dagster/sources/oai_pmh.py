@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 from harvester_dagster.config import SetSettings, Source
 from harvester_dagster.outside.outside import shown
 from harvester_dagster.sources import asking, xml
-from harvester_dagster.sources.source import Document, Kind, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.source import (
+    LONGEST_ID,
+    MOST_NOTES,
+    Document,
+    Kind,
+    Record,
+    Request,
+    SourceError,
+    Unreadable,
+)
 
 if TYPE_CHECKING:
     from harvester_dagster.outside.outside import Outside
@@ -238,6 +247,8 @@ def _extract(record: "Element", request: Request, format_: Format) -> Record | U
     external_id = xml.text(header.find(f"{OAI}identifier")) if header is not None else None
     if header is None or external_id is None:
         return Unreadable(None, "a record without an identifier in its header")
+    if len(external_id.encode()) > LONGEST_ID:
+        return Unreadable(None, f"an identifier longer than {LONGEST_ID} bytes: {external_id:.80}…")
     modified_at = xml.text(header.find(f"{OAI}datestamp"))
     if header.get("status") == "deleted":
         return Record(external_id, modified_at, ())
@@ -252,7 +263,7 @@ def _extract(record: "Element", request: Request, format_: Format) -> Record | U
         documents = format_.read(root, external_id, request, notes)
     except asking.STUMBLES as error:
         return Unreadable(external_id, f"its mapping failed: {error!r:.300}")
-    return Record(external_id, modified_at, documents, tuple(notes))
+    return Record(external_id, modified_at, documents, tuple(notes[:MOST_NOTES]))
 
 
 def check(settings: SetSettings, outside: "Outside", mapped: Sequence[str]) -> Iterator[str]:

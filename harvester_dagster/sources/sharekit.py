@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from harvester_dagster.config import SetSettings, secret
 from harvester_dagster.sources import asking, json_api, products
-from harvester_dagster.sources.source import Document, Kind, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.source import MOST_NOTES, Document, Kind, Record, Request, SourceError, Unreadable
 from harvester_dagster.sources.values import day, digest, line, lines, text, unique, url
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def read(external_id: str, resource: _Object, request: Request) -> Record | Unre
         return Unreadable(external_id, "a record without attributes that is not deleted")
     notes: list[str] = []
     found = _product(external_id, status, attributes, request, notes)
-    return Record(external_id, text(attributes.get("modifiedAt")), found, tuple(notes))
+    return Record(external_id, text(attributes.get("modifiedAt")), found, tuple(notes[:MOST_NOTES]))
 
 
 def _product(

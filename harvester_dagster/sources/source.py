@@ -14,6 +14,12 @@ from harvester_dagster.config import SetSettings
 if TYPE_CHECKING:
     from harvester_dagster.outside.outside import Outside
 
+LONGEST_ID = 1_000
+"""Bytes; a record with a longer id is unreadable. The store's index takes 2,700, and a file's id is its product's and
+41 more."""
+MOST_NOTES = 20
+"""So much that is odd is told of one record."""
+
 State = Literal["active", "inactive", "skipped", "deleted"]
 
 

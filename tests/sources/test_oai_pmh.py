@@ -280,6 +280,13 @@ def test_records_that_cannot_be_read_are_kept_with_their_reason() -> None:
     assert [item.external_id for item in rest] == [None, "bare", "empty", "other"]
 
 
+def test_an_id_that_no_index_takes_is_unreadable() -> None:
+    page = oai_list(lom_record("é" * 501)).encode()
+    found = next(OAI.extract(page, [0], request("http://example.org")))
+    assert isinstance(found, Unreadable)
+    assert found.external_id is None
+
+
 def test_only_the_wanted_records_are_extracted_in_the_order_of_the_page() -> None:
     page = oai_list(*(lom_record(str(n)) for n in range(20))).encode()
     found = OAI.extract(page, [3, 7, 19], request("http://example.org"))

@@ -343,6 +343,10 @@ def test_a_date_that_is_none_is_noted() -> None:
     assert "2019-13-45" in record.notes[0]
 
 
+def test_a_record_has_no_more_than_some_notes() -> None:
+    assert len(one(files=[{"url": f"http://a/{n}", "accessRight": "x"} for n in range(100)]).notes) == 20
+
+
 def test_test_organizations_are_skipped_in_production_with_their_files() -> None:
     settings = {"test_organizations": ["SURF edusources test"]}
     sent = {"owner": {"name": "SURF edusources test"}, "files": [{"url": "http://a/"}]}
@@ -379,6 +383,7 @@ def test_an_unknown_status_is_not_for_publication() -> None:
         ({"attributes": {"title": "T"}}, None),
         ({"id": " ", "attributes": {"title": "T"}}, None),
         (["x"], None),
+        ({"id": "x" * 1001, "attributes": {"title": "T"}}, None),
         (None, None),
     ],
 )
