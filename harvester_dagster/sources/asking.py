@@ -22,6 +22,7 @@ MAX_PAGE_BYTES = 32 * 1024 * 1024
 """100 NL-LOM records are 0.8 MB; a parsed page takes up to ten times its size."""
 TRIES = 3
 SAME_PAGES = 3
+EMPTY_PAGES = 100
 STUMBLES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What a mapping raises on a value that nobody thought of: it costs one record, never the set."""
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class Loops:
         self.url = url
         self._tokens: set[bytes] = set()
         self._contents: Counter[bytes] = Counter()
+        self._empty = 0
 
     def token(self, token: str) -> None:
         key = blake2b(token.encode("utf-8", "replace"), digest_size=16).digest()
@@ -101,7 +103,10 @@ class Loops:
         self._tokens.add(key)
 
     def content(self, records: Sequence[bytes]) -> None:
-        """One record alone may well be sent twice; the same first and last ones for the third time are a circle."""
+        """One record alone may well be sent twice, and a page be empty; neither again and again."""
+        self._empty = 0 if records else self._empty + 1
+        if self._empty > EMPTY_PAGES:
+            raise SourceError(f"{self.url}: {self._empty} empty pages on end; the source must mend its paging")
         if not records:
             return
         key = blake2b(bytes(records[0]) + bytes(records[-1]) + len(records).to_bytes(4), digest_size=16).digest()

@@ -139,6 +139,17 @@ def test_the_same_page_under_ever_new_links_is_a_loop(outside: Outside) -> None:
         assert len(running.asked) < 6
 
 
+def test_empty_pages_without_end_are_a_loop(outside: Outside) -> None:
+    def answer(asked: Asked) -> str:
+        number = int(asked.params.get("page[number]", 0))
+        return page(*(["1"] if number == 50 else []), following=f"{PATH}?page[number]={number + 1}")
+
+    with server(answer) as running:
+        with pytest.raises(SourceError, match="empty pages"):
+            list(SHAREKIT.pages(request(running.url), outside))
+        assert len(running.asked) == 152
+
+
 BROKEN = {
     "HTML": HTML,
     "an empty body": "",
