@@ -6,6 +6,7 @@ Does not belong here: limits and encoding (`pictures.py`); the PDF itself is a b
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ def first_page(path: str) -> list[pictures.Picture]:
         PDFSyntaxError,
     )
 
+    _ask_version_once()
     try:
         pages = convert_from_path(
             path, first_page=1, last_page=1, size=max(pictures.FULL_SIZE), timeout=pictures.SECONDS - 5
@@ -53,6 +55,15 @@ def first_page(path: str) -> list[pictures.Picture]:
         raise pictures.UnreadableError("poppler rendered nothing: broken first page, or it needs too much memory")
     page = pages[0]
     return [pictures.encoded("full_size", page), *pictures.thumbnails(page)]
+
+
+@cache
+def _ask_version_once() -> None:
+    """pdf2image 1.17 starts poppler for its version before every page: 12 of 100 ms. Only in a limited process."""
+    from pdf2image import pdf2image
+
+    if hasattr(pdf2image, "_get_poppler_version"):
+        pdf2image._get_poppler_version = cache(pdf2image._get_poppler_version)
 
 
 def _in_words(complaint: str) -> str:

@@ -6,7 +6,9 @@ JPEG for all: at 1600 pixels 7 ms, where WebP took 60 to 200 ms for files a thir
 What is transparent is laid on white.
 """
 
+import math
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -27,7 +29,9 @@ MAX_PIXELS = 100_000_000
 MEMORY_BYTES = 3 << 29
 """1.5 GiB of address space: 100 million pixels of RGBA and a copy fit, a bomb does not."""
 SECONDS = 20
-WORKERS = 2
+WORKERS = max(2, min(os.cpu_count() or 2, 8))
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = 5
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "ICO", "JPEG2000", "AVIF", "PPM")
 """What Pillow may open: formats with a decoder of its own, none that calls another program (EPS)."""
 
@@ -102,7 +106,7 @@ def thumbnails(image: "Image.Image") -> list[Picture]:
     """Both thumbnails, aspect kept, never enlarged; the smaller one is made from the larger."""
     pictures = []
     for name, size in THUMBNAILS.items():
-        image.thumbnail(size)
+        image.thumbnail(size, reducing_gap=1.0)  # 1 ms; with Pillow's own gap of 2.0 it takes 6, and looks the same
         pictures.append(encoded(name, image))
     return pictures
 
@@ -126,19 +130,28 @@ def store(pictures: list[Picture], prefix: str, objects: "Objects") -> dict[str,
 
 
 def _upright(image: "Image.Image") -> "Image.Image":
-    """The first frame at thumbnail resolution (a JPEG is decoded at a fraction of its size), turned as EXIF says."""
+    """The first frame, turned as EXIF says, at no more pixels than needed where the decoder can do that (JPEG)."""
     from PIL import ImageOps
 
-    longest = max(THUMBNAILS["preview"])
-    image.draft("RGB", (longest, longest))
+    image.draft("RGB", _needed(image))
     image.seek(0)
     image.load()
     if image.mode.startswith(("I", "F")):
         image = _eight_bit(image)
     if image.mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
-    image.thumbnail((longest * 2, longest * 2))
+    longest = max(THUMBNAILS["preview"])
+    image.thumbnail((longest * 2, longest * 2), reducing_gap=1.0)
     return ImageOps.exif_transpose(image)
+
+
+def _needed(image: "Image.Image") -> tuple[int, int]:
+    """The size of the larger thumbnail, in the picture's own orientation."""
+    width, height = THUMBNAILS["preview"]
+    if image.getexif().get(_ORIENTATION, 1) >= _ON_ITS_SIDE:
+        width, height = height, width
+    scale = min(width / image.width, height / image.height, 1)
+    return math.ceil(image.width * scale), math.ceil(image.height * scale)
 
 
 def _eight_bit(image: "Image.Image") -> "Image.Image":
