@@ -98,11 +98,12 @@ def licence(description: str | None) -> str | None:
     if found := _LICENCE_URL.search(low):
         name = _PUBLIC_DOMAIN[found[2]] if found[2] else f"cc-{found[1]}"
         return f"{name}-{found[3]}{found[4]}" if found[3] else name
-    if "public domain" in low:
+    words = low.strip(" .")
+    if words.startswith("public domain"):
         return "pdm-10"
-    if "copyrighted" in low:
+    if words.startswith("copyrighted"):
         return "yes"
-    if found := _LICENCE_CODE.fullmatch(low.strip(" .")):
+    if found := _LICENCE_CODE.fullmatch(words):
         name = "cc0" if found[1] in ("0", "zero") else "-".join(["cc", *re.split(r"[\s_-]+", found[1])])
         return f"{name}-{found[2]}{found[3]}" if found[2] else name
     return None

@@ -1,5 +1,6 @@
 """Cutting pages into records without parsing them is right, and no page of any kind breaks anything."""
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,6 +122,28 @@ def mutated(pages: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(change_all, st.sampled_from(pages), st.lists(change, min_size=1, max_size=3))
 
 
+def rebuilt(pages: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """A recorded page, well-formed, some elements of which were taken out, emptied, doubled or filled with anything."""
+    texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Co"]), max_size=20)
+
+    def change_all(page: bytes, changes: list[tuple[int, str, str]]) -> bytes:
+        root = etree.fromstring(page)
+        for place, how, instead in changes:
+            elements = list(root.iter("{http://www.imsglobal.org/xsd/imsmd_v1p2}*"))
+            element = elements[place % len(elements)]
+            parent = element.getparent()
+            if how == "remove" and parent is not None:
+                parent.remove(element)
+            elif how == "double" and parent is not None:
+                parent.append(copy.deepcopy(element))
+            else:
+                element.text = instead
+        return etree.tostring(root)
+
+    change = st.tuples(st.integers(0, 10_000), st.sampled_from(["remove", "double", "fill"]), texts)
+    return st.builds(change_all, st.sampled_from(pages), st.lists(change, min_size=1, max_size=8))
+
+
 def survives(kind: Kind, page: bytes) -> None:
     try:
         records = kind.cut(page)
@@ -141,6 +164,13 @@ SMALL_XML = [oai_list(lom_record("1"), deleted_record("2"), lom_record("3"), tok
 @given(mutated(RECORDED_XML + SMALL_XML * 3))
 def test_mutated_xml(page: bytes) -> None:
     survives(OAI, page)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rebuilt(RECORDED_XML))
+def test_rebuilt_lom(page: bytes) -> None:
+    survives(OAI, page)
+    assert len(OAI.cut(page)) in (9, 3)
 
 
 @settings(max_examples=300, deadline=None)

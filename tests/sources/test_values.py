@@ -88,6 +88,7 @@ def test_texts_and_lines() -> None:
         ("https://creativecommons.org/publicdomain/zero/1.0/legalcode", "cc0-10"),
         ("https://creativecommons.org/", None),
         ("public domain mark", "pdm-10"),
+        ("Not in the public domain", None),
         ("CC0", "cc0"),
         ("CC BY-NC-ND 4.0", "cc-by-nc-nd-40"),
         ("cc_by_sa", "cc-by-sa"),
