@@ -1,8 +1,8 @@
 """The keeper of one running service: a small process between its users and the server.
 
 It starts the server, and stops it when nobody uses it any more: it waits for the exclusive lock on `users.lock`, which
-the kernel grants when the last user has gone, killed ones included. The server dies with its keeper. Both inherit
-`server.lock`, which is free when nothing of them is left. Standard library only: it is up in some 50 ms.
+the kernel grants when the last user has gone, killed ones included. The server dies with its keeper, and inherits
+`server.lock` from it, which is free when nothing of them is left. Standard library only: it is up in some 50 ms.
 """
 
 import fcntl

@@ -3,8 +3,9 @@
 Belongs here: what a service is (`Service`, `Launch`), its locks, its start and the wait until it is ready. Nothing
 here knows any service by name; the table is in `launcher.py`.
 
-In a service's folder, `start.lock` is held while somebody comes or goes, `users.lock` is shared by every user, and
-`server.lock` is held by the keeper (`keeper.py`) and the server. The kernel frees the locks of whoever is killed.
+In a service's folder, `start.lock` is held while somebody comes or goes, `users.lock` is shared by every user,
+`keeper.lock` is held by the keeper (`keeper.py`), `server.lock` by it and the server: what is left of a server whose
+keeper was killed is waited for, not used. The kernel frees the locks of whoever dies.
 """
 
 import contextlib
@@ -121,23 +122,25 @@ def _find_or_start(service: Service, folder: Path) -> Launch:
 
 
 def _start_keeper(folder: Path, log: Path) -> None:
-    server_lock = _open(folder / "server.lock")
+    locks = [_open(folder / "server.lock"), _open(folder / "keeper.lock")]
     try:
-        fcntl.flock(server_lock, fcntl.LOCK_EX)  # passed on to the keeper and the server
+        for lock in locks:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # passed on; the keeper passes the first one on to the server
         with log.open("ab") as output:
             subprocess.run(
-                [sys.executable, "-P", "-m", "harvester_dagster.services.keeper", str(folder), str(server_lock)],
+                [sys.executable, "-P", "-m", "harvester_dagster.services.keeper", str(folder), str(locks[0])],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
                 env=_plain_environment() | {"PYTHONPATH": str(Path(__file__).parents[2])},
                 start_new_session=True,
-                pass_fds=[server_lock],
+                pass_fds=locks,
                 check=True,
             )
     finally:
-        os.close(server_lock)
+        for lock in locks:
+            os.close(lock)
 
 
 def _plain_environment() -> dict[str, str]:
@@ -148,9 +151,11 @@ def _wait_until_ready(service: Service, launch: Launch, folder: Path) -> bool:
     """False when the server ended instead."""
     deadline = time.monotonic() + service.timeout
     while time.monotonic() < deadline:
-        if _is_free(folder / "server.lock"):
+        ready = service.ready(launch)
+        if _is_free(folder / "keeper.lock"):
+            _wait_for(folder / "server.lock", launch.patience)
             return False
-        if service.ready(launch):
+        if ready:
             return True
         time.sleep(_POLL)
     log = folder.parent / "logs" / f"{service.name}.log"
@@ -163,10 +168,8 @@ def _leave(folder: Path, users: int) -> None:
     probe = _open(folder / "users.lock")
     last = _try_lock(probe, fcntl.LOCK_EX) or not _try_lock(probe, fcntl.LOCK_SH)  # or the keeper has it by now
     os.close(probe)
-    if last:
-        deadline = time.monotonic() + _read(folder).patience + 5 if (folder / "launch.json").exists() else 0
-        while not _is_free(folder / "server.lock") and time.monotonic() < deadline:
-            time.sleep(_POLL)
+    if last and (folder / "launch.json").exists():
+        _wait_for(folder / "server.lock", _read(folder).patience + 5)
 
 
 @contextlib.contextmanager
@@ -177,6 +180,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _wait_for(path: Path, seconds: float) -> None:
+    """Until a lock is free, or the time has passed."""
+    deadline = time.monotonic() + seconds
+    while not _is_free(path) and time.monotonic() < deadline:
+        time.sleep(_POLL)
 
 
 def _is_free(path: Path) -> bool:

@@ -75,6 +75,7 @@ def test_a_killed_keeper_takes_its_server_along(tmp_path: Path, start: Callable[
         old = processes(tmp_path)
         (keeper,) = [process for process in old if "harvester_dagster.services.keeper" in process.cmdline()]
         keeper.kill()
+        keeper.wait(10)
         with start(tmp_path):
             assert processes(tmp_path)
             assert not set(old) & set(processes(tmp_path))

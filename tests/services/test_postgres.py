@@ -37,10 +37,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def state(tmp_path: Path, made: Path) -> Path:
+def state(tmp_path: Path, made: Path) -> Iterator[Path]:
     subprocess.run(["cp", "-a", f"{made}/.", str(tmp_path)], check=True)
     (tmp_path / "postgres/launch.json").unlink()
-    return tmp_path
+    yield tmp_path
+    shutil.rmtree(tmp_path / "postgres")  # 40 MB
 
 
 @contextlib.contextmanager
