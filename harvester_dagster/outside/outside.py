@@ -6,6 +6,8 @@ business), keeping bodies (`bodies.py`), addresses and sockets (`addresses.py`, 
 """
 
 import hashlib
+import http.client
+import io
 import json as json_text
 import ssl
 import time
@@ -39,6 +41,7 @@ _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520,
 # What a HEAD answers with these is not the last word: servers refuse the method in many ways. 429 and 503 say that a
 # second request is not welcome now.
 _HEAD_IS_FINAL = frozenset({429, 503})
+_CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 _SAFE_ELSEWHERE = frozenset({"accept", "accept-encoding", "user-agent", "range", "if-none-match", "if-modified-since"})
 _Answered = TypeVar("_Answered")
 
@@ -284,12 +287,23 @@ class Outside(AbstractContextManager["Outside"]):
         if (held := self._pace.held(host)) > patience:
             raise TransientError("held", f"{host} asked not to be called for {held:.0f} seconds", retry_after=held)
         deadline.at += self._pace.wait(host)
-        left = max(deadline.left(), 0.001)
         try:
-            # proxies: yt-dlp, once imported, makes requests look into them.
-            return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left), proxies={})
+            try:
+                return self._transmit(request)
+            except requests.ConnectionError as error:
+                # A kept connection that the host closed in this moment tells nothing about the host.
+                if call.method not in ("GET", "HEAD") or not any(isinstance(it, _CLOSED) for it in _causes(error)):
+                    raise
+                return self._transmit(request)
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise _network_failure(error, shown(str(request.url))) from None
+        finally:
+            if isinstance(request.body, io.IOBase):
+                request.body.close()
+
+    def _transmit(self, request: requests.PreparedRequest) -> requests.Response:
+        left = max(deadline.left(), 0.001)
+        return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left))
 
     def _failed(self, response: requests.Response) -> OutsideError:
         status, url = response.status_code, str(response.url)
@@ -460,7 +474,9 @@ def _network_failure(error: BaseException, url: str) -> OutsideError:
         return TransientError("tls", f"{url}: no encrypted connection could be made")
     if any(isinstance(cause, urllib3.exceptions.DecodeError) for cause in causes):
         return PermanentError("bad-encoding", f"{url}: its body is not encoded as it says")
-    if any(isinstance(cause, urllib3.exceptions.LocationValueError | UnicodeError | ValueError) for cause in causes):
+    if any(isinstance(cause, requests.exceptions.InvalidHeader | urllib3.exceptions.InvalidHeader) for cause in causes):
+        return PermanentError("bad-answer", f"{url}: its answer contradicts itself")
+    if isinstance(error, requests.exceptions.InvalidURL | urllib3.exceptions.LocationValueError | UnicodeError):
         return RefusedError("bad-url", f"{url} cannot be called")
     return TransientError("cut", f"{url} cut the connection")
 

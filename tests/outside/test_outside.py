@@ -3,6 +3,7 @@ import io
 import math
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -20,7 +21,18 @@ import pytest
 
 from harvester_dagster.outside.failures import Hop, OutsideError, PermanentError, RefusedError, TransientError
 from harvester_dagster.outside.outside import Outside
-from tests.outside.hostile_site import Site, answer, by_method, drip, endless, hang_up, in_turn, redirect, silence
+from tests.outside.hostile_site import (
+    Asked,
+    Site,
+    answer,
+    by_method,
+    drip,
+    endless,
+    hang_up,
+    in_turn,
+    redirect,
+    silence,
+)
 
 MIB = 1024 * 1024
 
@@ -236,6 +248,30 @@ def test_a_body_that_is_not_what_it_says_is_an_error(site: Site, outside: Outsid
     assert failure(lambda: outside.get(site.url("/"))).code == "bad-encoding"
 
 
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", TransientError),
+        (b"HTTP/1.1 abc\r\n\r\n", TransientError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 7\r\n\r\nhello", PermanentError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello", TransientError),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"\r\n", TransientError),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000 + b"\r\n\r\n", TransientError),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n", PermanentError),
+        (b"HTTP/1.1 302 Found\r\nLocation: /" + b"y" * 20_000 + b"\r\nContent-Length: 0\r\n\r\n", RefusedError),
+    ],
+    ids=["no http", "no status", "two lengths", "no chunk", "many headers", "long header", "no URL", "long URL"],
+)
+def test_an_answer_that_is_none_has_a_kind(site: Site, outside: Outside, raw: bytes, kind: type[OutsideError]) -> None:
+    def say(connection: socket.socket, asked: Asked) -> None:
+        connection.sendall(raw)
+        hang_up(connection, asked)
+
+    site["/"] = say
+    assert isinstance(failure(lambda: outside.get(site.url("/"), attempts=1)), kind)
+    assert isinstance(failure(lambda: outside.download(site.url("/"), io.BytesIO(), max_bytes=9, attempts=1)), kind)
+
+
 def test_packed_bodies_are_unpacked(site: Site, outside: Outside) -> None:
     site["/"] = answer(body=gzip.compress(b"hello"), Content_Encoding="gzip")
     assert outside.get(site.url("/")).body == b"hello"
@@ -315,6 +351,18 @@ def test_connections_are_kept(site: Site, outside: Outside) -> None:
         outside.get(site.url("/"))
         outside.probe(site.url("/r"))
     assert {asked.connection for asked in site.asked} == {1}
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_is_no_failure(site: Site, outside: Outside) -> None:
+    """The host closes after each answer, without saying so before."""
+
+    def answer_and_close(connection: socket.socket, asked: Asked) -> None:
+        answer(body=b"hello")(connection, asked)
+        hang_up(connection, asked)
+
+    site["/"] = answer_and_close
+    for _ in range(100):
+        assert outside.get(site.url("/"), attempts=1).body == b"hello"
 
 
 def test_each_host_has_a_polite_rate_of_its_own(site: Site) -> None:
