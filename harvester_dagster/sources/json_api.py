@@ -5,7 +5,6 @@ source (`sharekit.py`), retries of failed calls and politeness (`outside/`).
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -35,7 +34,6 @@ class _Lenient(msgspec.Struct):
 
 _page = msgspec.json.Decoder(_Page)
 _record = msgspec.json.Decoder()
-_ID = re.compile(rb'"id"\s*:\s*"([^"\\]{1,1000})"')
 _BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -61,17 +59,18 @@ def cut(page: bytes) -> Sequence[bytes]:
 
 
 def extract(page: bytes, indices: Sequence[int], request: Request, read: Read) -> Iterator[Record | Unreadable]:
-    records = _read_page(page).data
+    records, decode = _read_page(page).data, _decode_without_nul if b"\\u0000" in page else _decode
     for index in indices:
-        yield _extract(records[index], request, read)
+        yield _extract(records[index], decode, request, read)
 
 
-def _extract(raw: msgspec.Raw, request: Request, read: Read) -> Record | Unreadable:
+def _extract(
+    raw: msgspec.Raw, decode: Callable[[msgspec.Raw], Any], request: Request, read: Read
+) -> Record | Unreadable:
     try:
-        resource = _decode(bytes(raw))
-    except (*_BAD_JSON, ValueError) as error:
-        found = _ID.search(bytes(raw))
-        return Unreadable(found[1].decode("utf-8", "replace") if found else None, f"not valid JSON: {error}")
+        resource = decode(raw)
+    except _BAD_JSON as error:
+        return Unreadable(None, f"not valid JSON: {error}")
     if not isinstance(resource, dict):
         return Unreadable(None, f"a record that is no object: {bytes(raw)[:80]!r}")
     external_id = resource.get("id")
@@ -87,14 +86,17 @@ def _extract(raw: msgspec.Raw, request: Request, read: Read) -> Record | Unreada
         return Unreadable(external_id.strip(), f"its mapping failed: {error!r:.300}")
 
 
-def _decode(raw: bytes) -> Any:
-    """JSON without what no store takes: NUL characters and halves of surrogate pairs."""
+def _decode(raw: msgspec.Raw) -> Any:
+    """Bytes that are no UTF-8 cost themselves and not the record."""
     try:
-        return _record.decode(raw) if b"\\u0000" not in raw else _scrubbed(_record.decode(raw))
-    except msgspec.DecodeError:
-        if b"\\u" not in raw:
-            raise
-        return _scrubbed(json.loads(raw))
+        return _record.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _record.decode(bytes(raw).decode("utf-8", "replace"))
+
+
+def _decode_without_nul(raw: msgspec.Raw) -> Any:
+    """No store takes NUL characters in texts."""
+    return _scrubbed(_decode(raw))
 
 
 def _scrubbed(value: Any) -> Any:

@@ -400,9 +400,7 @@ def test_characters_that_no_store_takes_are_dropped() -> None:
     assert product(found)["title"] == "ab ? c \\u0000"
 
 
-def test_one_record_that_is_broken_inside_costs_no_other() -> None:
-    page = b'{"data": [{"id": "bad", "attributes": {"title": "\xff"}}, {"id": "good", "attributes": {"title": "T"}}]}'
-    bad, good = extracted(page)
-    assert isinstance(bad, Unreadable)
-    assert (bad.external_id, bool(bad.reason)) == ("bad", True)
-    assert isinstance(good, Record)
+def test_bytes_that_are_no_utf8_cost_themselves_and_not_the_record() -> None:
+    found = extracted(b'{"data": [{"id": "x", "attributes": {"title": "Caf\xe9"}}]}')[0]
+    assert isinstance(found, Record)
+    assert product(found)["title"] == "Caf\ufffd"
