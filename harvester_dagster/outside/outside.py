@@ -298,8 +298,9 @@ class Outside(AbstractContextManager["Outside"]):
         except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
             raise _network_failure(error, shown(str(request.url))) from None
         finally:
-            if isinstance(request.body, io.IOBase):
-                request.body.close()
+            body: Any = request.body
+            if isinstance(body, io.IOBase):
+                body.close()
 
     def _transmit(self, request: requests.PreparedRequest) -> requests.Response:
         left = max(deadline.left(), 0.001)
