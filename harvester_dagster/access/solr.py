@@ -283,5 +283,8 @@ def _json(body: bytes) -> dict[str, Any]:
 
 
 def _found(body: bytes) -> list[dict[str, Any]]:
-    response = _json(body).get("response")
-    return response["docs"] if isinstance(response, dict) else []
+    """What the real-time get answers: one id with a `doc` (null: there is none), several with a `response`."""
+    answer = _json(body)
+    if "doc" in answer:
+        return [answer["doc"]] if answer["doc"] else []
+    return list(answer["response"]["docs"])

@@ -17,6 +17,7 @@ from harvester_dagster.config import Metastore
 from harvester_dagster.outside.outside import Outside
 from harvester_dagster.store import database
 from harvester_dagster.store.database import Pool
+from tests.access.meddling import Proxy, meddling
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 UNDETERMINED = ["UNDETERMINED"]
@@ -99,3 +100,9 @@ def make(collection: Collection, pool: Pool, outside: Outside) -> Make:
 @pytest.fixture
 def job(make: Make) -> Enricher:
     return make()
+
+
+@pytest.fixture
+def proxy(solr_url: str) -> Iterator[Proxy]:
+    with meddling(solr_url) as found:
+        yield found
