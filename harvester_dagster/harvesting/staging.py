@@ -3,7 +3,7 @@
 A candidate is the set's next, tentative generation (`generations.py`). A record whose raw bytes and mapping are
 unchanged is not extracted; one whose properties hash is unchanged is not written. Everything goes by batches of
 records: one look-up, the closes, three COPYs; no statement per document. Memory: the accepted state's raw hashes
-(about 0.2 KB a record) and two batches.
+(about 0.2 KB a record) and two batches. Of a record that comes more than once what comes last holds.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from harvester_dagster.store.database import copy
 
 BATCH = 5_000
 ID_BLOCK = 1_000
+MOST_PROBLEMS = 10_000
 
 
 class _Incoming(NamedTuple):
@@ -40,8 +41,9 @@ class _Incoming(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """A record of the batch: no documents = deleted."""
+    """A record of the batch: no documents = deleted. `number` is its place in the harvest."""
 
+    number: int
     external_id: str
     modified_at: str | None
     raw_hash: bytes
@@ -107,9 +109,12 @@ class _Staging:
             request,
         )
         self.gen = state.accepted_gen + 1
-        self.records = self.unreadable = self.notes = self.unchanged = 0
-        self.unchanged_parts: dict[str, int] = {}
+        self.records = self.unreadable = self.notes = 0
+        self.unchanged: dict[str, set[int]] = {}
         self.inactive: dict[str, int] = {}
+        self.problems: list[tuple[str | None, str, str]] = []
+        self.repeated: dict[int, int] = {}
+        self.touched: set[int] = set()
         self.raw_hasher = hashlib.sha256(attempt.mapping_version.encode())
         self.by_raw_hash: dict[bytes, int] = {}
         self.unseen: set[int] = set()
@@ -122,8 +127,8 @@ class _Staging:
         with ThreadPoolExecutor(1, thread_name_prefix="copy") as writer:
             writing: Future[None] | None = None
             for page in stored_pages(self.installation, self.attempt):
-                batch.extend(self._changed_records(page))
-                if len(batch) >= BATCH:
+                batch.extend(self._changed_records(page, bool(batch)))
+                if max(len(batch), len(self.problems), len(self.repeated) // 4) >= BATCH:
                     writing = self._flush(batch, writer, writing)
                     batch = []
                     progress(f"{self.state.key}: {self.records:,} records compared")
@@ -132,6 +137,8 @@ class _Staging:
                 writing.result()
         if self.attempt.complete:
             self._close_unseen()
+        if self.attempt.mode != "reset":
+            self._restore()
 
     def _load_known(self) -> None:
         with self.installation.pool.connection() as connection, connection.cursor(binary=True) as cursor:
@@ -145,9 +152,10 @@ class _Staging:
         if self.attempt.mode != "reset":
             self.by_raw_hash = {row[1]: row[0] for row in rows if row[1] is not None}
 
-    def _changed_records(self, page: bytes) -> Iterator[_Sent]:
+    def _changed_records(self, page: bytes, pending: bool) -> Iterator[_Sent]:
         """The records of a page that their raw bytes do not show to be unchanged, ready to compare."""
         raws = self.kind.cut(page)
+        first = self.records
         self.records += len(raws)
         hashes = [self._raw_hash(raw) for raw in raws]
         wanted = range(len(raws))
@@ -155,7 +163,8 @@ class _Staging:
             known = [self.by_raw_hash.get(raw_hash) for raw_hash in hashes]
             self.unseen.difference_update(known)  # type: ignore[arg-type]
             wanted = [index for index, doc_id in enumerate(known) if doc_id is None]  # type: ignore[assignment]
-            self.unchanged += len(raws) - len(wanted)
+            if pending or wanted:  # one of these may say otherwise of the same document, before or after
+                self.repeated.update((doc_id, first + i) for i, doc_id in enumerate(known) if doc_id is not None)
         if not wanted:
             return
         for index, record in zip(wanted, self.kind.extract(page, wanted, self.request), strict=True):
@@ -164,7 +173,7 @@ class _Staging:
             else:
                 for note in record.notes:
                     self._keep_problem(record.external_id, "note", note)
-                yield self._sent(record, hashes[index])
+                yield self._sent(first + index, record, hashes[index])
 
     def _raw_hash(self, raw: bytes) -> bytes:
         """Covers the mapping version: equal means that extraction would say the same."""
@@ -172,7 +181,7 @@ class _Staging:
         hasher.update(raw)
         return hasher.digest()[:16]
 
-    def _sent(self, record: Record, raw_hash: bytes) -> _Sent:
+    def _sent(self, number: int, record: Record, raw_hash: bytes) -> _Sent:
         incoming = []
         for document in record.documents:
             properties = canonical.encode(document.properties)
@@ -181,32 +190,41 @@ class _Staging:
             incoming.append(_Incoming(document.entity, document.external_id, document.state, digest, body))
         if incoming and (state := incoming[0].state) != "active":
             self.inactive[state] = self.inactive.get(state, 0) + 1
-        return _Sent(record.external_id, record.modified_at, raw_hash, tuple(incoming))
+        return _Sent(number, record.external_id, record.modified_at, raw_hash, tuple(incoming))
 
     def _keep_problem(self, external_id: str | None, kind: str, reason: str) -> None:
-        """Such records are few, or the candidate will be rejected: a row each is fine up to a bound."""
         if kind == "unreadable":
             self.unreadable += 1
         else:
             self.notes += 1
+        self.problems.append((external_id, kind, reason))
+
+    def _write_problems(self) -> None:
+        """A row each up to a bound; a record that cannot be extracted counts as seen."""
+        problems, self.problems = self.problems, []
+        unreadable = [external_id for external_id, kind, _ in problems if kind == "unreadable" and external_id]
+        room = MOST_PROBLEMS - (self.unreadable + self.notes - len(problems))
         with self.installation.pool.connection() as connection:
-            if self.unreadable + self.notes <= 10_000:
-                connection.execute(
-                    "INSERT INTO problem (attempt_id, external_id, kind, reason) VALUES (%s, %s, %s, %s)",
-                    (self.attempt.attempt_id, external_id, kind, reason),
+            copy(
+                connection,
+                "problem",
+                ("attempt_id", "external_id", "kind", "reason"),
+                ("int8", "text", "text", "text"),
+                ((self.attempt.attempt_id, *problem) for problem in problems[: max(room, 0)]),
+            )
+            if unreadable and self.unseen:
+                seen = connection.execute(
+                    "SELECT doc_id FROM document WHERE set_id = %s AND entity = %s AND external_id = ANY (%s)",
+                    (self.state.set_id, self.kind.entity, unreadable),
                 )
-            if kind == "unreadable" and external_id is not None and self.attempt.complete:
-                row = connection.execute(
-                    "SELECT doc_id FROM document WHERE set_id = %s AND entity = %s AND external_id = %s",
-                    (self.state.set_id, self.kind.entity, external_id),
-                ).fetchone()
-                if row:
-                    self.unseen.discard(row[0])
+                self.unseen.difference_update(doc_id for (doc_id,) in seen)
 
     def _flush(
         self, batch: Sequence[_Sent], writer: ThreadPoolExecutor, writing: Future[None] | None
     ) -> Future[None] | None:
         """Compare a batch and hand its writes to the writing thread: the server works while the next is extracted."""
+        if self.problems:
+            self._write_problems()
         if not batch:
             return writing
         unique = {sent.external_id: sent for sent in batch}
@@ -215,6 +233,7 @@ class _Staging:
         with self.installation.pool.connection() as connection:
             known = self._look_up(connection, list(unique)) if self._has_documents(connection) else {}
             writes = self._compare(unique.values(), known, connection)
+        self.repeated.clear()
         return writer.submit(self._write, writes)
 
     def _has_documents(self, connection: Connection[Any]) -> bool:
@@ -248,38 +267,61 @@ class _Staging:
             root = known.get((self.kind.entity, sent.external_id))
             if root:
                 self.unseen.discard(root.doc_id)
-            kept: set[int] = set()
-            owner_id: int | None = None
-            for place, document in enumerate(sent.documents):
-                before = known.get((document.entity, document.external_id))
-                doc_id = before.doc_id if before else self._new_id(connection)
-                if before is None:
-                    writes.documents.append(
-                        (doc_id, self.state.set_id, document.entity, document.external_id, owner_id)
-                    )
-                kept.add(doc_id)
-                self._compare_one(doc_id, document, before, sent if place == 0 else None, writes)
-                owner_id = owner_id or doc_id
-            if root:
-                for row in (root, *parts.get(root.doc_id, ())):
-                    if row.doc_id not in kept and row.from_gen is not None:
-                        (writes.undo if row.from_gen == self.gen else writes.close).append(row.doc_id)
+                if self.repeated.get(root.doc_id, -1) > sent.number:
+                    continue  # what is accepted came once more, after this
+                self.by_raw_hash.pop(root.raw_hash or b"", None)
+            self._compare_family(sent, root, parts.get(root.doc_id, []) if root else [], known, writes, connection)
         return writes
+
+    def _compare_family(
+        self,
+        sent: _Sent,
+        root: _Known | None,
+        parts: Sequence[_Known],
+        known: dict[tuple[str, str], _Known],
+        writes: _Writes,
+        connection: Connection[Any],
+    ) -> None:
+        """A record's documents against what is known of them; parts that it does not name are closed."""
+        kept: set[int] = set()
+        owner_id: int | None = None
+        differs = False
+        for document in sent.documents:
+            before = known.get((document.entity, document.external_id))
+            doc_id = before.doc_id if before else self._new_id(connection)
+            if before is None:
+                writes.documents.append((doc_id, self.state.set_id, document.entity, document.external_id, owner_id))
+            kept.add(doc_id)
+            differs |= self._compare_one(doc_id, document, before, sent if owner_id is None else None, writes)
+            owner_id = owner_id or doc_id
+        for row in (root, *parts) if root else ():
+            if row.doc_id not in kept and row.from_gen is not None:
+                differs = True
+                self.unchanged.get(row.entity, set()).discard(row.doc_id)
+                (writes.undo if row.from_gen == self.gen else writes.close).append(row.doc_id)
+        if root is None or root.from_gen is None:
+            return
+        if differs:
+            self.touched.add(root.doc_id)
+        elif root.doc_id not in self.touched and root.raw_hash != sent.raw_hash:
+            writes.raw_hashes.append((root.doc_id, sent.raw_hash))
 
     def _compare_one(
         self, doc_id: int, new: _Incoming, before: _Known | None, root: _Sent | None, writes: _Writes
-    ) -> None:
-        raw_hash = root.raw_hash if root else None
+    ) -> bool:
+        """Whether it differs, and so is written.
+
+        The raw hash of a revision that stays is renewed only where its whole family stays: it would outlive a
+        rejected candidate, and say that a changed file is known.
+        """
         was_live = before is not None and before.from_gen is not None
         same = was_live and before is not None and before.hash == new.hash
+        unchanged = self.unchanged.setdefault(new.entity, set())
         if before and same and before.state == new.state and not self._reset_again(before):
-            if root:
-                self.unchanged += 1
-                if raw_hash != before.raw_hash:
-                    writes.raw_hashes.append((doc_id, raw_hash or b""))
-            else:
-                self.unchanged_parts[new.entity] = self.unchanged_parts.get(new.entity, 0) + 1
-            return
+            if before.from_gen != self.gen and not self.attempt.complete:
+                unchanged.add(doc_id)
+            return False
+        unchanged.discard(doc_id)
         if before and was_live:
             (writes.undo if before.from_gen == self.gen else writes.close).append(doc_id)
         hash_gen = before.hash_gen if before and same and before.hash_gen else self.gen
@@ -292,11 +334,12 @@ class _Staging:
                 new.state,
                 new.hash,
                 hash_gen,
-                raw_hash,
+                root.raw_hash if root else None,
                 root.modified_at if root else None,
             )
         )
         writes.bodies.append((doc_id, self.gen, new.body))
+        return True
 
     def _reset_again(self, before: _Known) -> bool:
         """A reset writes everything anew, each document once."""
@@ -374,18 +417,40 @@ class _Staging:
                 owned = connection.execute("SELECT doc_id FROM document WHERE owner_id = ANY (%s)", (roots,))
                 self._close(connection, [*roots, *(row[0] for row in owned)])
 
+    def _restore(self) -> None:
+        """What changed and changed back within this harvest did not change: its accepted revision stays."""
+        parameters: dict[str, Any] = {"set": self.state.set_id, "gen": self.gen}
+        with self.installation.pool.connection() as connection:
+            back = connection.execute(
+                """SELECT n.doc_id, n.entity FROM revision n JOIN revision o USING (doc_id)
+                   WHERE n.set_id = %(set)s AND n.from_gen = %(gen)s AND o.to_gen = %(gen)s
+                     AND o.hash = n.hash AND o.state = n.state""",
+                parameters,
+            ).fetchall()
+            if not back:
+                return
+            parameters["ids"] = [doc_id for doc_id, _ in back]
+            for table in ("revision", "body"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE doc_id = ANY (%(ids)s) AND from_gen = %(gen)s", parameters
+                )
+            connection.execute(
+                "UPDATE revision SET to_gen = NULL WHERE doc_id = ANY (%(ids)s) AND to_gen = %(gen)s", parameters
+            )
+        for doc_id, entity in back:
+            self.unchanged.setdefault(entity, set()).add(doc_id)
+
     def counts(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
         """Per entity: new, changed, deleted, unchanged; of the records: unreadable, notes, by state."""
         counted = generations.changes(connection, self.state.set_id, self.gen)
         for entity in self.installation.catalog.entities:
             row = counted.setdefault(entity.name, {"new": 0, "changed": 0, "deleted": 0})
-            row["unchanged"] = self.unchanged_parts.get(entity.name, 0)
-        counted[self.kind.entity]["unchanged"] = self.unchanged
-        if self.attempt.complete:
+            row["unchanged"] = len(self.unchanged.get(entity.name, ()))
+        if self.attempt.complete:  # most are known to be unchanged by their raw bytes, and so are their files
             before = connection.execute(
                 f"""SELECT entity, count(*) FROM revision r
-                    WHERE set_id = %(set)s AND entity <> %(root)s AND {live("r", "%(gen)s")} GROUP BY 1""",
-                {"set": self.state.set_id, "gen": self.state.accepted_gen, "root": self.kind.entity},
+                    WHERE set_id = %(set)s AND {live("r", "%(gen)s")} GROUP BY 1""",
+                {"set": self.state.set_id, "gen": self.state.accepted_gen},
             )
             for entity, had in before:
                 counted[entity]["unchanged"] = had - counted[entity]["changed"] - counted[entity]["deleted"]
