@@ -16,6 +16,8 @@ from harvester_dagster.harvesting.sets import SetState
 
 Mode = Literal["full", "delta", "reset", "derive", "withdraw"]
 OPEN = ("open", "fetched", "staged")
+NOT_FAILED = (*OPEN, "accepted", "rejected", "superseded", "dismissed")
+"""A harvest that failed before it was staged took no candidate's place."""
 
 
 class NotOpen(Exception):

@@ -55,9 +55,7 @@ def harvest(
     if key not in installation.config.sets:
         return None
     with _locked(installation, key):
-        return fetching.harvest(
-            installation, key, asked=asked, run_id=run_id, night_id=night_id, progress=progress
-        )
+        return fetching.harvest(installation, key, asked=asked, run_id=run_id, night_id=night_id, progress=progress)
 
 
 def documents(
@@ -101,19 +99,37 @@ def conclude(
 ) -> SetOutcome:
     """The verdict: accept the candidate, or fall back to the accepted state."""
     with _locked(installation, key):
-        attempt = _with_outputs_to_make(installation, key, run_id)
-        if attempt is not None:
-            production.produce(installation, key, attempt, progress)
-            attempt = verdict.conclude(installation, key, attempt)
-        return outcome(installation, key, run_id)
+        return _conclude(installation, key, run_id, progress)
+
+
+def finish_day_work(installation: Installation, key: str, progress: Progress = _quiet) -> SetOutcome | None:
+    """Make what is stale into outputs, and accept them; None: a harvest of the set is going on, and takes it along."""
+    with _locked(installation, key):
+        with installation.pool.connection() as connection:
+            going_on = attempts.last(connection, find(connection, key).set_id, states=attempts.OPEN)
+        if going_on is not None and going_on.mode != "derive":
+            return None
+        return _conclude(installation, key, None, progress)
+
+
+def _conclude(installation: Installation, key: str, run_id: str | None, progress: Progress) -> SetOutcome:
+    attempt = _with_outputs_to_make(installation, key, run_id)
+    if attempt is not None:
+        production.produce(installation, key, attempt, progress)
+        verdict.conclude(installation, key, attempt)
+    return outcome(installation, key, run_id)
 
 
 def outcome(installation: Installation, key: str, run_id: str | None = None) -> SetOutcome:
-    """Where the set stands: what its newest harvest (of this run) came to."""
+    """Where the set stands: what its newest harvest (of this run) came to. Work of the day that was accepted does not
+    end a fallback; work of the day that was rejected shows."""
     with installation.pool.connection() as connection:
         state = find(connection, key)
         newest = attempts.last(connection, state.set_id, run_id=run_id) if run_id else None
         newest = newest or attempts.last(connection, state.set_id)
+        if newest and newest.mode == "derive" and newest.state != "rejected":
+            own = attempts.last(connection, state.set_id, run_id=run_id, harvests_only=True) if run_id else None
+            newest = own or attempts.last(connection, state.set_id, harvests_only=True) or newest
         return SetOutcome(
             attempt=newest,
             is_replaced=newest is not None and newest.state in ("rejected", "failed"),
@@ -192,6 +208,8 @@ def _with_outputs_to_make(installation: Installation, key: str, run_id: str | No
         attempt = attempts.of_run(connection, state, run_id)
         if attempt is not None:
             return attempt if attempt.state == "staged" else None
+        if attempts.last(connection, state.set_id, states=attempts.OPEN):
+            return None  # another run's; this one's failed
         if state.retired_at is not None or not production.stale(connection, installation.config, state):
             return None
         attempt = attempts.open_attempt(
@@ -210,7 +228,7 @@ def _with_outputs_to_make(installation: Installation, key: str, run_id: str | No
 def _newest_rejected(installation: Installation, key: str) -> Attempt:
     with installation.pool.connection() as connection:
         state = find(connection, key)
-        attempt = attempts.last(connection, state.set_id, harvests_only=True)
+        attempt = attempts.last(connection, state.set_id, states=attempts.NOT_FAILED, harvests_only=True)
         if attempt is None or attempt.state != "rejected":
             was = f"; its newest harvest was {attempt.state}" if attempt else ""
             raise NothingToAccept(f"{key}: no rejected candidate is waiting{was}")
@@ -229,6 +247,8 @@ def _candidate(installation: Installation, key: str, progress: Progress) -> Atte
     attempt = _newest_rejected(installation, key)
     with installation.pool.connection() as connection:
         state = find(connection, key)
+        if cut := attempts.last(connection, state.set_id, states=attempts.OPEN):
+            attempts.fail(connection, cut, "interrupted: a rejected candidate took its place", installation.clock())
         connection.execute(
             "UPDATE attempt SET base_gen = %s WHERE attempt_id = %s", (state.accepted_gen, attempt.attempt_id)
         )

@@ -91,6 +91,11 @@ def conclude(installation: Installation, key: str, attempt: Attempt, *, by_hand:
                    WHERE attempt_id = %s""",
                 (record, "; ".join(rejected), installation.clock(), attempt.attempt_id),
             )
+            if attempt.mode != "derive":  # results of due looks count all the same: the next release publishes them
+                connection.execute(
+                    "UPDATE dirty SET done_in = NULL WHERE set_id = %s AND done_in = %s",
+                    (state.set_id, state.accepted_gen + 1),
+                )
         else:
             _accept(connection, installation, state, attempt, now_there, record, "accepted by hand" if by_hand else "")
         return attempts.by_id(connection, attempt.attempt_id)

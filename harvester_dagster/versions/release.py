@@ -6,7 +6,9 @@ preparing and promoting, by the asset that has it.
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from psycopg import Connection
 
 from harvester_dagster.documents import production
 from harvester_dagster.harvesting import attempts, sets, steps
@@ -30,24 +32,29 @@ class SetStanding(NamedTuple):
 
 
 def finish_day_work(installation: Installation, progress: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Make dirty documents into outputs, in every set that has any and that nobody works on; the keys."""
+    """Make dirty documents into outputs, in every set that has any and that nobody harvests; the keys."""
     with installation.pool.connection() as connection:
         waiting = [
             state.key
             for state in sets.all_sets(connection)
             if state.retired_at is None
             and state.accepted_gen
-            and production.stale(connection, installation.config, state)
-            and attempts.last(connection, state.set_id, states=attempts.OPEN) is None
+            and (production.stale(connection, installation.config, state) or _was_cut(connection, state))
         ]
     done = []
     for key in waiting:
         try:
-            steps.conclude(installation, key, progress=progress)
-            done.append(key)
+            if steps.finish_day_work(installation, key, progress):
+                done.append(key)
         except Busy as error:
             progress(str(error))
     return done
+
+
+def _was_cut(connection: Connection[Any], state: sets.SetState) -> bool:
+    """Whether day work of the set was begun and not brought to its end."""
+    begun = attempts.last(connection, state.set_id, states=attempts.OPEN)
+    return begun is not None and begun.mode == "derive"
 
 
 def prepare(

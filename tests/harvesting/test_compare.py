@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.harvesting import sets, staging, steps
 from harvester_dagster.sources.source import Record, Request, Unreadable
 from tests.harvesting.conftest import OpenWorld
-from tests.harvesting.world import DAY, KEY, World, check
+from tests.harvesting.world import KEY, World, check
 
 
 def counts(world: World, entity: str = "products") -> dict[str, int]:
@@ -185,7 +184,10 @@ def test_another_mapping_version_extracts_everything_anew_in_a_full_harvest(open
     kind = replace(catalog.kinds["sharekit"], mapping_version=lambda _request: "another")
     other = open_world(catalog=replace(catalog, kinds={**catalog.kinds, "sharekit": kind}))
     outcome = other.night()
-    assert outcome.attempt is not None and (outcome.attempt.mode, outcome.attempt.why) == ("full", "the mapping changed")
+    assert outcome.attempt is not None and (outcome.attempt.mode, outcome.attempt.why) == (
+        "full",
+        "the mapping changed",
+    )
     assert sum(extracted) == 3
     assert counts(other) == {"unchanged": 3} and outcome.generation == 1
     outcome = other.night()
@@ -194,7 +196,7 @@ def test_another_mapping_version_extracts_everything_anew_in_a_full_harvest(open
 
 def test_a_change_of_a_file_alone_survives_a_rejected_candidate(open_world: OpenWorld) -> None:
     """The product's properties are the same, so nothing but its raw bytes tells that its file changed."""
-    world = open_world(deletes="no")
+    world = open_world(deletes="no", min_documents=5)
     names = ["a", "b", "c", "d", "e", "f", "g", "h"]
     world.source.put(*names)
     world.night()
@@ -223,8 +225,7 @@ def test_a_record_that_cannot_be_extracted_counts_as_seen(open_world: OpenWorld)
     right(world)
 
 
-def test_a_record_replaces_all_files_of_its_product(open_world: OpenWorld) -> None:
-    world = open_world(min_documents=50)
+def test_a_record_replaces_all_files_of_its_product(world: World) -> None:
     world.source.put("a", "b", files=("x", "y", "z"))
     world.night()
     world.source.put("a", files=())
@@ -350,5 +351,3 @@ def test_odd_values_are_noted_and_counted(world: World) -> None:
     world.night()
     assert counts(world)["notes"] == 2
     assert world.one("SELECT count(*) FROM problem WHERE kind = 'note'") == 2
-
-

@@ -3,6 +3,7 @@
 Belongs here: running nights, and reading what they left, by plain SQL that shares nothing with the code that wrote it.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from harvester_dagster import config, installation
 from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.documents import canonical, output
 from harvester_dagster.harvesting import sets, steps
-from harvester_dagster.harvesting.attempts import Attempt, Mode
+from harvester_dagster.harvesting.attempts import Mode
 from harvester_dagster.harvesting.steps import SetOutcome
 from harvester_dagster.installation import Installation
 from harvester_dagster.tasks import check_url
@@ -130,9 +131,7 @@ class World:
 
     def titles(self, key: str = KEY, gen: int | None = None) -> dict[str, str]:
         """Titles of the published products."""
-        return {
-            name: body["title"] for name, body in self.outputs(key, gen).items() if body["entity"] == "products"
-        }
+        return {name: body["title"] for name, body in self.outputs(key, gen).items() if body["entity"] == "products"}
 
     def overwrite(self, external_id: str, values: Mapping[str, Any] | None, key: str = KEY) -> None:
         """As an operator does, by `harvester overwrite`."""
@@ -217,8 +216,6 @@ class World:
 
 
 def canonical_json(value: Any) -> Any:
-    import json
-
     return json.loads(canonical.encode(value))
 
 
@@ -270,7 +267,11 @@ def check(world: World) -> None:
 
 @contextmanager
 def opened_world(
-    database: str, source: ScriptedSource, catalog: Catalog = CHECKED, tasks: Mapping[str, Any] | None = None, **settings: Any
+    database: str,
+    source: ScriptedSource,
+    catalog: Catalog = CHECKED,
+    tasks: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Iterator[World]:
     """A world over two sets of one source; `settings` are those of the source."""
     read = configured(source, tasks, **settings)
@@ -281,7 +282,7 @@ def opened_world(
 
 
 def configured(source: ScriptedSource, tasks: Mapping[str, Any] | None = None, **settings: Any) -> config.Config:
-    row = {"kind": "sharekit", "url": source.url, "sets": ["one", "two"], "min_documents": 5, **settings}
+    row = {"kind": "sharekit", "url": source.url, "sets": ["one", "two"], "min_documents": 50, **settings}
     return config.parse(
         {
             "sources": {"src": row},
@@ -290,6 +291,3 @@ def configured(source: ScriptedSource, tasks: Mapping[str, Any] | None = None, *
             "network": {"allow_hosts": ["127.0.0.1"], "per_host_per_second": 10_000},
         }
     )
-
-
-__all__ = ["CHECKED", "DAY", "KEY", "NIGHT", "Attempt", "Scripted", "World", "catalog", "check", "configured", "opened_world"]
