@@ -54,7 +54,7 @@ def _journals(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
             )
         ],
     )
-    def journals(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> Any:
+    def journals(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> dg.MaterializeResult:
         with _endpoint(harvester, context.partition_key) as job:
             read = refresh_journals(job, only_if_older=True)
             shelf = journal_store.load(job.pool, job.solr.name)

@@ -71,7 +71,9 @@ def report_accepted(instance: dg.DagsterInstance, harvester: Installation, key: 
         )
 
 
-@dg.job(executor_def=dg.in_process_executor, description="Accept a rejected candidate by hand (see `harvester accept`).")
+@dg.job(
+    executor_def=dg.in_process_executor, description="Accept a rejected candidate by hand (see `harvester accept`)."
+)
 def accept() -> None:
     accept_candidate()
 
@@ -83,11 +85,11 @@ class RollbackConfig(dg.Config):
 
 
 @dg.op(description="Make an earlier version current again; automatic releases are held until one by hand.")
-def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, harvester: dg.ResourceParam[Installation]) -> None:
+def roll_back(
+    context: dg.OpExecutionContext, config: RollbackConfig, harvester: dg.ResourceParam[Installation]
+) -> None:
     with harvester.pool.connection() as connection:
-        earlier = (
-            versions.by_id(connection, config.version) if config.version else versions.before_current(connection)
-        )
+        earlier = versions.by_id(connection, config.version) if config.version else versions.before_current(connection)
     versions.promote(harvester, earlier, rollback=True)
     context.log.info("version %s is current; automatic releases are held", earlier.version_id)
 

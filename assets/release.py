@@ -77,7 +77,9 @@ def set_current_dataset_version(
                 passed=not behind,
                 check_name="all_sets_fresh",
                 severity=dg.AssetCheckSeverity.WARN,
-                description="every set is fresh" if not behind else f"{len(behind)} of {len(standings)} sets are not fresh",
+                description="every set is fresh"
+                if not behind
+                else f"{len(behind)} of {len(standings)} sets are not fresh",
                 metadata={
                     "behind": showing.table(
                         ["set", "standing", "generation", "reason"],

@@ -83,7 +83,9 @@ def sets_asset(catalog: Catalog) -> dg.AssetsDefinition:
         ],
         partitions_def=SETS,
     )
-    def sets(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> Iterator[dg.MaterializeResult]:
+    def sets(
+        context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.MaterializeResult]:
         outcome = steps.conclude(harvester, context.partition_key, run_id=context.run_id, progress=context.log.info)
         for name, key in keys.items():
             yield dg.MaterializeResult(

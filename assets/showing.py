@@ -13,9 +13,7 @@ Metadata = dict[str, Any]
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
     """A table for the UI; every cell is text or a number."""
-    records = [
-        dg.TableRecord({name: _cell(value) for name, value in zip(columns, row, strict=True)}) for row in rows
-    ]
+    records = [dg.TableRecord({name: _cell(value) for name, value in zip(columns, row, strict=True)}) for row in rows]
     if not records:
         return dg.MetadataValue.text("none")
     schema = dg.TableSchema([dg.TableColumn(name, _type(records, name)) for name in columns])
@@ -35,7 +33,9 @@ def counts(per_entity: Mapping[str, Mapping[str, int]] | None) -> Any:
     """{entity: {new: 3, …}} as a table, one row an entity."""
     per_entity = per_entity or {}
     names = list(dict.fromkeys(name for row in per_entity.values() for name in row))
-    return table(["entity", *names], [[entity, *(row.get(name, 0) for name in names)] for entity, row in per_entity.items()])
+    return table(
+        ["entity", *names], [[entity, *(row.get(name, 0) for name in names)] for entity, row in per_entity.items()]
+    )
 
 
 def why_commands(srns: Iterable[str]) -> Any:

@@ -35,7 +35,7 @@ def _task_asset(task: Task) -> dg.AssetsDefinition:
     @dg.asset(
         name=task.name,
         partitions_def=SETS,
-        deps=[*task.after] or [[task.entity, "documents"]],
+        deps=[dg.AssetKey([name]) for name in task.after] or [dg.AssetKey([task.entity, "documents"])],
         group_name=f"{task.entity}_tasks",
         description=task.summary,
         owners=[OWNER],
@@ -69,10 +69,13 @@ def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
         "per second": round(done / report.seconds, 1) if report.seconds and done else 0.0,
     }
     if report.why_not:
-        metadata["why not"] = showing.table(["reason", "documents"], sorted(report.why_not.items(), key=lambda row: -row[1])[:10])
+        metadata["why not"] = showing.table(
+            ["reason", "documents"], sorted(report.why_not.items(), key=lambda row: -row[1])[:10]
+        )
     if report.examples:
         metadata["failed"] = showing.table(
-            ["document", "outcome", "reason"], [(example.srn, example.kind, example.reason) for example in report.examples]
+            ["document", "outcome", "reason"],
+            [(example.srn, example.kind, example.reason) for example in report.examples],
         )
         metadata["explain"] = showing.why_commands(example.srn for example in report.examples)
     if pictures := data_uris(report.pictures, harvester.objects):

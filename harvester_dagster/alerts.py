@@ -98,10 +98,9 @@ def _send(installation: Installation, alert: Alert) -> bool:
     if dsn := secret(night.sentry_dsn_env):
         import sentry_sdk
 
-        with sentry_sdk.Scope() as scope:
-            scope.set_client(sentry_sdk.Client(dsn))
-            scope.capture_message(f"{alert.message} ({alert.mend})", level="error")
-            scope.client.flush(timeout=5)
+        client = sentry_sdk.Client(dsn)
+        client.capture_event({"message": f"{alert.message} ({alert.mend})", "level": "error"})
+        client.close(timeout=5)
     url = secret(night.alert_url_env)
     if not url:
         return True

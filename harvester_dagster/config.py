@@ -279,7 +279,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
 
 
 def _known_keys() -> list[str]:
-    models = [Config, *Section.__subclasses__(), Source]
+    models: list[type[BaseModel]] = [Config, *Section.__subclasses__(), Source]
     return sorted({name for model in models for name in model.model_fields})
 
 

@@ -58,9 +58,11 @@ def opened(
         allow_hosts=config.network.allow_hosts,
         per_host_per_second=config.network.per_host_per_second,
         user_agent=config.network.user_agent,
+        pace_folder=home() / "pace",
     )
     try:
         kept = objects.open_objects(config.store.objects, home() / "objects", s3)
         yield Installation(config, catalog, pool, kept, outside, Bodies(pool, kept, outside), clock)
     finally:
+        outside.close()
         pool.close()

@@ -58,9 +58,12 @@ def status(installation: Installation) -> Status:
         ):
             tasks.setdefault(set_id, []).append(TaskLine(*line))
         lines = [
-            _line(connection, state, standings[state.key].standing, sorted(
-                tasks.get(state.set_id, ()), key=lambda line: order.get(line.task, 99)
-            ))
+            _line(
+                connection,
+                state,
+                standings[state.key].standing,
+                sorted(tasks.get(state.set_id, ()), key=lambda line: order.get(line.task, 99)),
+            )
             for state in sets.all_sets(connection)
             if state.key in standings
         ]

@@ -99,7 +99,9 @@ def _requests(instance: dg.DagsterInstance, harvester: Installation, night: Nigh
     for key in watched.missing:
         yield set_request(key, night.night_id)
     if watched.release_due and released is None:
-        yield dg.RunRequest(run_key=f"release-night-{night.night_id}", job_name="release", tags={**tag, RELEASE_TAG: "night"})
+        yield dg.RunRequest(
+            run_key=f"release-night-{night.night_id}", job_name="release", tags={**tag, RELEASE_TAG: "night"}
+        )
 
 
 def _missed(released: dg.DagsterRun) -> list[alerts.Alert]:

@@ -61,7 +61,7 @@ def _progress(connection, night: Night) -> list[tuple[str, str]]:  # type: ignor
 
 def night() -> None:
     """Run a whole night now: every set, then the release. Uses what `up` has running."""
-    with told(), opened() as installation, Daemon(installation.config) as daemon:
+    with told(), opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
         started = time.monotonic()
         run_night(installation, daemon)
         _report(installation, time.monotonic() - started)
@@ -73,13 +73,15 @@ def demo(lie: LIES = "") -> None:
         if lie:
             _tell(url, lie)
         try:
-            with opened() as installation, Daemon(installation.config) as daemon:
+            with opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
                 started = time.monotonic()
                 run_night(installation, daemon)
                 if lie:
                     showing.console.print(f"\n[yellow]Tonight a sample source lied: {lie}.[/yellow]")
                 _report(installation, time.monotonic() - started)
-                showing.console.print("\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`.")
+                showing.console.print(
+                    "\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`."
+                )
         finally:
             if lie:
                 _tell(url, "none")
@@ -104,7 +106,7 @@ def harvest(
     reset: Annotated[bool, typer.Option("--reset", help="And compare everything anew, whatever its hash.")] = False,
 ) -> None:
     """Run one set now: harvest, tasks, verdict. Publishing is `release`."""
-    with told(), opened() as installation:
+    with told(), opened(for_tasks=True) as installation:
         if key not in installation.config.sets:
             raise UnknownSet(f"{key} is not configured; there are: {', '.join(installation.config.sets)}")
         dagster_home(installation.config)
@@ -137,7 +139,7 @@ def up(
         if demo:
             stack.enter_context(demonstration())
         config = loaded()
-        stack.enter_context(services(config))
+        stack.enter_context(services(config, for_tasks=True))
         installation = stack.enter_context(opened())
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

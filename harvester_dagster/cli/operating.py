@@ -27,7 +27,9 @@ SHOWN = 20
 
 version_app = typer.Typer(no_args_is_help=True, help="Dataset versions: list, compare, go back.")
 set_app = typer.Typer(no_args_is_help=True, help="The sets: list, withdraw a retired one.")
-overwrite_app = typer.Typer(no_args_is_help=True, help="An operator's values for one document; they win over the source's.")
+overwrite_app = typer.Typer(
+    no_args_is_help=True, help="An operator's values for one document; they win over the source's."
+)
 config_app = typer.Typer(no_args_is_help=True, help="The configuration.")
 source_app = typer.Typer(no_args_is_help=True, help="Sources.")
 
@@ -158,7 +160,9 @@ def version_rollback(
         with installation.pool.connection() as connection:
             earlier = versions.by_id(connection, version) if version else versions.before_current(connection)
         if dry_run:
-            showing.console.print(f"Version {earlier.version_id} of {showing.moment(earlier.prepared_at)} would be current.")
+            showing.console.print(
+                f"Version {earlier.version_id} of {showing.moment(earlier.prepared_at)} would be current."
+            )
             return
         versions.promote(installation, earlier, rollback=True)
         showing.console.print(f"Version {earlier.version_id} is current. Automatic releases are held.")
@@ -240,9 +244,7 @@ def config_check() -> None:
     with told():
         config = load(config_path())
         showing.console.print(f"{config_path()}: valid. Platform {config.platform}, {len(config.sets)} sets:")
-        showing.table(
-            ["set", "kind", "address"], [(key, found.kind, found.url) for key, found in config.sets.items()]
-        )
+        showing.table(["set", "kind", "address"], [(key, found.kind, found.url) for key, found in config.sets.items()])
 
 
 @source_app.command("check")

@@ -1,6 +1,7 @@
 """How answers look: tables for people, JSON for machines, progress on what takes long."""
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from harvester_dagster.reports import SetLine, Status
 
-console = Console(highlight=False)
+_WIDTH = None if sys.stdout.isatty() else 140
+console = Console(highlight=False, width=_WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 _COLOURS = {"fresh": "green", "on fallback": "red", "missing": "red", "stale": "yellow", "retired": "dim"}
@@ -48,7 +50,9 @@ def moment(at: datetime | None) -> str:
 
 def status(found: Status, *, tasks: bool = False) -> None:
     """The installation at a glance: a line a set, then what a person should look at."""
-    version = f"version {found.version_id}, promoted {moment(found.promoted_at)}" if found.version_id else "no version yet"
+    version = (
+        f"version {found.version_id}, promoted {moment(found.promoted_at)}" if found.version_id else "no version yet"
+    )
     console.print(f"[bold]Current: {version}[/bold]")
     if found.hold:
         console.print(f"[yellow]Automatic releases are held: {found.hold}. `harvester release` goes on.[/yellow]")

@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harvester_dagster import config as configuration
@@ -50,8 +50,8 @@ def demonstration() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def services(config: Config) -> Iterator[str]:
-    """The embedded services that the configuration asks for; yields the store's URL.
+def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
+    """The embedded services that the configuration asks for (`for_tasks`: those of a night too); yields the store's URL.
 
     Their addresses stand in the environment, so that Dagster's processes find them too. One that cannot be had is
     named in one sentence, and the night goes on without it where it can.
@@ -63,14 +63,32 @@ def services(config: Config) -> Iterator[str]:
             stack.enter_context(running(SAMPLE, folder))
         url = installation.postgres_url(config) or stack.enter_context(launcher.postgres(folder))
         os.environ[config.store.postgres_url_env] = url
+        if for_tasks and not config.tasks.tika_url and "tika" not in config.tasks.disabled:
+            _offer(stack, "HARVESTER_TIKA_URL", launcher.tika, "full texts")
         yield url
 
 
+def _offer(
+    stack: contextlib.ExitStack,
+    variable: str,
+    service: Callable[[Path], contextlib.AbstractContextManager[str]],
+    serves: str,
+) -> None:
+    """Start a service that a night can do without."""
+    if variable in os.environ:
+        return
+    try:
+        os.environ[variable] = stack.enter_context(service(home()))
+        stack.callback(os.environ.pop, variable, None)
+    except launcher.Unavailable as error:
+        print(f"No {serves} tonight: {error}", file=sys.stderr)
+
+
 @contextlib.contextmanager
-def opened() -> Iterator[Installation]:
+def opened(*, for_tasks: bool = False) -> Iterator[Installation]:
     """The installation, its store started when nobody else has it running, its sets those of the configuration."""
     config = loaded()
-    with services(config) as url, installation.opened(config, url, s3=_s3(config)) as found:
+    with services(config, for_tasks=for_tasks) as url, installation.opened(config, url, s3=_s3(config)) as found:
         sets.synchronise(found.pool, config, found.clock())
         yield found
 
@@ -191,4 +209,3 @@ def _listens(port: int) -> bool:
 def _dagster(program: str, *arguments: str) -> list[str]:
     """Dagster's own command, from the environment that runs this one, with this project's definitions."""
     return [str(Path(sys.executable).with_name(program)), *arguments, "-m", "harvester_dagster.definitions"]
-

@@ -52,7 +52,9 @@ def harvest(
         )
     progress(f"{key}: {attempt.mode} harvest, {attempt.why}")
     try:
-        pages = _store_pages(installation, attempt, kind.pages(request_of(installation, key, attempt), installation.outside))
+        pages = _store_pages(
+            installation, attempt, kind.pages(request_of(installation, key, attempt), installation.outside)
+        )
     except SourceError as error:
         with installation.pool.connection() as connection:
             attempts.fail(connection, attempt, str(error), installation.clock())
@@ -63,7 +65,9 @@ def harvest(
         return attempts.by_id(connection, attempt.attempt_id)
 
 
-def _fetched(connection: Connection[tuple[object, ...]], attempt: Attempt, pages: int, installation: Installation) -> None:
+def _fetched(
+    connection: Connection[tuple[object, ...]], attempt: Attempt, pages: int, installation: Installation
+) -> None:
     connection.execute(
         "UPDATE attempt SET state = 'fetched', pages = %s, fetched_at = %s WHERE attempt_id = %s AND state = 'open'",
         (pages, installation.clock(), attempt.attempt_id),
@@ -106,5 +110,3 @@ def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes
         ]
     for key in keys:
         yield from _pages.decode(zstandard.ZstdDecompressor().decompress(installation.objects.get(key)))
-
-

@@ -36,13 +36,9 @@ def clean(connection: Connection[Any], set_id: int, attempt_id: int) -> None:
             parameters,
         )
         connection.execute(f"DELETE FROM {narrow} WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
-        connection.execute(
-            f"UPDATE {narrow} SET to_gen = NULL WHERE set_id = %(set)s AND to_gen > %(gen)s", parameters
-        )
+        connection.execute(f"UPDATE {narrow} SET to_gen = NULL WHERE set_id = %(set)s AND to_gen > %(gen)s", parameters)
     connection.execute("DELETE FROM task_use WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
-    connection.execute(
-        "UPDATE task_progress SET gen = %(gen)s WHERE set_id = %(set)s AND gen > %(gen)s", parameters
-    )
+    connection.execute("UPDATE task_progress SET gen = %(gen)s WHERE set_id = %(set)s AND gen > %(gen)s", parameters)
     connection.execute("UPDATE dirty SET done_in = NULL WHERE set_id = %(set)s AND done_in > %(gen)s", parameters)
     connection.execute(
         """UPDATE attempt SET state = 'superseded'

@@ -161,7 +161,7 @@ class _Staging:
         wanted = range(len(raws))
         if self.by_raw_hash:
             known = [self.by_raw_hash.get(raw_hash) for raw_hash in hashes]
-            self.unseen.difference_update(known)  # type: ignore[arg-type]
+            self.unseen.difference_update(known)
             wanted = [index for index, doc_id in enumerate(known) if doc_id is None]  # type: ignore[assignment]
             if pending or wanted:  # one of these may say otherwise of the same document, before or after
                 self.repeated.update((doc_id, first + i) for i, doc_id in enumerate(known) if doc_id is not None)

@@ -253,7 +253,7 @@ def body_key(digest: str) -> str:
 
 def sniffed(head: bytes) -> str | None:
     """The media type that a content's first bytes tell; None when they tell none."""
-    import filetype  # type: ignore[import-untyped]
+    import filetype
 
     if b"%PDF-" in head[:1024]:  # readers accept rubbish before it
         return "application/pdf"

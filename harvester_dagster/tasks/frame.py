@@ -11,6 +11,7 @@ Belongs here: evaluating, sharing, storing, retrying. Does not belong here: what
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -197,7 +198,7 @@ class _Run:
         """What makes every document of the set worth another look: the task's version and the settings it may read."""
         settings = self.installation.config
         read = [settings.tasks.model_dump(mode="json"), settings.platform, self.context.settings.check_urls]
-        if self.task.looks_up:
+        if self.task.uses_vocabularies:
             read += [vocabularies, self.context.now.astimezone(settings.zone).year]
         return f"{self.task.version}:{canonical.digest(canonical.encode(read)).hex()}"
 
@@ -403,7 +404,7 @@ class _Run:
             return
         for item, outcome in done:
             self.report.add(item, outcome)
-        done = [(item, _standing(item, outcome)) for item, outcome in done]
+        done = [(item, _standing(item, outcome, self.context.now)) for item, outcome in done]
         marks = [item.fingerprint for item, _ in done]
         with self.installation.pool.connection() as connection:
             connection.execute(
@@ -472,12 +473,14 @@ def _text(data: Mapping[str, Any] | None) -> str | None:
     return None if data is None else canonical.encode(data).decode().replace("\\u0000", "")
 
 
-def _standing(item: Item, outcome: Outcome) -> Outcome:
-    """A retry that says nothing of its own leaves the last success standing, due again."""
-    before = item.previous
-    if outcome.kind == "retry" and outcome.data is None and before and before.kind in ("success", "empty"):
-        return outcome._replace(kind=before.kind, data=before.data)
-    return outcome
+def _standing(item: Item, outcome: Outcome, now: datetime) -> Outcome:
+    """A retry that says nothing of its own leaves the last ending standing; without a time it is due at once."""
+    if outcome.kind != "retry":
+        return outcome
+    due_at, before = outcome.due_at or now, item.previous
+    if outcome.data is None and before and before.kind != "retry":
+        return outcome._replace(kind=before.kind, data=before.data, due_at=due_at)
+    return outcome._replace(due_at=due_at)
 
 
 def _attempts(item: Item, outcome: Outcome) -> int:
@@ -489,5 +492,3 @@ def _says_more(item: Item, outcome: Outcome) -> bool:
     """Whether anybody who read the previous result would now read something else."""
     before = item.previous
     return before is None or before.kind != outcome.kind or before.data != outcome.data
-
-

@@ -42,6 +42,7 @@ TASK = Task(
     reads=("$.learning_material.study_vocabulary",),
     condition=_condition,
     looks_up=_looks_up,
+    uses_vocabularies=True,
     run=_run,
     batch=5000,
     platforms=("edusources",),

@@ -44,6 +44,7 @@ TASK = Task(
     reads=("$.learning_material.disciplines",),
     condition=_condition,
     looks_up=_looks_up,
+    uses_vocabularies=True,
     run=_run,
     batch=5000,
     summary="Each discipline's root, with its names.",

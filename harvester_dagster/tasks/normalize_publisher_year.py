@@ -37,6 +37,7 @@ TASK = Task(
     reads=("$.publisher_year",),
     condition=_condition,
     looks_up=_answer,
+    uses_vocabularies=True,
     run=_run,
     batch=5000,
     summary="The year of publication as one of the most recent years, or older-than.",

@@ -93,6 +93,8 @@ class Task:
     """None: it applies; else why not, in a few words. Reads only what is also in `reads`."""
     looks_up: Callable[[Subject, Context], Any] | None = None
     """A further part of the fingerprint that is not in the document (the vocabulary's answer for its terms)."""
+    uses_vocabularies: bool = False
+    """Every document is looked at again when a vocabulary, or the calendar year, changes."""
     after: tuple[str, ...] = ()
     batch: int = 200
     platforms: tuple[str, ...] = ()

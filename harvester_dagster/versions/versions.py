@@ -55,7 +55,7 @@ FROM dataset_version v LEFT JOIN current_version c USING (version_id)
 
 
 def _version(row: Any) -> Version:
-    return Version(*row[:7], dict(row[7] or ()))
+    return Version._make((*row[:-1], dict(row[-1] or ())))
 
 
 def current(connection: Connection[Any]) -> Version | None:
@@ -82,10 +82,8 @@ def prepare(installation: Installation, *, run_id: str | None = None, night_id: 
     """
     with installation.pool.connection() as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROMOTION_LOCK,))
-        accepted = {
-            set_id: gen
-            for set_id, gen in connection.execute("SELECT set_id, accepted_gen FROM harvest_set WHERE accepted_gen > 0")
-        }
+        rows = connection.execute("SELECT set_id, accepted_gen FROM harvest_set WHERE accepted_gen > 0")
+        accepted: dict[int, int] = dict(rows.fetchall())
         present = current(connection)
         if not accepted or (present and present.generations == accepted):
             return None
@@ -118,9 +116,7 @@ def promote(installation: Installation, version: Version, *, rollback: bool = Fa
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (PROMOTION_LOCK,))
         present = current(connection)
         if present and not rollback:
-            behind = [
-                set_id for set_id, gen in present.generations.items() if version.generations.get(set_id, 0) < gen
-            ]
+            behind = [set_id for set_id, gen in present.generations.items() if version.generations.get(set_id, 0) < gen]
             if behind:
                 raise NotPromotable(
                     f"version {version.version_id} holds older generations of {len(behind)} sets than the current "
