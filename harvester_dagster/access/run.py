@@ -170,6 +170,7 @@ def refresh_journals(job: Enricher, *, only_if_older: bool = False) -> Refreshed
         old = journal_store.age(job.pool, job.solr.name, job.clock())
         if old is not None and old <= job.settings.journals_max_age:
             return None
+    job.solr.check()
     return journal_store.refresh(job.pool, job.solr, job.settings.page_size, job.clock())
 
 

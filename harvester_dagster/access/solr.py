@@ -205,10 +205,16 @@ class Solr:
         """Any request to this collection. Raises OutsideError with Solr's message for a status from 400 on."""
         headers = {**headers, **self._headers}
         limits: Any = {"max_bytes": _MAX_ANSWER, "timeout": timeout, "attempts": 1, "accept": _ANY_STATUS}
-        if method == "GET":
-            answer = self._outside.get(url, headers=headers, **limits)
-        else:
-            answer = self._outside.post(url, data=body, headers=headers, **limits)
+        try:
+            if method == "GET":
+                answer = self._outside.get(url, headers=headers, **limits)
+            else:
+                answer = self._outside.post(url, data=body, headers=headers, **limits)
+        except OutsideError as error:
+            if self.url not in error.sentence:
+                error.sentence = f"{self.url}: {error.sentence}"
+                error.args = (error.sentence,)
+            raise
         if answer.status >= 300:
             raise _failure(self.url, answer)
         return answer
