@@ -12,6 +12,7 @@ from assets.sets import CHECK
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.harvesting import steps
 from harvester_dagster.installation import Installation
+from harvester_dagster.search import swap
 from harvester_dagster.versions import versions
 
 AssetJob = Any
@@ -36,9 +37,15 @@ def set_job(catalog: Catalog) -> AssetJob:
     )
 
 
+VOCABULARIES = dg.define_asset_job(
+    "harvest_vocabularies",
+    dg.AssetSelection.assets("vocabularies"),
+    executor_def=dg.in_process_executor,
+    description="Harvest the vocabularies that are configured beside those that ship.",
+)
 RELEASE = dg.define_asset_job(
     "release",
-    dg.AssetSelection.assets("set_current_dataset_version"),
+    dg.AssetSelection.assets("create_opensearch_index", "set_current_dataset_version"),
     executor_def=dg.in_process_executor,
     description="Promote what the sets have accepted, as one dataset version.",
 )
@@ -90,7 +97,7 @@ def roll_back(
 ) -> None:
     with harvester.pool.connection() as connection:
         earlier = versions.by_id(connection, config.version) if config.version else versions.before_current(connection)
-    versions.promote(harvester, earlier, rollback=True)
+    swap.roll_back(harvester, earlier, progress=context.log.info)
     context.log.info("version %s is current; automatic releases are held", earlier.version_id)
 
 

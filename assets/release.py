@@ -2,11 +2,12 @@
 
 import dagster as dg
 
-from assets import showing
+from assets import index, showing
 from assets.partitions import OWNER
-from harvester_dagster.harvesting import sets
+from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
-from harvester_dagster.versions import release, retention, versions
+from harvester_dagster.versions import release, versions
+from harvester_dagster.versions.release import SetStanding
 
 NIGHT_TAG = "harvest/night"
 
@@ -17,75 +18,65 @@ class ReleaseConfig(dg.Config):
     by_hand: bool = False
 
 
-@dg.asset(
-    name="set_current_dataset_version",
-    deps=[["products", "set"], ["files", "set"]],
-    group_name="release",
-    owners=[OWNER],
-    kinds={"postgres"},
-    description="One generation of every set, products and files together, promoted in one statement: from then on "
-    "every answer comes from it.",
-    check_specs=[
-        dg.AssetCheckSpec(
-            "all_sets_fresh",
-            asset="set_current_dataset_version",
-            description="Every set in the promoted version is of tonight. Red: it lists those on fallback, stale or "
-            "missing (the state of a partitioned check at its asset is only that of the last partition).",
-        )
-    ],
-)
-def set_current_dataset_version(
-    context: dg.AssetExecutionContext, config: ReleaseConfig, harvester: dg.ResourceParam[Installation]
-) -> dg.MaterializeResult:
-    started = harvester.clock()
-    with harvester.pool.connection() as connection:
-        held = versions.hold(connection)
-        if held and config.by_hand:
-            versions.end_hold(connection)
-            held = None
-    metadata: showing.Metadata = {}
-    if held:
-        metadata["state"] = f"held: {held}; `harvester release` goes on"
-    else:
-        night = context.run.tags.get(NIGHT_TAG)
-        version = release.prepare(
-            harvester, run_id=context.run_id, night_id=int(night) if night else None, progress=context.log.info
-        )
-        if version:
-            versions.promote(harvester, version)
-            metadata["promoted"] = f"version {version.version_id}"
-        else:
-            metadata["state"] = "no set has moved: the current version stays"
-        metadata |= {f"cleaned up: {name}": n for name, n in retention.clean_up(harvester)._asdict().items()}
-    standings = release.standings(harvester)
-    behind = [row for row in standings if row.standing in ("on fallback", "stale", "missing")]
-    with harvester.pool.connection() as connection:
-        current = versions.current(connection)
-        names = {state.set_id: state.key for state in sets.all_sets(connection)}
-    metadata |= {
-        "version": current.version_id if current else 0,
-        "sets": showing.table(
-            ["set", "generation"],
-            [(names[set_id], gen) for set_id, gen in (current.generations if current else {}).items()],
-        ),
-        "seconds": round((harvester.clock() - started).total_seconds(), 3),
-    }
-    return dg.MaterializeResult(
-        metadata=metadata,
-        check_results=[
-            dg.AssetCheckResult(
-                passed=not behind,
-                check_name="all_sets_fresh",
-                severity=dg.AssetCheckSeverity.WARN,
-                description="every set is fresh"
-                if not behind
-                else f"{len(behind)} of {len(standings)} sets are not fresh",
-                metadata={
-                    "behind": showing.table(
-                        ["set", "standing", "generation", "reason"],
-                        [(row.key, row.standing, row.generation, row.reason) for row in behind],
-                    )
-                },
+def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    """The last asset of a night."""
+
+    @dg.asset(
+        name="set_current_dataset_version",
+        deps=[index.NAME, *([entity.name, "set"] for entity in catalog.entities)],
+        group_name="release",
+        owners=[OWNER],
+        kinds={"postgres"},
+        description="One generation of every set, products and files together, promoted in one statement, the search "
+        "alias with it: from then on every answer comes from it.",
+        check_specs=[
+            dg.AssetCheckSpec(
+                "all_sets_fresh",
+                asset="set_current_dataset_version",
+                description="Every set in the promoted version is of tonight. Red: it lists those on fallback, stale "
+                "or missing (the state of a partitioned check at its asset is only that of the last partition).",
             )
         ],
+    )
+    def set_current_dataset_version(
+        context: dg.AssetExecutionContext, config: ReleaseConfig, harvester: dg.ResourceParam[Installation]
+    ) -> dg.MaterializeResult:
+        started = harvester.clock()
+        night = context.run.tags.get(NIGHT_TAG)
+        try:
+            released = release.release(
+                harvester,
+                by_hand=config.by_hand,
+                run_id=context.run_id,
+                night_id=int(night) if night else None,
+                progress=context.log.info,
+            )
+        except versions.NotPromotable as error:
+            raise dg.Failure(f"{error}; the version before it goes on serving", allow_retries=False) from error
+        metadata: showing.Metadata = {
+            "state": released.said,
+            "version": released.version.version_id if released.version else 0,
+            "sets": showing.table(["set", "generation"], released.generations),
+            "seconds": round((harvester.clock() - started).total_seconds(), 3),
+            **{f"cleaned up: {name}": n for name, n in released.cleaned._asdict().items()},
+        }
+        return dg.MaterializeResult(metadata=metadata, check_results=[_freshness(release.standings(harvester))])
+
+    return set_current_dataset_version
+
+
+def _freshness(standings: list[SetStanding]) -> dg.AssetCheckResult:
+    behind = [row for row in standings if row.standing in ("on fallback", "stale", "missing")]
+    said = f"{len(behind)} of {len(standings)} sets are not fresh" if behind else "every set is fresh"
+    return dg.AssetCheckResult(
+        passed=not behind,
+        check_name="all_sets_fresh",
+        severity=dg.AssetCheckSeverity.WARN,
+        description=said,
+        metadata={
+            "behind": showing.table(
+                ["set", "standing", "generation", "reason"],
+                [(row.key, row.standing, row.generation, row.reason) for row in behind],
+            )
+        },
     )

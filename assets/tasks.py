@@ -35,7 +35,7 @@ def _task_asset(task: Task) -> dg.AssetsDefinition:
     @dg.asset(
         name=task.name,
         partitions_def=SETS,
-        deps=[dg.AssetKey([name]) for name in task.after] or [dg.AssetKey([task.entity, "documents"])],
+        deps=_deps(task),
         group_name=f"{task.entity}_tasks",
         description=task.summary,
         owners=[OWNER],
@@ -56,6 +56,12 @@ def _task_asset(task: Task) -> dg.AssetsDefinition:
         return dg.MaterializeResult(metadata=_metadata(report, harvester))
 
     return run
+
+
+def _deps(task: Task) -> list[dg.AssetKey]:
+    """The tasks whose results it reads, else its documents; and the vocabularies, where it looks into them."""
+    before = [dg.AssetKey([name]) for name in task.after] or [dg.AssetKey([task.entity, "documents"])]
+    return [*before, *([dg.AssetKey(["vocabularies"])] if task.uses_vocabularies else [])]
 
 
 def _metadata(report: Report, harvester: Installation) -> showing.Metadata:

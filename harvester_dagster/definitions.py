@@ -13,17 +13,20 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from assets import harvest, jobs, release, sets, tasks  # noqa: E402  (after the filter: their decorators warn)
+from assets import access, harvest, index, jobs, release, sets, tasks, vocabularies  # noqa: E402  (they warn)
 from harvester_dagster import config as configuration  # noqa: E402
 from harvester_dagster.catalog import CATALOG, Catalog  # noqa: E402
 from harvester_dagster.config import Config  # noqa: E402
 from resources.harvester import harvester_resource  # noqa: E402
+from sensors import access as metastore  # noqa: E402
 from sensors import night  # noqa: E402
 
 
 def build(config: Config, catalog: Catalog = CATALOG) -> dg.Definitions:
     """Everything of an installation, from its configuration and its catalog."""
     set_job = jobs.set_job(catalog)
+    endpoints = list(config.metastore)
+    access_jobs = [metastore.access_job()] if endpoints else []
     return dg.Definitions(
         assets=[
             harvest.harvest,
@@ -31,10 +34,24 @@ def build(config: Config, catalog: Catalog = CATALOG) -> dg.Definitions:
             *tasks.task_assets(catalog),
             sets.outputs_asset(catalog),
             sets.sets_asset(catalog),
-            release.set_current_dataset_version,
+            vocabularies.vocabularies,
+            index.index_asset(catalog),
+            release.release_asset(catalog),
+            *access.access_assets(endpoints),
         ],
-        jobs=[set_job, jobs.RELEASE, jobs.accept, jobs.rollback],
-        schedules=[night.nightly_schedule(config, set_job)],
+        jobs=[
+            set_job,
+            jobs.RELEASE,
+            jobs.VOCABULARIES,
+            jobs.accept,
+            jobs.rollback,
+            *access_jobs,
+        ],
+        schedules=[
+            night.nightly_schedule(config, set_job),
+            night.vocabulary_schedule(config, jobs.VOCABULARIES),
+            *(schedule for job in access_jobs for schedule in metastore.access_schedules(config, job)),
+        ],
         sensors=[night.night_watch([set_job, jobs.RELEASE]), night.day_work(jobs.RELEASE)],
         resources={"harvester": harvester_resource(config, catalog)},
     )

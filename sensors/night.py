@@ -59,6 +59,19 @@ def nightly_schedule(config: Config, job: AssetJob) -> dg.ScheduleDefinition:
     return nightly
 
 
+def vocabulary_schedule(config: Config, job: AssetJob) -> dg.ScheduleDefinition:
+    """Running when there is something to harvest beside what ships."""
+    wanted = bool(config.vocabularies.skos)
+    return dg.ScheduleDefinition(
+        name="vocabularies_weekly",
+        job=job,
+        cron_schedule=config.vocabularies.cron,
+        execution_timezone=config.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING if wanted else dg.DefaultScheduleStatus.STOPPED,
+        description="Harvests the vocabularies that are configured beside those that ship.",
+    )
+
+
 def night_watch(jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
     @dg.sensor(
         jobs=jobs,

@@ -6,7 +6,10 @@ mend.
 
 import typer
 
-from harvester_dagster.cli import night, operating
+from harvester_dagster.access import cli as access
+from harvester_dagster.cli import night, operating, tasks
+from harvester_dagster.cli.starting import opened
+from harvester_dagster.search.cli import index_app
 
 app = typer.Typer(
     name="harvester",
@@ -28,6 +31,9 @@ for command in (
     night.demo,
 ):
     app.command()(command)
+access.mount(app, opened)
+app.add_typer(tasks.task_app, name="tasks")
+app.add_typer(index_app(opened), name="index")
 app.add_typer(operating.version_app, name="versions")
 app.add_typer(operating.set_app, name="set")
 app.add_typer(operating.overwrite_app, name="overwrite")

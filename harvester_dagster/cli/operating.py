@@ -15,6 +15,7 @@ from harvester_dagster.config import ConfigError, load
 from harvester_dagster.harvesting import sets, steps
 from harvester_dagster.harvesting.attempts import Attempt
 from harvester_dagster.installation import Installation
+from harvester_dagster.search import swap
 from harvester_dagster.sources.source import SourceError
 from harvester_dagster.tasks.frame import mark_dirty
 from harvester_dagster.versions import versions
@@ -164,7 +165,11 @@ def version_rollback(
                 f"Version {earlier.version_id} of {showing.moment(earlier.prepared_at)} would be current."
             )
             return
-        versions.promote(installation, earlier, rollback=True)
+        report, published = swap.roll_back(
+            installation, earlier, progress=lambda line: showing.errors.print(line, style="dim")
+        )
+        if behind := published.behind or (report.reason if report.outcome == "failed" else ""):
+            showing.console.print(f"[yellow]The index is behind: {behind}[/yellow]")
         showing.console.print(f"Version {earlier.version_id} is current. Automatic releases are held.")
 
 

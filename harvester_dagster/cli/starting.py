@@ -65,7 +65,19 @@ def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
         os.environ[config.store.postgres_url_env] = url
         if for_tasks and not config.tasks.tika_url and "tika" not in config.tasks.disabled:
             _offer(stack, "HARVESTER_TIKA_URL", launcher.tika, "full texts")
+        if for_tasks and not config.index.url:
+            _hold(stack, launcher.opensearch, "search index")
         yield url
+
+
+def _hold(
+    stack: contextlib.ExitStack, service: Callable[[Path], contextlib.AbstractContextManager[str]], serves: str
+) -> None:
+    """Keep a service up while a command runs: those who use it find it started."""
+    try:
+        stack.enter_context(service(home()))
+    except launcher.Unavailable as error:
+        print(f"No {serves} tonight: {error}", file=sys.stderr)
 
 
 def _offer(

@@ -1,7 +1,7 @@
 """The release: day work made into outputs, a version prepared, promoted, and what is left over cleaned up.
 
 Belongs here: the order of these steps and what a person should know afterwards. The index is brought up between
-preparing and promoting, by the asset that has it.
+preparing and promoting (`search/`), by an asset of its own.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,23 @@ from psycopg import Connection
 from harvester_dagster.documents import production
 from harvester_dagster.harvesting import attempts, sets, steps
 from harvester_dagster.installation import Installation
+from harvester_dagster.search import swap
 from harvester_dagster.store.database import Busy
-from harvester_dagster.versions import versions
+from harvester_dagster.versions import retention, versions
 from harvester_dagster.versions.versions import Version
+from harvester_dagster.vocabularies import counting
 
 Standing = Literal["fresh", "on fallback", "stale", "missing", "retired"]
 STALE_AFTER = timedelta(hours=36)
+
+
+class Released(NamedTuple):
+    """What a release came to; `said` in a sentence. `version` is the current one, promoted by it or not."""
+
+    said: str
+    version: Version | None
+    generations: list[tuple[str, int]]
+    cleaned: retention.Cleaned
 
 
 class SetStanding(NamedTuple):
@@ -67,6 +78,38 @@ def prepare(
     """Finish day work, then prepare a version; None: nothing has moved since the current one."""
     finish_day_work(installation, progress)
     return versions.prepare(installation, run_id=run_id, night_id=night_id)
+
+
+def release(
+    installation: Installation,
+    *,
+    by_hand: bool,
+    run_id: str | None = None,
+    night_id: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Released:
+    """Promote what the sets have accepted, count its values, clean up. By hand it ends the hold of a rollback.
+
+    Raises NotPromotable when its index is wanted and not there.
+    """
+    with installation.pool.connection() as connection:
+        held = versions.hold(connection)
+        if held and by_hand:
+            versions.end_hold(connection)
+            held = None
+    said = f"held: {held}; `harvester release` goes on" if held else "no set has moved: the current version stays"
+    version = None if held else prepare(installation, run_id=run_id, night_id=night_id, progress=progress)
+    if version:
+        published = swap.publish(installation, version)
+        said = f"version {version.version_id} is current"
+        said += f"; the index is behind: {published.behind}" if published.behind else ""
+    counting.count(installation)
+    cleaned = retention.clean_up(installation)
+    with installation.pool.connection() as connection:
+        current = versions.current(connection)
+        names = {state.set_id: state.key for state in sets.all_sets(connection)}
+    generations = [(names[set_id], gen) for set_id, gen in (current.generations if current else {}).items()]
+    return Released(said, current, generations, cleaned)
 
 
 def standings(installation: Installation) -> list[SetStanding]:

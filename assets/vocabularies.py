@@ -1,0 +1,49 @@
+"""The vocabularies beside those that ship: SKOS harvested over HTTP, on a schedule of its own."""
+
+import dagster as dg
+
+from assets import showing
+from assets.partitions import OWNER
+from harvester_dagster.installation import Installation
+from harvester_dagster.vocabularies import harvesting
+
+
+@dg.asset(
+    name="vocabularies",
+    group_name="harvest",
+    owners=[OWNER],
+    kinds={"http", "skos"},
+    description="Value trees and study vocabularies: what ships, and what was harvested beside it. One that shrinks, "
+    "breaks or cannot be had leaves the state before it in use.",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "vocabularies_taken_over",
+            asset="vocabularies",
+            description="Every configured vocabulary was taken over or is unchanged. Red: what was there stays in use.",
+        )
+    ],
+)
+def vocabularies(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> dg.MaterializeResult:
+    done = harvesting.harvest(harvester)
+    bad = [row for row in done if row.state in ("refused", "failed")]
+    return dg.MaterializeResult(
+        metadata={
+            "harvested": len(done),
+            "terms": sum(row.terms for row in done),
+            "vocabularies": showing.table(
+                ["name", "state", "terms", "reason"], [(row.name, row.state, row.terms, row.reason) for row in done]
+            ),
+            "broken trees": showing.table(
+                ["vocabulary", "value", "problem", "detail"],
+                [(row.name, one.value, one.problem, one.detail) for row in done for one in row.findings],
+            ),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                passed=not bad,
+                check_name="vocabularies_taken_over",
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(f"{row.name}: {row.reason}" for row in bad) or "all are in use as they were sent",
+            )
+        ],
+    )
