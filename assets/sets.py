@@ -63,7 +63,7 @@ def sets_asset(catalog: Catalog) -> dg.AssetsDefinition:
             dg.AssetSpec(
                 key,
                 deps=[[name, "documents"], "deactivate_invalid_products"],
-                description=f"The accepted {name} of a set: tonight's, or the historic ones where tonight's were rejected.",
+                description=f"The accepted {name} of a set: tonight's, or the historic ones where those were rejected.",
                 group_name="sets",
                 owners=[OWNER],
                 kinds={"postgres"},

@@ -20,6 +20,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 DEFAULT_FILE = Path("harvester.toml")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+NOT_YET = ("webhook_secret_env", "webhook_addresses")
+"""Keys of a part that is still to come: refused, because a key that does nothing deceives."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -87,8 +89,6 @@ class SetSettings(Section):
     check_urls: bool = True
     test_organizations: tuple[str, ...] = ()
     default_educational_level: str = ""
-    webhook_secret_env: str = ""
-    webhook_addresses: tuple[str, ...] = ()
 
 
 class Source(SetSettings):
@@ -268,6 +268,9 @@ def _lines(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
+            if problem["loc"][-1] in NOT_YET:
+                yield f"{key}: does nothing yet; remove it"
+                continue
             close = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(), 1)
             hint = f"did you mean {close[0]!r}?" if close else "remove it"
             yield f"{key}: there is no such key; {hint}"

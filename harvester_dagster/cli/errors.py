@@ -1,4 +1,4 @@
-"""The errors that a person can mend: told as a sentence, with exit code 1. Everything else is a bug and shows itself."""
+"""The errors that a person can mend: told as a sentence, with exit code 1. All else is a bug and shows itself."""
 
 import contextlib
 from collections.abc import Iterator

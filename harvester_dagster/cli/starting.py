@@ -24,6 +24,7 @@ from harvester_dagster.services.sample.service import SAMPLE
 from harvester_dagster.services.sharing import running
 
 DEMO_FILE = "demo.toml"
+Start = Callable[[Path], contextlib.AbstractContextManager[str]]
 
 
 def config_path() -> Path:
@@ -51,7 +52,7 @@ def demonstration() -> Iterator[str]:
 
 @contextlib.contextmanager
 def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
-    """The embedded services that the configuration asks for (`for_tasks`: those of a night too); yields the store's URL.
+    """The embedded services that the configuration asks for; yields the store's URL. `for_tasks`: a night's, too.
 
     Their addresses stand in the environment, so that Dagster's processes find them too. One that cannot be had is
     named in one sentence, and the night goes on without it where it can.
@@ -70,9 +71,7 @@ def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
         yield url
 
 
-def _hold(
-    stack: contextlib.ExitStack, service: Callable[[Path], contextlib.AbstractContextManager[str]], serves: str
-) -> None:
+def _hold(stack: contextlib.ExitStack, service: Start, serves: str) -> None:
     """Keep a service up while a command runs: those who use it find it started."""
     try:
         stack.enter_context(service(home()))
@@ -83,7 +82,7 @@ def _hold(
 def _offer(
     stack: contextlib.ExitStack,
     variable: str,
-    service: Callable[[Path], contextlib.AbstractContextManager[str]],
+    service: Start,
     serves: str,
 ) -> None:
     """Start a service that a night can do without."""

@@ -143,12 +143,18 @@ class _Production:
 
     def batch(self, roots: Sequence[int]) -> None:
         with self.installation.pool.connection() as connection:
-            # First, so that a result stored meanwhile makes these documents dirty again instead of being overlooked.
-            connection.execute(
-                """UPDATE dirty SET done_in = %(gen)s WHERE done_in IS NULL AND doc_id IN (
-                       SELECT doc_id FROM document WHERE doc_id = ANY (%(roots)s) OR owner_id = ANY (%(roots)s))""",
-                {"gen": self.gen, "roots": list(roots)},
-            )
+            # First, so that a result stored meanwhile makes these documents dirty again instead of being overlooked;
+            # locked in the order in which results mark them, so that neither waits for the other.
+            dirty = connection.execute(
+                """SELECT doc_id FROM dirty WHERE done_in IS NULL AND doc_id IN (
+                       SELECT doc_id FROM document WHERE doc_id = ANY (%(roots)s) OR owner_id = ANY (%(roots)s))
+                   ORDER BY doc_id FOR UPDATE""",
+                {"roots": list(roots)},
+            ).fetchall()
+            if dirty:
+                connection.execute(
+                    "UPDATE dirty SET done_in = %s WHERE doc_id = ANY (%s)", (self.gen, [row[0] for row in dirty])
+                )
             documents = self._documents(connection, roots)
             results, marks = self._results(connection, [document.doc_id for document in documents])
             standing = self._standing(connection, roots)
@@ -310,7 +316,8 @@ class _Production:
                 connection.execute(f"DELETE FROM {table} WHERE doc_id = ANY (%s) AND from_gen = %s", (undo, self.gen))
         if gone:
             connection.execute(
-                "UPDATE output SET to_gen = %(gen)s WHERE doc_id = ANY (%(ids)s) AND from_gen < %(gen)s AND to_gen IS NULL",
+                """UPDATE output SET to_gen = %(gen)s
+                   WHERE doc_id = ANY (%(ids)s) AND from_gen < %(gen)s AND to_gen IS NULL""",
                 {"gen": self.gen, "ids": gone},
             )
         if touched:

@@ -137,7 +137,9 @@ def _accept(
             "set": state.set_id,
         },
     )
-    connection.execute("DELETE FROM dirty WHERE set_id = %s AND done_in = %s", (state.set_id, gen))
+    done = (state.set_id, gen)
+    connection.execute("SELECT FROM dirty WHERE set_id = %s AND done_in = %s ORDER BY doc_id FOR UPDATE", done)
+    connection.execute("DELETE FROM dirty WHERE set_id = %s AND done_in = %s", done)
     connection.execute(
         """UPDATE attempt SET state = 'accepted', verdict = %s, reason = %s, ended_at = %s, generation = %s
            WHERE attempt_id = %s""",

@@ -66,13 +66,22 @@ class Report:
         example = Example(item.srn, outcome.kind, outcome.reason, 0.0, outcome.data)
         if outcome.kind in ("failure", "retry") and len(self.examples) < EXAMPLES:
             self.examples.append(example)
-        if outcome.kind == "success" and outcome.data and "preview_small" in outcome.data:
-            if len(self.pictures) < EXAMPLES:
-                self.pictures.append(example)
+        has_picture = outcome.kind == "success" and outcome.data and "preview_small" in outcome.data
+        if has_picture and len(self.pictures) < EXAMPLES:
+            self.pictures.append(example)
+
+
+class _Work(NamedTuple):
+    """The documents to look at; None: all of the set. `again`: those of them that did not come with the candidate
+    but are marked or due; what the candidate changes or ends of these is looked at as it is accepted, too, for the
+    candidate may be rejected."""
+
+    doc_ids: list[int] | None
+    again: list[int] | None
 
 
 class _Candidate(NamedTuple):
-    """A live document that may need the task."""
+    """A document that may need the task."""
 
     doc_id: int
     from_gen: int
@@ -204,18 +213,22 @@ class _Run:
 
     def all(self) -> None:
         with self.installation.pool.connection() as connection:
-            doc_ids = self._begin(connection)
-        if doc_ids is None or doc_ids:
-            for batch in self._candidates(doc_ids):
-                self._batch(batch)
+            work = self._begin(connection)
+        if work.doc_ids is None or work.doc_ids:
+            for batch in self._candidates(work.doc_ids, live("r", "%(gen)s")):
+                self._batch(batch, self.gen)
+        if self.gen > self.state.accepted_gen and (work.again is None or work.again):
+            for batch in self._candidates(work.again, "r.to_gen = %(gen)s AND r.from_gen < %(gen)s"):
+                self._batch(batch, self.state.accepted_gen)
         with self.installation.pool.connection() as connection:
             connection.execute(
                 "UPDATE task_progress SET settled = true WHERE set_id = %s AND task = %s AND NOT settled",
                 (self.state.set_id, self.task.name),
             )
 
-    def _begin(self, connection: Connection[Any]) -> list[int] | None:
-        """The documents to look at; None: all of the set. Notes that the run began, so that a cut one is seen."""
+    def _begin(self, connection: Connection[Any]) -> _Work:
+        """What to look at. Notes that the run began, so that a cut one is seen; only then are marks taken away: one
+        that another set's run makes from now on stays for the next run."""
         parameters = {
             "set": self.state.set_id,
             "task": self.task.name,
@@ -229,21 +242,27 @@ class _Run:
             "SELECT version, gen, settled FROM task_progress WHERE set_id = %(set)s AND task = %(task)s", parameters
         ).fetchone()
         everything = row is None or row[0] != self.version or not row[2] or bool(self.again)
-        doc_ids: list[int] = []
+        fresh: set[int] = set()
+        again = {
+            doc_id
+            for (doc_id,) in connection.execute(
+                "DELETE FROM stale_use WHERE set_id = %(set)s AND task = %(task)s RETURNING doc_id", parameters
+            )
+        }
         if not everything and row:
             parameters["since"] = row[1]
             found = connection.execute(
-                f"""SELECT doc_id FROM revision r WHERE set_id = %(set)s AND from_gen > %(since)s
+                f"""SELECT doc_id, true FROM revision r WHERE set_id = %(set)s AND from_gen > %(since)s
                         AND entity = %(entity)s AND {live("r", "%(gen)s")}
-                    UNION SELECT doc_id FROM stale_use WHERE set_id = %(set)s AND task = %(task)s
-                    UNION SELECT u.doc_id FROM result JOIN task_use u USING (task, fingerprint)
+                    UNION ALL SELECT u.doc_id, false FROM result JOIN task_use u USING (task, fingerprint)
                           WHERE task = %(task)s AND version = %(version)s AND due_at <= %(now)s
                             AND u.set_id = %(set)s""",
                 parameters,
             )
-            doc_ids = [doc_id for (doc_id,) in found]
-            if not doc_ids and row[1] >= self.gen:
-                return []
+            for doc_id, is_fresh in found:
+                (fresh if is_fresh else again).add(doc_id)
+            if not fresh and not again and row[1] >= self.gen:
+                return _Work([], [])
         connection.execute(
             """INSERT INTO task_progress (set_id, task, version, gen, settled)
                VALUES (%(set)s, %(task)s, %(progress)s, %(gen)s, false)
@@ -251,10 +270,10 @@ class _Run:
                    settled = false""",
             parameters,
         )
-        return None if everything else doc_ids
+        return _Work(None, None) if everything else _Work(sorted(fresh | again), sorted(again))
 
-    def _candidates(self, doc_ids: list[int] | None) -> Iterator[list[_Candidate]]:
-        """Live documents with their properties and the results they depend on, in batches by id."""
+    def _candidates(self, doc_ids: list[int] | None, which: str) -> Iterator[list[_Candidate]]:
+        """Revisions with their properties and the results they depend on, at most one of a document, by id."""
         results = "NULL"
         if self.task.after:
             results = f"""(SELECT json_agg(json_build_array(u.task, x.kind, x.data, x.reason, x.attempts))
@@ -269,7 +288,7 @@ class _Run:
                     f"""SELECT r.doc_id, r.from_gen, d.external_id, b.body::text, {results}
                         FROM revision r JOIN document d USING (doc_id) JOIN body b USING (doc_id, from_gen)
                         WHERE r.set_id = %(set)s AND r.entity = %(entity)s AND r.state = 'active'
-                          AND {live("r", "%(gen)s")} AND r.doc_id > %(after_id)s
+                          AND {which} AND r.doc_id > %(after_id)s
                           AND (%(ids)s::bigint[] IS NULL OR r.doc_id = ANY (%(ids)s))
                         ORDER BY r.doc_id LIMIT %(limit)s""",
                     {
@@ -290,7 +309,7 @@ class _Run:
             if len(batch) < BATCH:
                 return
 
-    def _batch(self, batch: Sequence[_Candidate]) -> None:
+    def _batch(self, batch: Sequence[_Candidate], gen: int) -> None:
         uses: list[tuple[int, int, bytes]] = []
         waiting: dict[bytes, Item] = {}
         for candidate in batch:
@@ -305,7 +324,7 @@ class _Run:
             waiting.setdefault(mark, Item(mark, subject, None, f"{self.key}:{candidate.external_id}"))
         self.report.looked_at += len(batch)
         with self.installation.pool.connection() as connection:
-            self._note_uses(connection, batch, uses)
+            self._note_uses(connection, batch, uses, gen)
             pending = list(self._pending(connection, waiting))
         self.report.reused += len(waiting) - len(pending)
         for start in range(0, len(pending), self.task.batch):
@@ -319,12 +338,11 @@ class _Run:
         return Subject(msgspec.json.decode(candidate.body)["properties"], results)
 
     def _note_uses(
-        self, connection: Connection[Any], batch: Sequence[_Candidate], uses: Sequence[tuple[int, int, bytes]]
+        self, connection: Connection[Any], batch: Sequence[_Candidate], uses: Sequence[tuple[int, int, bytes]], gen: int
     ) -> None:
         """Which input each revision has now; a document whose input became another one gets a new output."""
         doc_ids = [candidate.doc_id for candidate in batch]
-        parameters = {"ids": doc_ids, "task": self.task.name, "set": self.state.set_id, "gen": self.gen}
-        connection.execute("DELETE FROM stale_use WHERE task = %(task)s AND doc_id = ANY (%(ids)s)", parameters)
+        parameters = {"ids": doc_ids, "task": self.task.name, "gen": gen}
         before = {
             (doc_id, from_gen): bytes(mark)
             for doc_id, from_gen, mark in connection.execute(
@@ -386,8 +404,8 @@ class _Run:
         trouble = "the task gave no outcome"
         try:
             for item, outcome in self.task.run(items, self.context):
-                left.pop(item.fingerprint, None)
-                done.append((item, outcome))
+                if left.pop(item.fingerprint, None):
+                    done.append((item, outcome))
                 if len(done) >= FLUSH_OUTCOMES or time.monotonic() - stored_at > FLUSH_SECONDS:
                     self._store(done)
                     done, stored_at = [], time.monotonic()
@@ -399,7 +417,7 @@ class _Run:
 
     def _store(self, done: Iterable[tuple[Item, Outcome]]) -> None:
         """Outcomes, and in the same transaction what they make stale: outputs, and inputs of later tasks."""
-        done = list(done)
+        done = sorted(done, key=lambda pair: pair[0].fingerprint)  # two sets that share results never cross
         if not done:
             return
         for item, outcome in done:
@@ -433,26 +451,28 @@ class _Run:
     def _mark_users(self, connection: Connection[Any], marks: list[bytes]) -> None:
         """In every set that shares these results: outputs to make anew, and later tasks to look again.
 
-        A revision that is only staged and has no output yet needs no mark: its output is still to be made.
+        A revision of this set that is only staged and has no output yet needs no mark: its output is still to be
+        made. Of another set's nobody knows how far its run has come.
         """
         if not marks:
             return
-        parameters = {"task": self.task.name, "marks": marks, "later": self.dependents}
+        parameters = {"task": self.task.name, "marks": marks, "later": self.dependents, "own": self.state.set_id}
         connection.execute(
             """INSERT INTO dirty (doc_id, set_id)
                SELECT DISTINCT u.doc_id, u.set_id FROM task_use u JOIN harvest_set s USING (set_id)
                LEFT JOIN attempt a ON a.attempt_id = s.staged_attempt
                WHERE u.task = %(task)s AND u.fingerprint = ANY (%(marks)s)
-                 AND (u.from_gen <= s.accepted_gen OR a.outputs_made)
+                 AND (u.set_id <> %(own)s OR u.from_gen <= s.accepted_gen OR a.outputs_made)
                ORDER BY 1 ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL""",
             parameters,
         )
         if self.dependents:
             connection.execute(
                 """INSERT INTO stale_use (task, doc_id, set_id)
-                   SELECT DISTINCT p.task, u.doc_id, u.set_id FROM task_use u
-                   JOIN task_progress p ON p.set_id = u.set_id AND p.task = ANY (%(later)s) AND u.from_gen <= p.gen
+                   SELECT DISTINCT later, u.doc_id, u.set_id FROM task_use u CROSS JOIN unnest(%(later)s::text[]) later
+                   LEFT JOIN task_progress p ON p.set_id = u.set_id AND p.task = later
                    WHERE u.task = %(task)s AND u.fingerprint = ANY (%(marks)s)
+                     AND (u.set_id <> %(own)s OR u.from_gen <= p.gen)
                    ORDER BY 1, 2 ON CONFLICT DO NOTHING""",
                 parameters,
             )

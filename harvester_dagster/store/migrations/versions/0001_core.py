@@ -106,7 +106,7 @@ CREATE TABLE revision (                                 -- narrow: the only wide
     state              text NOT NULL CHECK (state IN ('active', 'inactive', 'skipped')),
     hash               bytea NOT NULL,                  -- over the canonical properties
     hash_gen           int NOT NULL,                    -- the generation that first had this hash: gives modified_at
-    raw_hash           bytea,                           -- over the mapping version and the record's bytes; its own document only
+    raw_hash           bytea,                           -- over mapping version and bytes of the record; NULL: a part
     source_modified_at text,
     PRIMARY KEY (doc_id, from_gen)
 ) WITH (fillfactor = 80);
