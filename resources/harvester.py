@@ -5,10 +5,9 @@ Belongs here: where the store and the objects are, and their lifetime. Every rul
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import dagster as dg
-from dagster_aws.s3 import S3Resource
 
 from harvester_dagster import installation
 from harvester_dagster.catalog import Catalog
@@ -20,14 +19,20 @@ class HarvesterResource(dg.ConfigurableResource):
     """What assets and sensors work with: an open `Installation`."""
 
     postgres_url: str
-    s3: dg.ResourceDependency[S3Resource]
     parts: ClassVar[tuple[Config, Catalog]]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Installation]:
         config, catalog = self.parts
-        with installation.opened(config, self.postgres_url, catalog=catalog, s3=self.s3.get_client) as opened:
+        with installation.opened(config, self.postgres_url, catalog=catalog, s3=self._s3) as opened:
             yield opened
+
+    def _s3(self) -> Any:
+        """Only called where objects are kept in S3: importing dagster_aws costs 1.6 s of CPU in every process."""
+        from dagster_aws.s3 import S3Resource
+
+        config, _ = self.parts
+        return S3Resource(endpoint_url=config.store.s3_endpoint or None).get_client()
 
 
 def harvester_resource(config: Config, catalog: Catalog) -> HarvesterResource:
@@ -36,7 +41,4 @@ def harvester_resource(config: Config, catalog: Catalog) -> HarvesterResource:
     class Configured(HarvesterResource):
         parts = (config, catalog)
 
-    return Configured(
-        postgres_url=dg.EnvVar(config.store.postgres_url_env),
-        s3=S3Resource(endpoint_url=config.store.s3_endpoint or None),
-    )
+    return Configured(postgres_url=dg.EnvVar(config.store.postgres_url_env))

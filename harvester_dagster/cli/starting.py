@@ -136,9 +136,16 @@ concurrency:
       - key: dagster/partition
         value: {{applyLimitPerUniqueValue: true}}
         limit: 1
+run_queue:
+  dequeue_interval_seconds: 1
+  dequeue_use_threads: true  # a launch waits until its process has imported everything
+  dequeue_num_workers: {sets}
+sensors:
+  use_threads: true  # an alert to a slow address holds up no release
+  num_workers: 2
 run_monitoring:
   enabled: true
-  poll_interval_seconds: 30
+  poll_interval_seconds: 10
   start_timeout_seconds: 180
 retention:
   schedule: {{purge_after_days: 30}}
