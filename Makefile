@@ -25,7 +25,7 @@ run: setup  ## a whole night on the sample sources; LIE=half|dead|empty|loop… 
 	@$(BIN)/harvester demo $(if $(LIE),--lie $(LIE))
 
 up: setup  ## everything, until Ctrl-C: database, web interface, schedules
-	@$(BIN)/harvester up
+	@$(BIN)/harvester up $(if $(wildcard harvester.toml)$(HARVESTER_CONFIG),,--demo)
 
 test: setup test-tools  ## lint, types, import contracts, definitions, all tests
 	$(BIN)/ruff check .

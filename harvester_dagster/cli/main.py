@@ -7,7 +7,7 @@ mend.
 import typer
 
 from harvester_dagster.access import cli as access
-from harvester_dagster.cli import night, operating, tasks
+from harvester_dagster.cli import demo, night, operating, tasks
 from harvester_dagster.cli.starting import opened
 from harvester_dagster.search.cli import index_app
 
@@ -28,7 +28,7 @@ for command in (
     operating.accept,
     operating.dismiss,
     night.release,
-    night.demo,
+    demo.demo,
 ):
     app.command()(command)
 access.mount(app, opened)

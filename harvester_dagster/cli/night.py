@@ -1,11 +1,10 @@
-"""Commands that make something happen at night's scale: `demo`, `up`, `night`, `harvest`, `release`."""
+"""Commands that make something happen at night's scale: `up`, `night`, `harvest`, `release`."""
 
 import contextlib
 import signal
 import threading
 import time
 from typing import Annotated
-from urllib.request import Request, urlopen
 
 import typer
 
@@ -13,13 +12,11 @@ from harvester_dagster import nights, reports
 from harvester_dagster.cli import showing
 from harvester_dagster.cli.errors import told
 from harvester_dagster.cli.starting import Daemon, dagster_home, demonstration, loaded, opened, services, webserver
-from harvester_dagster.config import ConfigError
 from harvester_dagster.harvesting.sets import UnknownSet
 from harvester_dagster.installation import Installation
 from harvester_dagster.nights import Night
 
 POLL_SECONDS = 1.0
-LIES = Annotated[str, typer.Option("--lie", help="Make a sample source lie: half, empty, dead, loop, html, broken, …")]
 
 
 def run_night(installation: Installation, daemon: Daemon) -> Night:
@@ -64,37 +61,10 @@ def night() -> None:
     with told(), opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
         started = time.monotonic()
         run_night(installation, daemon)
-        _report(installation, time.monotonic() - started)
+        report(installation, time.monotonic() - started)
 
 
-def demo(lie: LIES = "") -> None:
-    """A whole night on bundled sample sources: what `make run` does. Ends with the report."""
-    with told(), demonstration() as url:
-        if lie:
-            _tell(url, lie)
-        try:
-            with opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
-                started = time.monotonic()
-                run_night(installation, daemon)
-                if lie:
-                    showing.console.print(f"\n[yellow]Tonight a sample source lied: {lie}.[/yellow]")
-                _report(installation, time.monotonic() - started)
-                showing.console.print(
-                    "\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`."
-                )
-        finally:
-            if lie:
-                _tell(url, "none")
-
-
-def _tell(url: str, lie: str) -> None:
-    try:
-        urlopen(Request(f"{url}/lie/{lie}", method="POST"), timeout=10).close()
-    except OSError as error:
-        raise ConfigError(f"the sample server does not know the lie {lie!r} ({error}); see `make help`") from None
-
-
-def _report(installation: Installation, seconds: float) -> None:
+def report(installation: Installation, seconds: float) -> None:
     showing.console.print()
     showing.status(reports.status(installation), tasks=True)
     showing.console.print(f"\nThe night took {seconds:.0f} s.")
