@@ -149,14 +149,14 @@ def as_json(found: Why) -> dict[str, Any]:
         {
             "document": found.document,
             "journal": case.journal,
-            "decision": decision,
+            "decision": decision._asdict(),
             "trace": [
                 {"rule": step.rule.name, "when": step.rule.when, "outcome": step.outcome, "saw": dict(step.saw)}
                 for step in found.steps
             ],
-            "problems": case.problems,
+            "problems": [problem._asdict() for problem in case.problems],
             "update": found.update,
-            "stored": found.stored,
+            "stored": found.stored._asdict() if found.stored else None,
             "journals_read_at": found.journals_read_at,
         }
     )
