@@ -256,19 +256,19 @@ class Build:
                 (name, self.entity, self.definition.digest, work.installation.clock()),
             )
         try:
-            meta = index.mark(config, work.store_id, self.version.version_id)
             if base:
                 work.progress(f"{name}: cloned from {base.name}")
                 with self.pool.connection() as connection:
                     old = versions.by_id(connection, base.version_id)
-                index.clone(self.client, base.name, name, meta)
+                index.clone(self.client, base.name, name, self.definition)
                 sent, counts = self._send_delta(name, old, total, base.name)
             else:
                 work.progress(f"{name}: built from nothing, {total:,} documents")
-                index.create(self.client, name, self.definition, meta)
+                index.create(self.client, name, self.definition, index.mark(config, work.store_id))
                 with self.pool.connection() as connection:
                     lines = documents.whole(connection, self.version, self.entity)
                     sent = self._send(name, self._shown(name, lines, total), total)
+                index.serve(self.client, name, self.definition)
                 counts = {"added": sent.lines}
             verdict = self._finish(name, sent)
             if not verdict.wrong:
@@ -308,7 +308,7 @@ class Build:
             yield line
 
     def _finish(self, name: str, sent: Sent) -> Verdict:
-        """Refresh, verify, seal; the store then says what the index holds."""
+        """Refresh, verify; the store then says what the index holds."""
         index.refresh(self.client, name)
         with self.pool.connection() as connection:
             connection.execute("DELETE FROM search_rejected WHERE name = %s", (name,))
@@ -319,7 +319,6 @@ class Build:
         with self.pool.connection() as connection:
             verdict = verify(self.client, connection, name, self.version, self.definition)
         if not verdict.wrong:
-            index.seal(self.client, name, self.definition)
             with self.pool.connection() as connection:
                 connection.execute(
                     "UPDATE search_index SET version_id = %s, moving_to = NULL WHERE name = %s",

@@ -1,9 +1,9 @@
-"""Indices one by one: their names, their marks, making, cloning, sealing and removing them.
+"""Indices one by one: their names, their marks, making, cloning and removing them.
 
 An index is `{platform}-{entity}--{dataset}-{version}` after the version that it was made for, with `-r2`, `-r3`… when
 that name is taken. Which version it holds is in the table `search_index`; its `_meta` says whose it is, so that
-indices of other platforms and other stores on one cluster are never touched. Finished ones are sealed: nobody writes
-to them, and they can be cloned at once. Does not belong here: which index is made when (`build.py`, `swap.py`).
+indices of other platforms and other stores on one cluster are never touched. Does not belong here: which index is made
+when (`build.py`, `swap.py`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -58,16 +58,9 @@ def _candidates(base: str) -> Iterator[str]:
         number += 1
 
 
-def mark(config: Config, store_id: str, version_id: int) -> dict[str, Any]:
-    """What `_meta` says: whose index this is, for whoever looks at the cluster."""
-    return {
-        "harvester": {
-            "store": store_id,
-            "platform": config.platform,
-            "dataset": config.dataset,
-            "version": version_id,
-        }
-    }
+def mark(config: Config, store_id: str) -> dict[str, Any]:
+    """What `_meta` says: whose index this is. Clones inherit it."""
+    return {"harvester": {"store": store_id, "platform": config.platform, "dataset": config.dataset}}
 
 
 def store_id(connection: Connection[Any]) -> str:
@@ -92,48 +85,39 @@ def create(client: "OpenSearch", name: str, definition: Definition, meta: dict[s
         client.indices.create(index=name, body=body, params={"request_timeout": SLOW})
 
 
-def clone(client: "OpenSearch", source: str, name: str, meta: dict[str, Any]) -> None:
-    """A writable copy that shares the source's segments on disk; the source is sealed first where it is not."""
-    loading = {
-        "index.blocks.write": None,
-        "index.number_of_replicas": 0,
-        "index.refresh_interval": "-1",
-        "index.translog.durability": "async",
-    }
+def clone(client: "OpenSearch", source: str, name: str, definition: Definition) -> None:
+    """A writable copy that shares the source's segments on disk; nobody writes to the source from now on."""
+    settings = {**_served(definition), "index.blocks.write": None}
     with asking(f"cloning {source} to {name}"):
         client.indices.add_block(index=source, block="write")
-        client.indices.clone(index=source, target=name, body={"settings": loading}, params={"request_timeout": SLOW})
-        client.indices.put_mapping(index=name, body={"_meta": meta})
+        client.indices.clone(index=source, target=name, body={"settings": settings}, params={"request_timeout": SLOW})
 
 
 def unseal(client: "OpenSearch", name: str) -> None:
+    """Open an index for writing that was cloned from."""
     with asking(f"opening {name} for writing"):
         client.indices.put_settings(index=name, body={"index.blocks.write": None})
 
 
 def refresh(client: "OpenSearch", name: str) -> None:
-    """What was sent is seen by searches, and safe on disk."""
+    """What was sent is seen by searches."""
     with asking(f"refreshing {name}"):
         client.indices.refresh(index=name, params={"request_timeout": SLOW})
 
 
-def seal(client: "OpenSearch", name: str, definition: Definition) -> None:
-    """Finished: as it is to be served, and closed for writing."""
-    settings = {
+def serve(client: "OpenSearch", name: str, definition: Definition) -> None:
+    """After a full load: as it is to be served. A clone has these settings from its start."""
+    with asking(f"finishing {name}"):
+        # Flushed, for a server that is killed has a log to replay: 52 s were measured.
+        client.indices.flush(index=name, params={"request_timeout": SLOW})
+        client.indices.put_settings(index=name, body={**_served(definition), "index.translog.durability": None})
+
+
+def _served(definition: Definition) -> dict[str, Any]:
+    return {
         "index.number_of_replicas": definition.replicas,
         "index.refresh_interval": definition.refresh_interval,
-        "index.translog.durability": None,
-        "index.blocks.write": True,
     }
-    with asking(f"finishing {name}"):
-        # Flushed, so that a server that is killed has no long log to replay, and a clone nothing to copy.
-        client.indices.flush(index=name, params={"request_timeout": SLOW})
-        client.indices.put_settings(index=name, body=settings)
-
-
-def remark(client: "OpenSearch", name: str, meta: dict[str, Any]) -> None:
-    with asking(f"marking {name}"):
-        client.indices.put_mapping(index=name, body={"_meta": meta})
 
 
 def size(client: "OpenSearch", name: str) -> int:

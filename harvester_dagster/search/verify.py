@@ -4,14 +4,15 @@ Both sides add up for themselves; no document is read. Belongs here: looking and
 follows from it.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg import Connection
 
 from harvester_dagster.search import documents
-from harvester_dagster.search.client import SLOW, Unreachable, asking
+from harvester_dagster.search.client import SLOW, Refused, Unreachable, asking
 from harvester_dagster.search.documents import PARTS, Sums
-from harvester_dagster.search.mapping import CHECKSUM, Definition
+from harvester_dagster.search.mapping import CHECKSUM, Definition, Query
 from harvester_dagster.versions.versions import Version
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def verify(
             f"({found.documents:,} in the index, {expected.documents:,} expected)"
         )
         return Verdict(wrong, expected, found, ())
-    queries = tuple(
-        Answered(query.name, hits(client, name, query.query), query.minimum_hits) for query in definition.queries
-    )
+    queries = answers(client, name, definition.queries)
     short = [f"{query.name}: {query.hits} of {query.minimum_hits} hits" for query in queries if not _enough(query)]
     return Verdict(
         f"{name}: test queries find too little ({'; '.join(short)})" if short else "", expected, found, queries
@@ -72,10 +71,20 @@ def sums(client: "OpenSearch", name: str) -> Sums:
     return Sums(answer["hits"]["total"]["value"], tuple(int(added[part]["value"]) for part in PARTS))
 
 
-def hits(client: "OpenSearch", name: str, query: Any) -> int:
-    with asking(f"a test query on {name}"):
-        answer = client.search(index=name, body={"size": 0, "track_total_hits": True, "query": query})
-    return int(answer["hits"]["total"]["value"])
+def answers(client: "OpenSearch", name: str, queries: Sequence[Query]) -> tuple[Answered, ...]:
+    """The test queries, in one request. Raises Refused for one that the server does not understand."""
+    if not queries:
+        return ()
+    body = [part for query in queries for part in ({}, {"size": 0, "track_total_hits": True, "query": query.query})]
+    with asking(f"test queries on {name}"):
+        found = client.msearch(index=name, body=body, params={"request_timeout": SLOW})["responses"]
+    for query, answer in zip(queries, found, strict=True):
+        if "error" in answer:
+            raise Refused(f"{name}: the test query {query.name!r} fails: {answer['error'].get('reason')}")
+    return tuple(
+        Answered(query.name, answer["hits"]["total"]["value"], query.minimum_hits)
+        for query, answer in zip(queries, found, strict=True)
+    )
 
 
 def _enough(query: Answered) -> bool:
