@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,10 +183,16 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self._folder = dagster_home(config)
         self._stack = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
         self.is_ours = False
 
     def ensure(self) -> bool:
-        """Start it when nobody has it running; whether it is ours."""
+        """Start it when nobody has it running, or ours has died; whether it is ours.
+
+        The runs of one that died go on, and the new one watches them.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            self._start()
         if not self.is_ours:
             lock = os.open(self._folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -194,13 +201,16 @@ class Daemon:
                 os.close(lock)
                 return False
             self._stack.callback(os.close, lock)
-            self._stack.enter_context(child("dagster-daemon", _dagster("dagster-daemon", "run"), home()))
+            self._start()
             self.is_ours = True
         return True
 
+    def _start(self) -> None:
+        self._process = self._stack.enter_context(child("dagster-daemon", _dagster("dagster-daemon", "run"), home()))
+
     def close(self) -> None:
         self._stack.close()
-        self.is_ours = False
+        self.is_ours, self._process = False, None
 
     def __enter__(self) -> "Daemon":
         return self
