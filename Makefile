@@ -32,7 +32,7 @@ test: setup test-tools  ## lint, types, import contracts, definitions, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/dagster definitions validate --log-level warning
+	HARVESTER_CONFIG=harvester.example.toml $(BIN)/dagster definitions validate --log-level warning
 	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 bench: setup  ## measure speed, each figure beside its ceiling

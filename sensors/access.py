@@ -9,7 +9,7 @@ import dagster as dg
 
 from harvester_dagster.config import Config
 
-JOB = "access"
+JOB = "decide_access"
 ENDPOINT_TAG = "access/endpoint"
 """A run queue may limit runs by it; the endpoint's own lock keeps them apart anyway."""
 

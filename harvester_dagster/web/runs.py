@@ -95,7 +95,7 @@ class DagsterRuns:
 
     def _launch(self, endpoint: str, mode: str) -> None:
         found = self._ask(_REPOSITORIES, {})["repositoriesOrError"]["nodes"]
-        repository = next((each for each in found if {"name": "access"} in each["jobs"]), None)
+        repository = next((each for each in found if {"name": "decide_access"} in each["jobs"]), None)
         if repository is None:
             raise NotStarted("no code location has a job named access")
         tags = {"dagster/partition": f"{endpoint}:{mode}", "access/endpoint": endpoint, "access/from": "web"}
@@ -103,7 +103,7 @@ class DagsterRuns:
             "selector": {
                 "repositoryLocationName": repository["location"]["name"],
                 "repositoryName": repository["name"],
-                "jobName": "access",
+                "jobName": "decide_access",
             },
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
