@@ -1,0 +1,320 @@
+"""From HTTP to accepted generation: how fast a set's night is, without document tasks, beside its ceilings.
+
+The ceilings are measured in the same run: *fetch + parse* is a bare loop of `requests.Session` over the same pages
+with the same parser (msgspec, lxml) and nothing else; *write* is a bare COPY of the same rows into tables of the same
+columns without indexes. Each night runs in a process of its own, whose peak memory and statements are what counts; the
+source is another process, PostgreSQL is embedded, with fsync. `python -m benchmarks harvest`
+"""
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urljoin
+
+import psycopg
+
+from benchmarks.rows import Row
+from benchmarks.source import JSON, LOM, Server, Shape, served
+from harvester_dagster import config, installation
+from harvester_dagster.catalog import CATALOG
+from harvester_dagster.config import Config
+from harvester_dagster.documents import production
+from harvester_dagster.harvesting import fetching, sets, staging, steps
+from harvester_dagster.harvesting.attempts import Mode
+from harvester_dagster.installation import Installation
+from harvester_dagster.services import launcher
+from harvester_dagster.versions import versions
+
+ROUNDS = 3
+SIZES = (10_000, 100_000)
+MILLION = 1_000_000
+PRODUCED = {JSON: 5_000, LOM: 2_000}
+RESENT = {JSON: 7_500, LOM: 5_000}
+TABLES = ("document", "revision", "body", "output", "output_body")
+T = TypeVar("T")
+
+
+class World(NamedTuple):
+    """One source and one store, as a child process needs to find them."""
+
+    database: str
+    source: str
+    folder: str
+
+
+class Night(NamedTuple):
+    """How a set's night went: seconds by step, and what its process used."""
+
+    steps: dict[str, float]
+    cpu: float
+    statements: int
+    peak_mb: float
+    state: str
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.steps.values())
+
+    @property
+    def without_outputs(self) -> float:
+        return self.steps["harvest"] + self.steps["documents"]
+
+
+def measure(million: bool = False, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory(prefix="bench-harvest-") as folder, _worlds(Path(folder)) as (server, new_world):
+        for shape in (JSON, LOM):
+            costs: dict[int, float] = {}
+            for count in (*sizes, *((MILLION,) if million else ())):
+                with new_world() as world:
+                    yield from _one_size(world, server, shape, count, costs)
+            yield from _growth(shape, costs)
+        yield from _statements(new_world, sizes[0])
+
+
+def _one_size(world: World, server: Server, shape: Shape, count: int, costs: dict[int, float]) -> Iterator[Row]:
+    key, called = f"{shape.kind}:n{count}", f"{shape.name}, {count:,}"
+    rounds = 1 if count >= MILLION else ROUNDS
+    fetched = max(_apart(_fetch_and_parse, world, shape, count) for _ in range(rounds))
+    initial = _apart(_night, world, key, "full")
+    written = max(_apart(_write, world, count) for _ in range(rounds))
+    costs[count] = initial.seconds / count
+    rate, harvested = count / initial.seconds, count / initial.without_outputs
+    target = f"≥ {PRODUCED[shape]:,}/s"
+    yield Row(f"initial {called}: accepted, outputs included", rate, "/s", fetched, rate / fetched, target)
+    yield Row(f"initial {called}: the same beside bare COPY", rate, "/s", written, rate / written, "")
+    yield Row(f"initial {called}: harvest and documents only", harvested, "/s", fetched, harvested / fetched, target)
+    yield Row(f"initial {called}: peak memory", initial.peak_mb, "MB", 800, initial.peak_mb / 800, "≤ 800 MB")
+    yield Row(f"initial {called}: SQL statements", initial.statements, "", count, initial.statements / count, "")
+
+    resends = [_apart(_night, world, key, "full") for _ in range(rounds)]
+    resend = min(resends, key=lambda night: night.seconds)
+    rate = count / resend.seconds
+    target = f"≥ 0.75, ≥ {RESENT[shape]:,}/s"
+    yield Row(f"resend {called}, nothing changed", rate, "/s", fetched, rate / fetched, target)
+    yield Row(f"resend {called}: peak memory", resend.peak_mb, "MB", 800, resend.peak_mb / 800, "≤ 800 MB")
+    yield Row(f"resend {called}: SQL statements", resend.statements, "", count, resend.statements / count, "")
+
+    delta = min((_apart(_night, world, key, None) for _ in range(ROUNDS)), key=lambda night: night.seconds)
+    yield Row(f"delta {called}, nothing new", delta.seconds, "s", 1, delta.seconds, "< 1 s")
+    yield from _falling_back(world, server, key, called)
+
+
+def _falling_back(world: World, server: Server, key: str, called: str) -> Iterator[Row]:
+    """Half a set is refused; a little less than all of it is taken, promoted, and rolled back."""
+    first = _apart(_promote, world, False)
+    server.keep(0.5)
+    half = _apart(_night, world, key, "full")
+    server.keep(0.98)
+    less = _apart(_night, world, key, "full")
+    server.keep(1)
+    assert (half.state, less.state) == ("rejected", "accepted"), (half, less)
+    promoted, back = _apart(_promote, world, False), _apart(_promote, world, True)
+    fallback, worst = half.steps["verdict"], max(first, promoted)
+    yield Row(f"fallback {called} (the verdict on half of it)", fallback, "s", 1, fallback, "< 1 s")
+    yield Row(f"promotion {called}", worst, "s", 1, worst, "< 1 s")
+    yield Row(f"rollback {called}", back, "s", 1, back, "< 1 s")
+
+
+def _growth(shape: Shape, costs: dict[int, float]) -> Iterator[Row]:
+    small = min(costs)
+    for count, cost in costs.items():
+        if count != small:
+            name = f"growth {shape.name}: time per document at {count:,} beside {small:,}"
+            yield Row(name, cost * 1e6, "µs", costs[small] * 1e6, cost / costs[small], "≤ 1.3")
+
+
+def _statements(new_world: "NewWorld", count: int) -> Iterator[Row]:
+    """As many batches for a tenth of the documents: as many statements."""
+    for shape in (JSON, LOM):
+        with new_world() as world:
+            nights = [
+                _apart(_night, world, f"{shape.kind}:n{size}", "full", size / count) for size in (count, count // 10)
+            ]
+        many, few = (night.statements for night in nights)
+        name = f"statements {shape.name}: {count:,} beside {count // 10:,} in as many batches"
+        yield Row(name, many, "", few, many / few, "≤ 1")
+
+
+# --- what runs in a process of its own --------------------------------------------------------------------------------
+
+
+def _apart(work: Callable[..., T], world: World, *arguments: Any) -> T:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, world, *arguments).result()
+
+
+def _night(world: World, key: str, asked: Mode | None, batches: float = 1.0) -> Night:
+    """A set's night, and what it took. `batches`: their size, as a share of the usual one."""
+    staging.BATCH = int(staging.BATCH * batches)
+    production.BATCH = int(production.BATCH * batches)
+    fetching.BUNDLE_BYTES = int(fetching.BUNDLE_BYTES * batches)
+    taken: dict[str, float] = {}
+
+    @contextmanager
+    def timed(step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        taken[step] = time.perf_counter() - began
+
+    with _opened(world) as opened, counted() as statements:
+        began = time.process_time()
+        with timed("harvest"):
+            steps.harvest(opened, key, asked=asked)
+        with timed("documents"):
+            steps.documents(opened, key)
+        with timed("outputs"):
+            steps.outputs(opened, key)
+        with timed("verdict"):
+            outcome = steps.conclude(opened, key)
+        cpu = time.process_time() - began
+        assert outcome.attempt is not None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Night(taken, cpu, len(statements), peak, outcome.attempt.state)
+
+
+def _promote(world: World, rollback: bool) -> float:
+    with _opened(world) as opened:
+        began = time.perf_counter()
+        if rollback:
+            with opened.pool.connection() as connection:
+                earlier = versions.before_current(connection)
+            versions.promote(opened, earlier, rollback=True)
+        else:
+            version = versions.prepare(opened)
+            assert version is not None
+            versions.promote(opened, version)
+        return time.perf_counter() - began
+
+
+def _fetch_and_parse(world: World, shape: Shape, count: int) -> float:
+    """Records per second of a bare client."""
+    import msgspec
+    import requests
+    from lxml import etree
+
+    token = "{http://www.openarchives.org/OAI/2.0/}ListRecords/{http://www.openarchives.org/OAI/2.0/}resumptionToken"
+    url: str | None = f"{world.source}/jsonapi/channel/v1/n{count}/repoItems"
+    if shape == LOM:
+        url = f"{world.source}/oai?verb=ListRecords&metadataPrefix=lom&set=n{count}"
+    pages, began = 0, time.perf_counter()
+    with requests.Session() as session:
+        while url:
+            body = session.get(url).content
+            pages += 1
+            if shape == JSON:
+                link = msgspec.json.decode(body)["links"]["next"]
+                url = urljoin(url, link) if link else None
+            else:
+                found = etree.fromstring(body).findtext(token)
+                url = f"{world.source}/oai?verb=ListRecords&resumptionToken={found}" if found else None
+    assert pages * shape.records_a_page == count, pages
+    return count / (time.perf_counter() - began)
+
+
+def _write(world: World, count: int) -> float:
+    """Products per second of a bare COPY of the rows that they became."""
+    taken = 0.0
+    with psycopg.connect(world.database, options="-c search_path=harvester") as connection:
+        for table in TABLES:
+            connection.execute(
+                f"CREATE TABLE bare_{table} (LIKE {table} INCLUDING STORAGE) WITH (toast_tuple_target = 8160)"
+            )
+            connection.commit()
+            with (
+                connection.cursor(name="rows") as rows,
+                psycopg.connect(world.database, options="-c search_path=harvester") as writer,
+                writer.cursor() as cursor,
+            ):
+                rows.itersize = 5_000
+                rows.execute(f"SELECT * FROM {table}", binary=True)
+                types = [column.type_code for column in rows.description or ()]
+                while batch := rows.fetchmany(5_000):
+                    began = time.perf_counter()
+                    with cursor.copy(f"COPY bare_{table} FROM STDIN (FORMAT BINARY)") as stream:
+                        stream.set_types(types)
+                        for row in batch:
+                            stream.write_row(row)
+                    writer.commit()
+                    taken += time.perf_counter() - began
+            connection.execute(f"DROP TABLE bare_{table}")
+            connection.commit()
+    return count / taken
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    """Every statement that goes to the server meanwhile, COPY included."""
+    seen: list[str] = []
+    cursor: Any = psycopg.Cursor
+    execute, copy = cursor.execute, cursor.copy
+
+    def counting_execute(self: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(str(query))
+        return execute(self, query, *arguments, **options)
+
+    def counting_copy(self: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
+        seen.append(str(statement))
+        return copy(self, statement, *arguments, **options)
+
+    cursor.execute, cursor.copy = counting_execute, counting_copy
+    try:
+        yield seen
+    finally:
+        cursor.execute, cursor.copy = execute, copy
+
+
+# --- the world --------------------------------------------------------------------------------------------------------
+
+NewWorld = Callable[[], contextlib.AbstractContextManager[World]]
+
+
+@contextmanager
+def _worlds(folder: Path) -> Iterator[tuple[Server, NewWorld]]:
+    """A source, and a server for as many empty stores as are asked for."""
+    with served() as server, launcher.postgres(folder) as url:
+        numbers = iter(range(1_000_000))
+
+        @contextmanager
+        def new_world() -> Iterator[World]:
+            name = f"bench_{next(numbers)}"
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+                home = folder / name
+                home.mkdir()
+                yield World(url.replace("/harvester?", f"/{name}?"), server.url, str(home))
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+        yield server, new_world
+
+
+@contextmanager
+def _opened(world: World) -> Iterator[Installation]:
+    os.environ["HARVESTER_HOME"] = world.folder
+    read = configuration(world.source)
+    with installation.opened(read, world.database, catalog=replace(CATALOG, tasks=())) as opened:
+        sets.synchronise(opened.pool, read, opened.clock())
+        yield opened
+
+
+def configuration(source: str) -> Config:
+    """Both sources with a set for every size, and no wait between two requests."""
+    names = [f"n{count}" for count in (1_000, *SIZES, MILLION)]
+    return config.parse(
+        {
+            "sources": {
+                JSON.kind: {"kind": JSON.kind, "url": source, "sets": names},
+                LOM.kind: {"kind": LOM.kind, "url": f"{source}/oai", "sets": names},
+            },
+            "network": {"allow_hosts": ["127.0.0.1"], "per_host_per_second": float("inf")},
+            "index": {"url": "none"},
+        }
+    )
