@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from harvester_dagster import nights
 from harvester_dagster.config import secret
 from harvester_dagster.harvesting import attempts, sets
 from harvester_dagster.installation import Installation
@@ -26,12 +27,18 @@ class Alert(NamedTuple):
 
 
 def standing(installation: Installation) -> list[Alert]:
-    """What people should know of now: sets on fallback for some nights, and sources that failed."""
+    """What people should know of now: sets on fallback for some nights, sources and runs that failed."""
     found = []
     with installation.pool.connection() as connection:
+        left_behind = nights.left_behind(connection)
         for state in sets.all_sets(connection):
-            if state.retired_at is None and (alert := _of_set(connection, installation, state)):
+            if state.retired_at is not None:
+                continue
+            if alert := _of_set(connection, installation, state):
                 found.append(alert)
+            elif why := left_behind.get(state.key):
+                mend = f"look at its run in the UI (tag harvest/set={state.key}); `harvester harvest {state.key}`"
+                found.append(Alert(f"left-behind {state.key}", f"{state.key}: released without it: {why}", mend))
     return found
 
 

@@ -94,6 +94,24 @@ def watch(connection: Connection[Any], night: Night, runs: Mapping[str, RunState
     return Watched(missing, due, tuple(awaited) if past_deadline else ())
 
 
+_LEFT_BEHIND = """
+WITH newest AS (SELECT night_id, opened_at FROM night WHERE released_at IS NOT NULL ORDER BY night_id DESC LIMIT 1)
+SELECT s.key, n.outcome, newest.night_id
+FROM newest JOIN night_set n USING (night_id) JOIN harvest_set s USING (set_id)
+WHERE n.outcome IS DISTINCT FROM 'success' AND s.retired_at IS NULL AND NOT EXISTS (
+    SELECT FROM attempt a WHERE a.set_id = s.set_id AND a.started_at >= newest.opened_at
+      AND a.state = 'accepted' AND a.mode IN ('full', 'delta', 'reset'))
+"""
+
+
+def left_behind(connection: Connection[Any]) -> dict[str, str]:
+    """The sets that the newest release went on without, by their key, and why; not those accepted since."""
+    return {
+        key: f"its run in night {night_id} failed" if outcome else f"it was not ready when night {night_id} had to end"
+        for key, outcome, night_id in connection.execute(_LEFT_BEHIND)
+    }
+
+
 def end(connection: Connection[Any], night_id: int, now: datetime) -> None:
     """Its release ended."""
     connection.execute("UPDATE night SET ended_at = %s WHERE night_id = %s AND ended_at IS NULL", (now, night_id))

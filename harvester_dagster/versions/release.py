@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from psycopg import Connection
 
+from harvester_dagster import nights
 from harvester_dagster.documents import production
 from harvester_dagster.harvesting import attempts, sets, steps
 from harvester_dagster.installation import Installation
@@ -117,20 +118,25 @@ def standings(installation: Installation) -> list[SetStanding]:
     now = installation.clock()
     found = []
     with installation.pool.connection() as connection:
+        left_behind = nights.left_behind(connection)
         for state in sets.all_sets(connection):
             newest = attempts.last(connection, state.set_id, harvests_only=True)
-            standing, reason = _standing(state, newest, now)
+            standing, reason = _standing(state, newest, left_behind.get(state.key), now)
             if state.withdrawn_at is None:
                 found.append(SetStanding(state.key, standing, state.accepted_gen, state.watermark, reason))
     return found
 
 
-def _standing(state: sets.SetState, newest: attempts.Attempt | None, now: datetime) -> tuple[Standing, str]:
+def _standing(
+    state: sets.SetState, newest: attempts.Attempt | None, left_behind: str | None, now: datetime
+) -> tuple[Standing, str]:
     if state.retired_at is not None:
         return "retired", "gone from the configuration; published until `harvester set withdraw`"
+    kept: Standing = "on fallback" if state.accepted_gen else "missing"
     if newest and newest.state in ("rejected", "failed"):
-        kept = "on fallback" if state.accepted_gen else "missing"
-        return kept, newest.reason  # type: ignore[return-value]
+        return kept, newest.reason
+    if left_behind:
+        return kept, left_behind
     if state.watermark is None:
         return "missing", "never harvested successfully"
     if now - state.watermark > STALE_AFTER:
