@@ -120,7 +120,7 @@ class Solr:
         """The documents as the searcher shows them, of those that the enricher decides."""
         if not ids:
             return []
-        wanted = {"q": "*:*", "fq": [BIB, '{!terms f=id separator="\x1f" v=$ids}'], "ids": "\x1f".join(ids)}
+        wanted = {"q": "*:*", "fq": [BIB, '{!terms f=id separator="\x1f" v=$wanted}'], "wanted": "\x1f".join(ids)}
         return self._page(
             self._ask("select", {**wanted, "fl": ",".join(self.fields), "rows": len(ids), "sort": "id desc"})
         ).documents

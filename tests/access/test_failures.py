@@ -1,0 +1,241 @@
+"""When Solr fails: a clear error, nothing lost, and a later run goes on; and when the run itself is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harvester_dagster.access import endpoints, reader, runs, sample, writer
+from harvester_dagster.access.run import Enricher, enrich, refresh_journals
+from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
+from harvester_dagster.services import launcher
+from tests.access.conftest import NOW, Collection, Make
+from tests.access.meddling import Asked, Cut, Instead, Proxy
+from tests.access.test_run import expected, filled, small_batches, wait_until
+
+HTML = b"<html><body>The proxy says hello</body></html>"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader.patiently, "__defaults__", (None, 1.0))
+    for function in (reader.walk, reader.interruptible):
+        defaults = function.__defaults__ or ()
+        monkeypatch.setattr(function, "__defaults__", (*defaults[:-1], 1.0))
+    monkeypatch.setattr(writer, "PATIENCE", 1.0)
+
+
+def state(job: Enricher) -> tuple[str, str]:
+    run = runs.latest(job.pool)[0]
+    return run.state, run.reason
+
+
+def test_away_at_the_start(make: Make) -> None:
+    job = make(url="http://127.0.0.1:9/solr")
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1:9"):
+        enrich(job, "full")
+    assert state(job)[0] == "failed"
+
+
+def test_wrong_collection(make: Make) -> None:
+    with pytest.raises(PermanentError, match="is the collection's name right"):
+        enrich(make(collection="nosuch"), "full")
+
+
+def test_credentials_are_refused_or_sent(
+    make: Make, collection: Collection, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.before = lambda asked: Instead(401, b"Unauthorized")
+    with pytest.raises(PermanentError, match="credentials"):
+        enrich(make(url=proxy.url), "full")
+    monkeypatch.setenv("SOLR_USER", "metastore")
+    monkeypatch.setenv("SOLR_PASSWORD", "s3cret")
+    proxy.before = lambda asked: None
+    job = make(url=proxy.url, username_env="SOLR_USER", password_env="SOLR_PASSWORD")
+    assert job.solr._headers["Authorization"].startswith("Basic ")
+    assert enrich(job, "full").state == "complete"
+
+
+def test_a_schema_without_the_fields(make: Make, collection: Collection, proxy: Proxy) -> None:
+    proxy.before = lambda asked: Instead(200, b'{"fields": []}') if "/schema/" in asked.path else None
+    with pytest.raises(PermanentError, match="fulltext_availability_ss"):
+        enrich(make(url=proxy.url), "full")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "instead",
+    [Instead(200, HTML), Instead(502, HTML), Instead(503), Instead(200, b'{"response": {"numFound": 1, "docs')],
+)
+def test_a_page_that_is_not_solrs_in_the_middle(
+    make: Make, collection: Collection, proxy: Proxy, instead: Instead
+) -> None:
+    documents = filled(make(), 600)
+    pages: list[Asked] = []
+
+    def third(asked: Asked) -> Instead | None:
+        pages.extend([asked] if b"superformat_s%3Abib" in asked.body else [])
+        return instead if len(pages) > 4 and asked.is_page else None
+
+    proxy.before = third
+    job = make(url=proxy.url, page_size=100)
+    with pytest.raises(OutsideError):
+        enrich(job, "full")
+    assert state(job)[0] == "failed"
+    report = enrich(make(), "full")
+    assert report.continues and report.counts.processed < 600
+    assert collection.access() == expected(documents)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_read_only(make: Make, collection: Collection, proxy: Proxy) -> None:
+    filled(make(), 300)
+    before = collection.access()
+    proxy.before = lambda asked: (
+        Instead(403, b'{"error": {"msg": "collection is read-only"}}') if asked.is_update else None
+    )
+    with pytest.raises(PermanentError, match="read-only"):
+        enrich(make(url=proxy.url), "full")
+    assert collection.access() == before
+
+
+def test_an_overloaded_solr_is_asked_more_slowly(make: Make, collection: Collection, proxy: Proxy) -> None:
+    documents = filled(make(), 1500)
+    small_batches(make())
+    busy = iter(range(3))
+
+    def overloaded(asked: Asked) -> Instead | None:
+        return Instead(503, headers={"Retry-After": "0"}) if asked.is_update and next(busy, None) is not None else None
+
+    proxy.before = overloaded
+    report = enrich(make(url=proxy.url, max_writers=3), "full")
+    assert report.overloads == 3 and report.counts.applied == 1500
+    assert proxy.most_in_flight <= 3
+    assert collection.access() == expected(documents)
+
+
+def test_an_update_whose_answer_is_lost_is_not_lost(make: Make, collection: Collection, proxy: Proxy) -> None:
+    documents = filled(make(), 400)
+    lost: list[Asked] = []
+
+    def lose(asked: Asked) -> None:
+        if asked.is_update and not lost:
+            lost.append(asked)
+            raise Cut
+
+    proxy.after = lose
+    report = enrich(make(url=proxy.url), "full")
+    counts = report.counts
+    assert lost and counts.sent == counts.applied == 400 and counts.conflicts == 0
+    assert collection.access() == expected(documents)
+    assert enrich(make(), "changed").counts.processed == 0
+
+
+_KILLED = """
+import sys
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+from harvester_dagster.access.run import Enricher, enrich
+from harvester_dagster.access.solr import Solr
+from harvester_dagster.config import Metastore
+from harvester_dagster.outside.outside import Outside
+from harvester_dagster.store import database
+
+url, solr_url, collection, mode = sys.argv[1:]
+settings = Metastore(url=solr_url, collection=collection, page_size=100)
+outside = Outside(allow_hosts=("127.0.0.1",), per_host_per_second=1e9)
+pool = database.open_pool(url)
+job = Enricher(pool, Solr("dtu", settings, outside), settings, outside, ZoneInfo("Europe/Amsterdam"),
+               lambda: datetime(2026, 6, 1, 12, tzinfo=UTC))
+enrich(job, mode)
+"""
+
+
+@pytest.mark.parametrize("after", ["first page", "third page", "first update", "third update", "an update's answer"])
+def test_kill_nine(make: Make, collection: Collection, proxy: Proxy, database: str, after: str) -> None:
+    documents = filled(make(), 1000)
+    small_batches(make())
+    reached, over = threading.Event(), threading.Event()
+    pages: list[Asked] = []
+
+    def hold() -> None:
+        reached.set()
+        over.wait(20)
+        raise Cut
+
+    def before(asked: Asked) -> None:
+        pages.extend([asked] if asked.is_page else [])
+        if asked.is_page and len(pages) >= {"first page": 1, "third page": 3}.get(after, 10**6):
+            hold()
+        if asked.is_update and len(proxy.updates) >= {"first update": 1, "third update": 3}.get(after, 10**6):
+            hold()
+
+    def then(asked: Asked) -> None:
+        if asked.is_update and after == "an update's answer":
+            hold()
+
+    proxy.before, proxy.after = lambda asked: before(asked), then
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, database, proxy.url, collection.name, "full"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert reached.wait(30)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    over.set()
+    wait_until(lambda: runs.in_progress(make().pool, NOW) is None)
+    assert runs.latest(make().pool)[0].state == "died"
+    report = enrich(make(), "full")
+    assert report.counts.sent == report.counts.applied + report.counts.skipped
+    assert collection.access() == expected(documents)
+    assert enrich(make(), "changed").counts.processed == 0
+
+
+def test_solr_restarts_in_the_middle(make: Make, tmp_path: Path) -> None:
+    documents = list(sample.documents(2000))
+    with launcher.solr(tmp_path) as url:
+        port = int(url.split(":")[2].split("/")[0])
+        job = make(url=url, collection="metastore", page_size=200)
+        endpoints.load(job.solr, documents)
+        refresh_journals(job)
+        small_batches(job)
+        stopped = threading.Event()
+
+        def stop_it() -> None:
+            wait_until(lambda: bool(runs.latest(job.pool)))
+            time.sleep(0.2)
+            for pid in _listening(port):
+                os.kill(pid, signal.SIGKILL)
+            stopped.set()
+
+        thread = threading.Thread(target=stop_it, daemon=True)
+        thread.start()
+        try:
+            report = enrich(job, "full")
+            thread.join()
+        except OutsideError:
+            report = None
+    if report is not None and report.state == "complete":
+        pytest.skip("Solr was killed too late to matter")
+    assert stopped.is_set()
+    with launcher.solr(tmp_path) as url:
+        again = make(url=url, collection="metastore")
+        assert enrich(again, "full").state == "complete"
+        found = again.solr.select(("superformat_s:bib",), "*", 5000).documents
+    wanted = expected(documents)
+    assert {d.id: (d.fulltext_availability_ss, d.fulltext_info_ss) for d in found} == wanted
+
+
+def _listening(port: int) -> list[int]:
+    import psutil
+
+    return [
+        c.pid
+        for c in psutil.net_connections("tcp")
+        if c.laddr and c.laddr.port == port and c.status == "LISTEN" and c.pid
+    ]
