@@ -1,0 +1,199 @@
+"""A process that runs a set's night again and again, each time killed at another event, then once more to its end.
+
+Run by `test_kills.py` with the night's story as JSON; prints one JSON line a kill. Forks from one process that has
+imported everything and opened nothing. An event is whatever the world can see of a night: a commit that wrote
+something, a call to the outside, an object written or deleted. Killed before each of them and after the last one:
+between two events nothing lasts, so "after" one is "before" the next. It belongs to the tests: the code knows nothing
+of it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.documents import canonical
+from harvester_dagster.harvesting import steps
+from harvester_dagster.outside.outside import Outside
+from harvester_dagster.store.objects import Folder
+from harvester_dagster.tasks import check_url, content_work
+from harvester_dagster.tasks.task import Context, Item, Outcome, Task
+from harvester_dagster.versions import release, retention, versions
+from tests.harvesting.world import KEY, World, catalog, check, opened_world
+
+Story = dict[str, Any]
+OUTSIDE = ("get", "post", "put", "probe", "download")
+
+
+def read(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+    for item in items:
+        yield item, Outcome("success", {"length": content_work.body_of(item, context).length})
+
+
+def tasks() -> Catalog:
+    """One task that looks outside, and one that fetches and keeps what it fetched."""
+    reading = Task("read", "files", 1, ("$.url", "check_url.validator", "check_url.status"), read, after=("check_url",))
+    return catalog(check_url.TASK, reading)
+
+
+class Events:
+    """Counts the events of this process; ends it, as a power cut would, before number `fatal` (from 1)."""
+
+    def __init__(self, fatal: int | None) -> None:
+        self.fatal, self.seen = fatal, list[str]()
+        self._lock = threading.Lock()
+
+    def happen(self, what: str) -> None:
+        with self._lock:
+            self.seen.append(what)
+            if len(self.seen) == self.fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self) -> None:
+        commit = psycopg.Connection.commit
+
+        def committed(connection: psycopg.Connection[Any]) -> None:
+            if connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS:
+                with connection.cursor() as cursor:
+                    wrote = cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").fetchone()
+                if wrote == (True,):
+                    self.happen("commit")
+            commit(connection)
+
+        psycopg.Connection.commit = committed  # type: ignore[assignment, method-assign]
+        for name in OUTSIDE:
+            self._wrap(Outside, name)
+        for name in ("put", "delete"):
+            self._wrap(Folder, name)
+
+    def _wrap(self, owner: type, name: str) -> None:
+        real: Callable[..., Any] = getattr(owner, name)
+
+        def wrapped(*arguments: Any, **options: Any) -> Any:
+            self.happen(f"{owner.__name__}.{name}")
+            return real(*arguments, **options)
+
+        setattr(owner, name, wrapped)
+
+
+@contextmanager
+def opened(database: str, story: Story) -> Iterator[World]:
+    source: Any = SimpleNamespace(url=story["source"], now=datetime.fromisoformat(story["now"]))
+    with opened_world(database, source, catalog=tasks(), **story["settings"]) as world:
+        world.at(datetime.fromisoformat(story["now"]))
+        yield world
+
+
+def night(world: World, story: Story, run_id: str) -> None:
+    """From harvest to promoted version; by hand where the story says so."""
+    if story.get("accept"):
+        if world.attempts()[-1][1] == "rejected":
+            steps.accept(world.installation, KEY)
+    else:
+        world.night(run_id=run_id, pass_time=False)
+    version = release.prepare(world.installation, run_id=run_id)
+    if version:
+        versions.promote(world.installation, version)
+    retention.clean_up(world.installation)
+
+
+def end(world: World) -> dict[str, Any]:
+    """What must be the same whatever happened on the way."""
+    check(world)
+    with world.installation.pool.connection() as connection:
+        current = versions.current(connection)
+    state = world.state()
+    return {
+        "generation": state.accepted_gen,
+        "watermark": state.watermark.isoformat() if state.watermark else None,
+        "current": sorted(current.generations.items()) if current else None,
+        "outputs": canonical.digest(canonical.encode(world.outputs())).hex(),
+        "as rebuilt": world.outputs() == world.rebuilt(),
+        "documents": world.one("SELECT count(*) FROM document"),
+        "revisions": world.rows(
+            "SELECT external_id, from_gen, to_gen FROM revision JOIN document USING (doc_id) ORDER BY 1, 2"
+        ),
+        "results": world.rows("SELECT task, kind, count(*), max(attempts) FROM result GROUP BY 1, 2 ORDER BY 1, 2"),
+        "waiting": world.one("SELECT count(*) FROM dirty") + world.one("SELECT count(*) FROM stale_use"),
+        "open": [attempt for attempt in world.attempts() if attempt[1] in ("open", "fetched", "staged")],
+    }
+
+
+@contextmanager
+def database(admin: str, template: str) -> Iterator[str]:
+    name = f"kill_{uuid.uuid4().hex}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield admin.replace("/harvester?", f"/{name}?")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def forked(work: Callable[[], Any]) -> Any:
+    """What the work returns, done in a child process; "killed" when it was."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        status = 1
+        try:
+            with os.fdopen(writer, "w") as answer:
+                json.dump(work(), answer)
+            status = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            raise
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        said = answer.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+        return "killed"
+    return json.loads(said) if os.WEXITSTATUS(status) == 0 else f"failed with {os.WEXITSTATUS(status)}"
+
+
+def main(story: Story) -> None:
+    home = Path(story["home"])
+
+    def one(url: str, folder: str, fatal: int | None) -> dict[str, Any]:
+        os.environ["HARVESTER_HOME"] = str(home / folder)
+        if not (home / folder).exists() and Path(story["before"]).exists():
+            shutil.copytree(story["before"], home / folder)
+        events = Events(fatal)
+        with opened(url, story) as world:
+            events.watch()
+            night(world, story, run_id=f"run {fatal}")
+            seen = list(events.seen)
+            if fatal == len(seen) + 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {"events": seen, **end(world)}
+
+    with database(story["admin"], story["template"]) as url:
+        undisturbed = forked(partial(one, url, "undisturbed", None))
+    print(json.dumps(undisturbed), flush=True)
+    for fatal in range(1, len(undisturbed["events"]) + 2):
+        with database(story["admin"], story["template"]) as url:
+            folder = str(fatal)
+            killed = forked(partial(one, url, folder, fatal))
+            ended = forked(partial(one, url, folder, None))
+        print(json.dumps({"at": fatal, "killed": killed, "ended": ended}), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

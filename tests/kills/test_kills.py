@@ -1,0 +1,121 @@
+"""kill -9 at every commit, every call to the outside and every object written of a night; then it is simply run again.
+
+The outcome must be that of a night that nothing disturbed: nothing lost, nothing doubled, nothing left open.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.harvesting.conftest import source
+from tests.harvesting.scripted_source import ScriptedSource
+from tests.harvesting.world import DAY, NIGHT, World, opened_world
+from tests.kills.driver import night, tasks
+
+ROOT = Path(__file__).parents[2]
+__all__ = ["source"]
+
+Prepare = Callable[[World], None]
+
+
+def first(_world: World) -> None:
+    """Everything is new."""
+
+
+def later(world: World) -> None:
+    """New, changed and deleted records, a file that is gone and one that is there again, an overwrite."""
+    world.source.files = {"b/x": 404}
+    night(world, {}, "before")
+    world.source.files = {"c/y": 404}
+    world.source.now += DAY
+    world.source.put("a", title="Another", files=("x", "y"))
+    world.source.put("d", files=("x",))
+    world.source.delete("b")
+    world.overwrite("c", {"title": "By hand"})
+
+
+def by_hand(world: World) -> None:
+    """A rejected candidate is taken after all, when work of the day has taken its room."""
+    night(world, {}, "before")
+    world.source.now += DAY
+    world.source.forget("b", "c")
+    world.source.put("a", title="Another", files=("x",))
+    world.night(pass_time=False)
+    world.overwrite("a", {"subtitle": "By hand"})
+    assert world.attempts()[-1] == ("full", "rejected")
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("prepare", "settings", "least"),
+    [(first, {}, 30), (later, {}, 40), (by_hand, {"deletes": "no", "min_documents": 2}, 15)],
+    ids=["first", "later", "by hand"],
+)
+def test_a_night_killed_anywhere_and_run_again_ends_right(
+    postgres_url: str,
+    migrated: str,
+    source: ScriptedSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Prepare,
+    settings: dict[str, Any],
+    least: int,
+) -> None:
+    template = f"before_{prepare.__name__}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {template} TEMPLATE {migrated}")
+    home = tmp_path / "before"
+    monkeypatch.setenv("HARVESTER_HOME", str(home))
+    url = postgres_url.replace("/harvester?", f"/{template}?")
+    with opened_world(url, source, catalog=tasks(), **settings) as world:
+        source.put("a", "b", "c", files=("x", "y"))
+        prepare(world)
+    story = {
+        "admin": postgres_url,
+        "template": template,
+        "source": source.url,
+        "now": (source.now or NIGHT).isoformat(),
+        "home": str(tmp_path),
+        "before": str(home),
+        "settings": settings,
+        "accept": prepare is by_hand,
+    }
+    lines = driven(story)
+    undisturbed, kills = lines[0], lines[1:]
+    events = undisturbed.pop("events")
+    assert len(kills) == len(events) + 1 and len(events) >= least
+    assert undisturbed["as rebuilt"] and not undisturbed["open"] and not undisturbed["waiting"]
+    wrong = [
+        f"killed before event {kill['at']}, {[*events, 'the end'][kill['at'] - 1]}: {found}"
+        for kill in kills
+        if (found := differs(kill, undisturbed))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def differs(kill: dict[str, Any], undisturbed: dict[str, Any]) -> Any:
+    """What is not as it should be; nothing: all is."""
+    if kill["killed"] != "killed" or not isinstance(kill["ended"], dict):
+        return kill
+    return {name: (kill["ended"][name], value) for name, value in undisturbed.items() if kill["ended"][name] != value}
+
+
+def driven(story: dict[str, Any]) -> list[dict[str, Any]]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.kills.driver", json.dumps(story)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    print(ran.stderr[-5000:])
+    return [json.loads(line) for line in ran.stdout.splitlines()]
