@@ -5,7 +5,6 @@ limited processes).
 """
 
 from collections.abc import Iterator, Sequence
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from harvester_dagster.tasks import access_policy, pictures
@@ -29,13 +28,12 @@ def _preview(item: Item, context: Context) -> Outcome:
 
 
 def _shrink(body: "Body", prefix: str, context: Context) -> Outcome:
-    started = perf_counter()
     try:
-        made = pictures.limited(pictures.thumbnails_of_file, body.path)
+        made, seconds = pictures.limited(pictures.thumbnails_of_file, body.path)
     except pictures.UnreadableError as error:
         return Outcome("failure", reason=str(error))
     keys = pictures.store(made, prefix, context.objects)
-    return Outcome("success", {"full_size": body.key, **keys, "seconds": round(perf_counter() - started, 3)})
+    return Outcome("success", {"full_size": body.key, **keys, "seconds": seconds})
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:

@@ -7,7 +7,6 @@ Does not belong here: limits and encoding (`pictures.py`); the PDF itself is a b
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from harvester_dagster.tasks import access_policy, pictures
@@ -87,16 +86,15 @@ def _preview(item: Item, context: Context) -> Outcome:
 
 
 def _render(body: "Body", prefix: str, context: Context) -> Outcome:
-    started = perf_counter()
     if body.media_type and body.media_type != "application/pdf":
         return Outcome("failure", reason=f"not a PDF: the content is {body.media_type}")
     try:
-        made = pictures.limited(first_page, body.path)
+        made, seconds = pictures.limited(first_page, body.path)
     except pictures.UnreadableError as error:
         return Outcome("failure", reason=str(error))
     keys = pictures.store(made, prefix, context.objects)
     size = {"width": made[0].width, "height": made[0].height}
-    return Outcome("success", {**keys, **size, "seconds": round(perf_counter() - started, 3)})
+    return Outcome("success", {**keys, **size, "seconds": seconds})
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:

@@ -51,10 +51,10 @@ class Picture(NamedTuple):
     height: int
 
 
-def limited(function: Callable[[str], T], path: Path) -> T:
-    """Call it in a limited process. A crash, a hang or a hunger for memory ends that process and this call only.
+def limited(function: Callable[[str], T], path: Path) -> tuple[T, float]:
+    """Call it in a limited process; its result, and the seconds it took there, without the wait for a free one.
 
-    Raises UnreadableError, TooSlowError.
+    A crash, a hang or a hunger for memory ends that process and this call only. Raises UnreadableError, TooSlowError.
     """
     from pebble import ProcessExpired
 
@@ -68,12 +68,14 @@ def limited(function: Callable[[str], T], path: Path) -> T:
         raise UnreadableError(f"decoding needs more than {MEMORY_BYTES >> 20} MiB") from None
 
 
-def _asked(function: Callable[[str], T], path: Path) -> T:
+def _asked(function: Callable[[str], T], path: Path) -> tuple[T, float]:
     """A worker that dies between two jobs breaks the whole pool (pebble 5.2): then there is a new one, once."""
     for last in (False, True):
         pool = _pool()
         try:
-            result: T = pool.schedule(_bounded, args=(function, str(path), SECONDS), timeout=SECONDS).result()
+            result: tuple[T, float] = pool.schedule(
+                _bounded, args=(function, str(path), SECONDS), timeout=SECONDS
+            ).result()
             return result
         except RuntimeError:
             if last or pool.active:
@@ -174,14 +176,15 @@ def _on_white(image: "Image.Image") -> "Image.Image":
     return image.convert("RGB")
 
 
-def _bounded(function: Callable[[str], T], path: str, seconds: int) -> T:
+def _bounded(function: Callable[[str], T], path: str, seconds: int) -> tuple[T, float]:
     """Give this job its processor seconds; a child of it (poppler) inherits the bound, should it outlive us."""
     import resource
     import time
 
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + seconds + 1, hard))
-    return function(path)
+    started = time.perf_counter()
+    return function(path), round(time.perf_counter() - started, 3)
 
 
 def _limit_memory() -> None:

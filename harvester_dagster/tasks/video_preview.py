@@ -95,7 +95,7 @@ def _preview(page: str, named: str | None, item: Item, context: Context) -> Outc
 
 def _shrink(path: Path, key: str, prefix: str, context: Context) -> Outcome:
     try:
-        made = pictures.limited(pictures.thumbnails_of_file, path)
+        made, _ = pictures.limited(pictures.thumbnails_of_file, path)
     except pictures.UnreadableError as error:
         return Outcome("failure", reason=str(error))
     return Outcome("success", {"full_size": key, **pictures.store(made, prefix, context.objects)})

@@ -162,7 +162,7 @@ def test_a_decoder_that_dies_or_hungers_takes_nothing_with_it() -> None:
         pictures.limited(exec, code("import os", "os.kill(os.getpid(), 9)"))
     with pytest.raises(pictures.UnreadableError, match="MiB"):
         pictures.limited(exec, code(f"bytearray({pictures.MEMORY_BYTES})"))
-    assert pictures.limited(exec, FINE) is None
+    assert pictures.limited(exec, FINE)[0] is None
 
 
 @pytest.mark.parametrize("hang", ["import time; time.sleep(60)", "while True: pass"])
@@ -170,7 +170,7 @@ def test_a_decoder_that_hangs_is_ended(hang: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(pictures, "SECONDS", 1)
     with pytest.raises(pictures.TooSlowError):
         pictures.limited(exec, code(hang))
-    assert pictures.limited(exec, FINE) is None
+    assert pictures.limited(exec, FINE)[0] is None
 
 
 def test_when_it_applies(world: Context) -> None:
