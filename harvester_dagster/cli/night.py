@@ -27,6 +27,8 @@ def run_night(installation: Installation, daemon: Daemon) -> Night:
     said: dict[str, str] = {}
     while True:
         daemon.ensure()
+        if not said:
+            daemon.check_definitions()
         with installation.pool.connection() as connection:
             for key, state in _progress(connection, night):
                 if said.get(key) != state:

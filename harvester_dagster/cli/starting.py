@@ -7,6 +7,7 @@ command then does.
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from harvester_dagster.config import Config, home
 from harvester_dagster.harvesting import sets
 from harvester_dagster.installation import Installation
 from harvester_dagster.services import launcher
-from harvester_dagster.services.children import child
+from harvester_dagster.services.children import ChildFailed, child
 from harvester_dagster.services.sample.demo import demo_config
 from harvester_dagster.services.sample.service import SAMPLE
 from harvester_dagster.services.sharing import running
@@ -207,6 +208,13 @@ class Daemon:
 
     def _start(self) -> None:
         self._process = self._stack.enter_context(child("dagster-daemon", _dagster("dagster-daemon", "run"), home()))
+
+    def check_definitions(self) -> None:
+        """Raise ChildFailed when Dagster could not load the definitions: nothing would ever begin."""
+        log = home() / "logs" / "dagster-daemon.log"
+        said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        if found := re.search(r"Error loading repository location [^:]*:(.*)", said):
+            raise ChildFailed(f"Dagster cannot load the definitions: {found[1].strip()[:500]} (more in {log})")
 
     def close(self) -> None:
         self._stack.close()
