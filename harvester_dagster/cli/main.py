@@ -4,6 +4,9 @@
 mend.
 """
 
+import signal
+import sys
+
 import typer
 
 from harvester_dagster.access import cli as access
@@ -42,7 +45,13 @@ app.add_typer(operating.source_app, name="source")
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, _end)
     app()
+
+
+def _end(number: int, _: object) -> None:
+    """As Ctrl-C: what was started is stopped on the way out."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
-"""How answers look: tables for people, JSON for machines, progress on what takes long."""
+"""How answers look: tables for people, JSON for machines, progress on what takes long.
+
+A table shows fewer columns where the terminal is narrow; no word is broken in one.
+"""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -13,9 +17,11 @@ from rich.table import Table
 
 from harvester_dagster.reports import SetLine, Status
 
-_WIDTH = None if sys.stdout.isatty() else 140
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
 console = Console(highlight=False, width=_WIDTH)
 errors = Console(stderr=True, highlight=False)
+WIDE = 110
+"""From so many columns on a table shows everything."""
 
 _COLOURS = {"fresh": "green", "on fallback": "red", "missing": "red", "stale": "yellow", "retired": "dim"}
 
@@ -56,43 +62,66 @@ def status(found: Status, *, tasks: bool = False) -> None:
     console.print(f"[bold]Current: {version}[/bold]")
     if found.hold:
         console.print(f"[yellow]Automatic releases are held: {found.hold}. `harvester release` goes on.[/yellow]")
-    shown = Table(box=None, pad_edge=False)
-    for name, numeric in _SET_COLUMNS:
-        shown.add_column(name, justify="right" if numeric else "left")
-    for line in found.sets:
-        shown.add_row(*_set_row(line))
-    console.print(shown)
+    console.print()
+    _print(_SET_COLUMNS, [_set_row(line) for line in found.sets])
     if tasks:
         task_outcomes(found)
-    for line in found.sets:
-        if line.standing in ("on fallback", "missing", "stale") and line.reason:
-            console.print(f"[red]{line.key}[/red]: {line.reason}")
-            if line.harvest == "rejected":
-                console.print(f"    look: harvester accept {line.key} --dry-run", style="dim")
+    troubles = [line for line in found.sets if line.standing in ("on fallback", "missing", "stale")]
+    if troubles and found.version_id:
+        console.print("\n[bold]To look at[/bold]")
+        for line in troubles:
+            _trouble(line)
+
+
+class _Column:
+    """`wide`: only shown where there is room."""
+
+    def __init__(self, name: str, *, number: bool = True, wide: bool = False) -> None:
+        self.name, self.number, self.wide = name, number, wide
 
 
 _SET_COLUMNS = (
-    ("set", False),
-    ("harvest", False),
-    ("records", True),
-    ("new", True),
-    ("changed", True),
-    ("unchanged", True),
-    ("deleted", True),
-    ("not taken up", True),
-    ("published", True),
-    ("verdict", False),
-    ("seconds", True),
+    _Column("set", number=False),
+    _Column("harvest", number=False, wide=True),
+    _Column("records"),
+    _Column("new"),
+    _Column("changed"),
+    _Column("unchanged"),
+    _Column("deleted"),
+    _Column("not taken up", wide=True),
+    _Column("published", number=False, wide=True),
+    _Column("verdict", number=False),
+    _Column("seconds", wide=True),
+)
+_TASK_COLUMNS = (
+    _Column("task", number=False),
+    _Column("success"),
+    _Column("empty"),
+    _Column("failure"),
+    _Column("retry"),
+    _Column("stood"),
+    _Column("not applicable", wide=True),
+    _Column("seconds"),
 )
 
 
+def _print(columns: Sequence[_Column], rows: Sequence[Sequence[str]]) -> None:
+    """A table of those columns for which there is room, none of them wrapped."""
+    roomy = console.width >= WIDE
+    places = [place for place, column in enumerate(columns) if roomy or not column.wide]
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for place in places:
+        column = columns[place]
+        shown.add_column(column.name, justify="right" if column.number else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(row[place] for place in places))
+    console.print(shown)
+
+
 def _set_row(line: SetLine) -> list[str]:
-    root = next(iter(line.published), "products")
     counts = line.counts.get("products") or next(iter(line.counts.values()), {})
     aside = sum(counts.get(name, 0) for name in ("inactive", "skipped", "unreadable"))
-    published = " + ".join(f"{n} {entity}" for entity, n in sorted(line.published.items(), reverse=root != "products"))
-    colour = _COLOURS[line.standing]
-    verdict = {"accepted": "accepted", "rejected": "REJECTED, kept what was there", "failed": "SOURCE FAILED"}
+    published = ", ".join(f"{n} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
     return [
         line.key,
         line.mode,
@@ -100,13 +129,39 @@ def _set_row(line: SetLine) -> list[str]:
         *(str(counts.get(name, 0)) for name in ("new", "changed", "unchanged", "deleted")),
         str(aside),
         published,
-        f"[{colour}]{verdict.get(line.harvest, line.harvest)}[/{colour}]",
+        f"[{_COLOURS[line.standing]}]{_verdict(line)}[/]",
         f"{line.seconds:.1f}",
     ]
 
 
+def _verdict(line: SetLine) -> str:
+    """In two words what came of the set."""
+    if line.standing == "retired":
+        return "retired"
+    if line.harvest in ("rejected", "failed"):
+        return "REJECTED" if line.harvest == "rejected" else "SOURCE FAILED"
+    if line.standing in ("on fallback", "missing"):
+        return "RUN FAILED" if line.harvest != "never" else "never harvested"
+    return line.standing if line.standing == "stale" else line.harvest
+
+
+def _trouble(line: SetLine) -> None:
+    """What happened to a set, what is published instead, what to do about it."""
+    kept = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
+    stays = f"What was accepted before stays published: {kept}." if line.generation else "Nothing of it is published."
+    console.print(f"[red]{line.key}[/red]: {line.reason}. {stays}")
+    if line.harvest == "rejected":
+        mends = [f"harvester accept {line.key} --dry-run   # what it would change", f"harvester accept {line.key}"]
+    elif line.harvest == "failed":
+        mends = [f"harvester harvest {line.key}   # asks again now; tonight does so by itself"]
+    else:
+        mends = [f"harvester harvest {line.key}"]
+    for mend in mends:
+        console.print(f"    {mend}", style="dim", soft_wrap=True)
+
+
 def task_outcomes(found: Status) -> None:
-    """Per task over all sets: how many ended how."""
+    """Per task over all sets: how many ended how. `stood`: a result of before still holds."""
     totals: dict[str, dict[str, int]] = {}
     seconds: dict[str, float] = {}
     for line in found.sets:
@@ -116,13 +171,12 @@ def task_outcomes(found: Status) -> None:
             seconds[task.task] = seconds.get(task.task, 0.0) + task.seconds
             for kind, count in task.outcomes.items():
                 row[kind] = row.get(kind, 0) + count
-    kinds = ("success", "empty", "failure", "retry", "not applicable", "stood")
-    shown = Table(box=None, pad_edge=False)
-    shown.add_column("task")
-    for kind in (*kinds, "seconds"):
-        shown.add_column("result stood" if kind == "stood" else kind, justify="right")
-    for task_name, row in totals.items():
-        cells = [str(row.get(kind, 0)) if row.get(kind) else "·" for kind in kinds]
-        shown.add_row(task_name, *cells, f"{seconds[task_name]:.1f}")
+    kinds = [column.name for column in _TASK_COLUMNS[1:-1]]
     console.print()
-    console.print(shown)
+    _print(
+        _TASK_COLUMNS,
+        [
+            [name, *(str(row[kind]) if row.get(kind) else "·" for kind in kinds), f"{seconds[name]:.1f}"]
+            for name, row in totals.items()
+        ],
+    )
