@@ -44,7 +44,7 @@ def told() -> Iterator[None]:
         typer.secho(str(error), fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from None
     except Exception as error:
-        if type(error).__name__ != "RunFailed":  # Dagster's side is imported only by the commands that need it
+        if type(error).__name__ not in ("RunFailed", "NotServed"):  # imported only by the commands that need them
             raise
         typer.secho(str(error), fg=typer.colors.RED, err=True)
         raise typer.Exit(1) from None

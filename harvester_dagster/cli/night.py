@@ -120,7 +120,10 @@ def up(
         daemon = stack.enter_context(Daemon(config))
         daemon.ensure()
         url = stack.enter_context(webserver(config, port))
-        showing.console.print(f"[bold]Ready: {url}[/bold]  (nightly at {config.night.cron}; Ctrl-C stops everything)")
+        from harvester_dagster.web.serving import served
+
+        pages = stack.enter_context(served(installation, url))
+        showing.console.print(f"[bold]Dagster: {url}[/bold]  [bold]Pages: {pages}[/bold]  (nightly at {config.night.cron}; Ctrl-C stops everything)")
         showing.status(reports.status(installation))
         while not stop.wait(POLL_SECONDS):
             daemon.ensure()
