@@ -1,0 +1,309 @@
+"""A whole installation as its operators have it: `harvester up` in a process of its own, over a scripted source.
+
+Belongs here: starting and ending it, waiting for what it does, looking at its store and at Dagster's. What should have
+happened is in the tests.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import dagster as dg
+import psutil
+import psycopg
+
+from harvester_dagster import config as configuration
+from harvester_dagster import nights
+from harvester_dagster.installation import utc_now
+from harvester_dagster.services import launcher
+from harvester_dagster.services.loopback import free_port
+from tests.harvesting.scripted_source import ScriptedSource
+
+Found = TypeVar("Found")
+BIN = Path(sys.executable).parent
+SETS = ("one", "two", "three")
+KEYS = tuple(f"src:{spec}" for spec in SETS)
+FILE = """
+platform = "edusources"
+
+[network]
+allow_hosts = ["127.0.0.1"]
+per_host_per_second = 10000
+
+[night]
+cron = "* * * * *"
+release_quiet_period = "2s"
+max_concurrent_sets = 4
+
+[sources.src]
+kind = "sharekit"
+url = "{url}"
+sets = ["one", "two", "three"]
+deletes = "no"
+min_documents = 5
+
+[tasks]
+disabled = ["tika", "pdf_preview", "image_preview", "video_preview", "youtube_api"]
+
+[index]
+url = "none"
+
+[web]
+port = {port}
+"""
+
+
+class Source(ScriptedSource):
+    """One that can be told to let a set wait for its answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = utc_now()
+        self.held: set[str] = set()
+        self.waiting: set[str] = set()
+        self.go_on = threading.Event()
+        self.page_size = 50
+
+    def page(self, spec: str, query: Mapping[str, list[str]]) -> Any:
+        if spec in self.held:
+            self.waiting.add(spec)
+            self.go_on.wait(50)
+        return super().page(spec, query)
+
+    def fill(self, spec: str, first: int, last: int) -> None:
+        self.now = utc_now()
+        self.put(*(f"{spec}-{number}" for number in range(first, last)), spec=spec)
+
+    @contextlib.contextmanager
+    def holding(self, spec: str) -> Iterator[None]:
+        """Until the block ends, whoever asks for this set waits."""
+        self.held, self.waiting = {spec}, set()
+        self.go_on.clear()
+        try:
+            yield
+        finally:
+            self.held = set()
+            self.go_on.set()
+
+
+class Ears(ThreadingHTTPServer):
+    """Takes what is posted to it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Listening)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.heard: list[Any] = []
+        self.raw: list[tuple[str, bytes]] = []
+        self.status = 200
+
+    @property
+    def causes(self) -> list[str]:
+        return [said["cause"] for said in self.heard]
+
+
+class _Listening(BaseHTTPRequestHandler):
+    server: Ears
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.raw.append((urlsplit(self.path).path, body))
+        if self.headers.get("Content-Type", "").startswith("application/json"):
+            self.server.heard.append(json.loads(body))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Up:
+    """`harvester up`, running."""
+
+    def __init__(self, home: Path, source: Source, ears: Ears) -> None:
+        self.home, self.source, self.ears = home, source, ears
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.file = home / "harvester.toml"
+        self.file.write_text(FILE.format(url=source.url, port=free_port()))
+        self.config = configuration.load(self.file)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HARVESTER_", "DAGSTER_"))},
+            "HARVESTER_HOME": str(home),
+            "HARVESTER_CONFIG": str(self.file),
+            "HARVESTER_ALERT_URL": f"{ears.url}/alerts",
+        }
+        self._stack = contextlib.ExitStack()
+
+    def start(self) -> None:
+        self.output = self.home / "up.txt"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [str(BIN / "harvester"), "up", "--port", str(self.port)],
+                env=self.environment,
+                cwd=self.home,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        eventually(lambda: "Ready:" in self.said() or self.process.poll() is not None, "harvester up", self.said)
+        assert self.process.poll() is None, self.said()
+        url = self._stack.enter_context(launcher.postgres(self.home))
+        self.store = self._stack.enter_context(psycopg.connect(url, autocommit=True))
+        self.store.execute("SET search_path = harvester")
+        os.environ["DAGSTER_HOME"] = str(self.home / "dagster")
+        os.environ["HARVESTER_POSTGRES_URL"] = url
+        self._stack.callback(os.environ.pop, "HARVESTER_POSTGRES_URL")
+        self._stack.callback(os.environ.pop, "DAGSTER_HOME")
+        self.instance = self._stack.enter_context(dg.DagsterInstance.get())
+
+    def let_go(self) -> None:
+        """Use its store no longer, so that it may be the last one to do so."""
+        self._stack.close()
+
+    def stop(self) -> int:
+        """Ctrl-C, as a terminal sends it; its exit code."""
+        self.let_go()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(120)
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process that carries this installation's folder in its environment or its command."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                inside = process.environ().get("HARVESTER_HOME") == str(self.home)
+                if inside or any(str(self.home) in argument for argument in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def daemon(self) -> psutil.Process | None:
+        named = [child for child in psutil.Process(self.process.pid).children() if _runs(child, "dagster-daemon")]
+        return named[0] if named else None
+
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Another command beside it."""
+        return subprocess.run(
+            [str(BIN / "harvester"), *arguments],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            **options,
+        )
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(BIN / "harvester"), *arguments],
+            env=self.environment,
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    # Its nights.
+
+    def night(self) -> int:
+        """Open one, as `harvester night` does; its id."""
+        night, _ = nights.open_night(self.store, self.config, utc_now(), "hand")
+        return night.night_id
+
+    def wait_for_night(self, night_id: int) -> None:
+        eventually(
+            lambda: self.one("SELECT ended_at FROM night WHERE night_id = %s", night_id),
+            f"the end of night {night_id}",
+            lambda: str(self.rows("SELECT * FROM night_set WHERE night_id = %s", night_id)),
+        )
+
+    def outcomes(self, night_id: int) -> dict[str, str | None]:
+        return dict(
+            self.rows(
+                "SELECT s.key, n.outcome FROM night_set n JOIN harvest_set s USING (set_id) WHERE night_id = %s",
+                night_id,
+            )
+        )
+
+    def runs(self, **tags: str) -> list[dg.DagsterRun]:
+        """Newest first."""
+        named = {name.replace("_", "/", 1): value for name, value in tags.items()}
+        return list(self.instance.get_runs(dg.RunsFilter(tags=named)))
+
+    def releases(self, night_id: int) -> list[dg.DagsterRun]:
+        return [run for run in self.runs(harvest_night=str(night_id)) if run.job_name == "release"]
+
+    def pid(self, run_id: str) -> int:
+        """The process that executes a run."""
+        for entry in self.instance.all_logs(run_id):
+            if found := re.search(r"process \(pid: (\d+)\)", entry.message or ""):
+                return int(found[1])
+        raise AssertionError(f"run {run_id} has no process yet")
+
+    def current(self) -> int | None:
+        found = self.rows("SELECT version_id FROM current_version")
+        return found[0][0] if found else None
+
+    def generations(self) -> dict[str, int]:
+        """What is published: the generation of each set."""
+        return dict(
+            self.rows(
+                """SELECT s.key, v.gen FROM current_version c JOIN dataset_version_set v USING (version_id)
+                   JOIN harvest_set s USING (set_id)"""
+            )
+        )
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.store.execute(query, parameters or None).fetchall()
+
+    def one(self, query: str, *parameters: Any) -> Any:
+        ((value,),) = self.rows(query, *parameters)
+        return value
+
+
+def _runs(process: psutil.Process, program: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return any(program in argument for argument in process.cmdline())
+    return False
+
+
+def eventually(
+    probe: Callable[[], Found], what: str, otherwise: Callable[[], str] = lambda: "", seconds: float = 150
+) -> Found:
+    """Wait until something holds, and give it back."""
+    deadline = time.monotonic() + seconds
+    while not (found := probe()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}. {otherwise()}"
+        time.sleep(0.2)
+    return found

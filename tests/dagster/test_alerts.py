@@ -1,0 +1,103 @@
+"""What people are told: posted as JSON to a real server and sent to Sentry, once per cause."""
+
+import gzip
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from harvester_dagster import alerts, definitions, nights
+from tests.dagster.installed import Ears
+from tests.harvesting.conftest import open_world, source  # noqa: F401  (fixtures)
+from tests.harvesting.world import KEY, World
+
+
+@pytest.fixture
+def world(open_world, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: F811
+    monkeypatch.setenv("HARVESTER_ALERT_URL", f"{ears.url}/alerts")
+    opened: World = open_world(min_documents=5, deletes="no")
+    opened.source.put(*(f"p{number}" for number in range(10)))
+    opened.night()
+    return opened
+
+
+def shrink(world: World) -> None:
+    world.source.forget(*(f"p{number}" for number in range(5)))
+
+
+def told(world: World) -> list[str]:
+    """The causes that are told now."""
+    return [alert.cause for alert in alerts.tell(world.installation, alerts.standing(world.installation))]
+
+
+def test_a_set_rejected_for_three_nights_is_told_once_with_what_to_do(world: World, ears: Ears) -> None:
+    shrink(world)
+    for heard in (0, 0, 1, 1):
+        world.night()
+        told(world)
+        assert len(ears.heard) == heard
+    assert ears.raw[0][0] == "/alerts"
+    assert ears.heard[0]["cause"] == f"fallback {KEY}"
+    assert "3 nights in a row" in ears.heard[0]["message"]
+    assert f"harvester accept {KEY} --dry-run" in ears.heard[0]["mend"]
+
+
+def test_two_rejections_on_one_day_are_one_night(world: World) -> None:
+    shrink(world)
+    for _ in range(4):
+        world.night(pass_time=False)
+    assert told(world) == []
+
+
+def test_a_cause_that_comes_back_is_told_again(world: World, ears: Ears) -> None:
+    for status in (503, 503, 200, 404):
+        world.source.status = status
+        world.night()
+        told(world)
+    assert ears.causes == [f"source-failed {KEY}"] * 2
+
+
+def test_what_nobody_heard_is_told_again(world: World, ears: Ears) -> None:
+    world.source.status = 404
+    world.night()
+    ears.status = 500
+    told(world)
+    ears.status = 200
+    told(world)
+    told(world)
+    assert ears.causes == [f"source-failed {KEY}"] * 2
+
+
+def test_sentry_gets_the_message_and_no_secret(world: World, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARVESTER_ALERT_URL")
+    monkeypatch.setenv("SENTRY_DSN", ears.url.replace("//", "//key@") + "/7")
+    world.source.status = 404
+    world.night()
+    assert told(world) == [f"source-failed {KEY}"]
+    ((path, body),) = ears.raw
+    sent = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+    assert path == "/api/7/envelope/"
+    assert f"{KEY}: its source failed".encode() in sent
+    assert b"postgres" not in sent
+
+
+def test_a_release_that_failed_is_told_and_ends_its_night(
+    world: World, ears: Ears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = world.installation.config
+    away = config.model_copy(update={"index": config.index.model_copy(update={"url": "http://127.0.0.1:9"})})
+    monkeypatch.setenv(config.store.postgres_url_env, world.url)
+    with world.installation.pool.connection() as connection:
+        night, keys = nights.open_night(connection, config, world.now, "hand")
+        nights.watch(connection, night, dict.fromkeys(keys, "success"), world.now)
+    defs = definitions.build(away)
+    with dg.DagsterInstance.ephemeral() as instance:
+        released = defs.resolve_job_def("release").execute_in_process(
+            instance=instance, tags={"harvest/night": str(night.night_id)}, raise_on_error=False
+        )
+        assert not released.success
+        context = dg.build_sensor_context(instance=instance, resources={"harvester": world.installation})
+        defs.resolve_sensor_def("night_watch").evaluate_tick(context)
+    assert [cause for cause in ears.causes if cause.startswith("release-missed")]
+    assert world.one("SELECT count(*) FROM night WHERE ended_at IS NULL") == 0
+    assert world.rows("SELECT * FROM current_version") == []

@@ -1,0 +1,144 @@
+"""Nights under a running daemon, from the schedule's tick to the release; runs and daemons that die.
+
+One story over one installation: the tests run in their order, on one worker.
+"""
+
+import psutil
+import pytest
+import requests
+
+from harvester_dagster.installation import utc_now
+from tests.dagster.installed import KEYS, Up, eventually
+
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(600)]
+
+
+def graphql(up: Up, query: str, **variables: object) -> dict[str, object]:
+    answer = requests.post(f"{up.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+def stop_schedule(up: Up) -> None:
+    location = {"repositoryLocationName": "harvester_dagster.definitions", "repositoryName": "__repository__"}
+    found = graphql(
+        up,
+        """query ($s: ScheduleSelector!) { scheduleOrError(scheduleSelector: $s)
+           { __typename ... on Schedule { scheduleState { id } } ... on PythonError { message } } }""",
+        s={**location, "scheduleName": "nightly"},
+    )["scheduleOrError"]
+    graphql(
+        up,
+        """mutation ($id: String!) { stopRunningSchedule(id: $id)
+           { __typename ... on PythonError { message } } }""",
+        id=found["scheduleState"]["id"],
+    )
+
+
+def test_a_tick_of_the_schedule_ends_in_a_released_version(up: Up) -> None:
+    night = eventually(lambda: up.rows("SELECT night_id FROM night WHERE origin = 'schedule'"), "a tick")[0][0]
+    stop_schedule(up)
+    up.wait_for_night(night)
+    assert up.outcomes(night) == dict.fromkeys(KEYS, "success")
+    harvests = [run for run in up.runs(harvest_night=str(night)) if run.job_name == "harvest_set"]
+    assert sorted(run.tags["harvest/set"] for run in harvests) == sorted(KEYS)
+    assert [run.status.value for run in up.releases(night)] == ["SUCCESS"]
+    assert up.generations() == dict.fromkeys(KEYS, 1)
+    for other in up.rows("SELECT night_id FROM night WHERE ended_at IS NULL"):  # of a tick before it was stopped
+        up.wait_for_night(other[0])
+
+
+def test_a_night_in_which_nothing_changed_keeps_its_version(up: Up) -> None:
+    before = up.current()
+    night = up.night()
+    up.wait_for_night(night)
+    assert up.outcomes(night) == dict.fromkeys(KEYS, "success")
+    assert up.current() == before
+
+
+def test_a_killed_run_is_seen_and_the_night_is_released_without_it(up: Up) -> None:
+    for spec in ("one", "two"):
+        up.source.fill(spec, 10, 12)
+    with up.source.holding("two"):
+        night = up.night()
+        eventually(lambda: "two" in up.source.waiting, "the run that asks for src:two")
+        run = next(run for run in up.runs(harvest_set="src:two", harvest_night=str(night)))
+        psutil.Process(up.pid(run.run_id)).kill()
+        up.wait_for_night(night)
+    assert up.outcomes(night) == {"src:one": "success", "src:two": "failure", "src:three": "success"}
+    assert up.generations() == {"src:one": 2, "src:two": 1, "src:three": 1}
+    eventually(lambda: "left-behind src:two" in up.ears.causes, "the alert", lambda: str(up.ears.heard))
+    again = up.night()
+    up.wait_for_night(again)
+    assert up.outcomes(again) == dict.fromkeys(KEYS, "success")
+    assert up.generations() == {"src:one": 2, "src:two": 2, "src:three": 1}
+
+
+def test_at_the_deadline_the_release_goes_on_without_a_set_that_is_not_ready(up: Up) -> None:
+    up.source.fill("one", 12, 13)
+    up.source.fill("three", 10, 12)
+    with up.source.holding("three"):
+        night = up.night()
+        eventually(lambda: "three" in up.source.waiting, "the run that asks for src:three")
+        others = ("src:one", "src:two")
+        eventually(lambda: all(up.outcomes(night)[key] == "success" for key in others), "the other sets")
+        assert up.one("SELECT released_at FROM night WHERE night_id = %s", night) is None
+        up.store.execute("UPDATE night SET deadline_at = %s WHERE night_id = %s", (utc_now(), night))
+        up.wait_for_night(night)
+        assert up.generations() == {"src:one": 3, "src:two": 2, "src:three": 1}
+    behind = _evaluation(up, up.releases(night)[0].run_id, "all_sets_fresh")
+    assert not behind["success"]
+    assert "1 of 3 sets" in behind["description"]
+    eventually(lambda: up.generations().get("src:three") == 2, "the late set's release, as work of the day")
+
+
+def test_two_nights_at_once_are_two_nights(up: Up) -> None:
+    up.source.fill("two", 12, 14)
+    first, second = up.night(), up.night()
+    for night in (first, second):
+        up.wait_for_night(night)
+        assert up.outcomes(night) == dict.fromkeys(KEYS, "success")
+        assert [run.status.value for run in up.releases(night)] == ["SUCCESS"]
+    assert up.generations()["src:two"] == 3
+
+
+def test_a_daemon_that_is_killed_in_a_night_is_started_again_and_goes_on(up: Up) -> None:
+    up.source.fill("one", 13, 15)
+    before = up.generations()["src:one"]
+    with up.source.holding("one"):
+        night = up.night()
+        eventually(lambda: "one" in up.source.waiting, "the run that asks for src:one")
+        killed = eventually(up.daemon, "the daemon")
+        killed.kill()
+        new = eventually(lambda: (daemon := up.daemon()) and daemon.pid != killed.pid and daemon, "another daemon")
+    up.wait_for_night(night)
+    assert new.is_running()
+    assert len(up.releases(night)) == 1
+    if up.outcomes(night)["src:one"] == "success":  # its run outlived the daemon; else the next night takes it
+        assert up.generations()["src:one"] == before + 1
+
+
+def test_commands_at_once_do_not_hurt_each_other(up: Up) -> None:
+    up.source.fill("three", 12, 14)
+    attempts = up.one("SELECT count(*) FROM attempt")
+    both = [up.begin("harvest", "src:three") for _ in range(2)]
+    status = up.run("status", "--json")
+    said = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert status.returncode == 0, status.stderr
+    assert up.one("SELECT count(*) FROM attempt WHERE mode <> 'derive'") == attempts + 2
+    accepted = up.rows("SELECT gen FROM generation g JOIN harvest_set s USING (set_id) WHERE s.key = 'src:three'")
+    assert sorted(accepted) == [(1,), (2,), (3,)]
+    eventually(lambda: up.generations().get("src:three") == 3, "its release, as work of the day")
+    assert [run for run in up.runs(harvest_release="day") if run.status.value == "SUCCESS"]
+
+
+def _evaluation(up: Up, run_id: str, name: str) -> dict[str, object]:
+    """A check as a run left it."""
+    for entry in up.instance.all_logs(run_id):
+        event = entry.dagster_event
+        if event and event.event_type_value == "ASSET_CHECK_EVALUATION":
+            found = event.event_specific_data
+            if found.check_name == name:
+                return {"success": found.passed, "description": found.description or ""}
+    raise AssertionError(f"run {run_id} has no check {name}")
