@@ -123,7 +123,8 @@ def up(
         from harvester_dagster.web.serving import served
 
         pages = stack.enter_context(served(installation, url))
-        showing.console.print(f"[bold]Dagster: {url}[/bold]  [bold]Pages: {pages}[/bold]  (nightly at {config.night.cron}; Ctrl-C stops everything)")
+        showing.console.print(f"[bold]Dagster: {url}[/bold]  [bold]Pages: {pages}/harvest/status[/bold]")
+        showing.console.print(f"The next night is at {config.night.cron}; Ctrl-C stops everything.", style="dim")
         showing.status(reports.status(installation))
         while not stop.wait(POLL_SECONDS):
             daemon.ensure()
