@@ -44,7 +44,7 @@ def index_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows it only bare
         night = context.run.tags.get(NIGHT_TAG)
         version = release.prepare(
-            harvester, run_id=context.run_id, night_id=int(night) if night else None, progress=context.log.info
+            harvester, run_id=context.run.run_id, night_id=int(night) if night else None, progress=context.log.info
         )
         if version is None:
             with harvester.pool.connection() as connection:

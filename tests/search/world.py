@@ -6,7 +6,7 @@ from typing import Any
 from opensearchpy import OpenSearch
 
 from harvester_dagster import config
-from harvester_dagster.documents import canonical
+from harvester_dagster.documents import canonical, production
 from harvester_dagster.documents.output import Enriched, product_output
 from harvester_dagster.harvesting import sets
 from harvester_dagster.installation import Installation
@@ -22,7 +22,9 @@ class World:
         self.installation, self.client = opened, client
         self.alias = f"{opened.config.platform}-products"
 
-    def accept(self, changes: Mapping[str, dict[str, Any] | None], key: str = "a:one") -> None:
+    def accept(
+        self, changes: Mapping[str, dict[str, Any] | None], key: str = "a:one", entity: str = "products"
+    ) -> None:
         """A next generation of a set: these outputs are new or changed, None ends one."""
         with self.installation.pool.connection() as connection:
             state = sets.find(connection, key)
@@ -40,7 +42,7 @@ class World:
                 "document",
                 ("doc_id", "set_id", "entity", "external_id"),
                 ("int8", "int4", "text", "text"),
-                ((doc_id, state.set_id, "products", name) for name, doc_id in new.items()),
+                ((doc_id, state.set_id, entity, name) for name, doc_id in new.items()),
             )
             connection.execute(
                 "UPDATE output SET to_gen = %s WHERE doc_id = ANY (%s) AND to_gen IS NULL",
@@ -53,7 +55,7 @@ class World:
                 ("doc_id", "set_id", "entity", "from_gen", "published", "hash", "made_from"),
                 ("int8", "int4", "text", "int4", "bool", "bytea", "bytea"),
                 (
-                    (doc_id, state.set_id, "products", gen, True, canonical.digest(body), b"")
+                    (doc_id, state.set_id, entity, gen, True, canonical.digest(body), b"")
                     for doc_id, body in bodies.items()
                 ),
             )
@@ -64,7 +66,10 @@ class World:
                 ("int8", "int4", "bytea"),
                 ((doc_id, gen, body) for doc_id, body in bodies.items()),
             )
-            connection.execute("UPDATE harvest_set SET accepted_gen = %s WHERE set_id = %s", (gen, state.set_id))
+            connection.execute(
+                "UPDATE harvest_set SET accepted_gen = %s, output_version = %s WHERE set_id = %s",
+                (gen, production.version(self.installation.config), state.set_id),
+            )
 
     def prepare(self) -> Version:
         version = versions.prepare(self.installation)
