@@ -56,7 +56,7 @@ def harvest(
         harvester,
         context.partition_key,
         asked=None if config.ask is Ask.auto else config.ask.value,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         night_id=int(night) if night else None,
         progress=context.log.info,
     )
@@ -109,7 +109,9 @@ def documents_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @dg.multi_asset(name="documents", specs=specs, partitions_def=SETS, can_subset=True)
     def documents(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]):  # type: ignore[no-untyped-def]
         started = harvester.clock()
-        attempt = steps.documents(harvester, context.partition_key, run_id=context.run_id, progress=context.log.info)
+        attempt = steps.documents(
+            harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info
+        )
         seconds = (harvester.clock() - started).total_seconds()
         for key in sorted(context.selected_asset_keys):
             yield dg.MaterializeResult(asset_key=key, metadata=_document_metadata(key.path[0], attempt, seconds))

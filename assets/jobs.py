@@ -7,7 +7,6 @@ from typing import Any
 
 import dagster as dg
 
-from assets.partitions import SETS
 from assets.sets import CHECK
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.harvesting import steps
@@ -31,7 +30,6 @@ def set_job(catalog: Catalog) -> AssetJob:
     return dg.define_asset_job(
         "harvest_set",
         selection,
-        partitions_def=SETS,
         executor_def=dg.in_process_executor,
         description="One set's night: harvest, compare, enrich, judge. A run of it can be repeated at any time.",
     )

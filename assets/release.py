@@ -47,7 +47,7 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
             released = release.release(
                 harvester,
                 by_hand=config.by_hand,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 night_id=int(night) if night else None,
                 progress=context.log.info,
             )

@@ -36,7 +36,7 @@ def outputs_asset(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult:
         started = harvester.clock()
-        made = steps.outputs(harvester, context.partition_key, run_id=context.run_id, progress=context.log.info)
+        made = steps.outputs(harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info)
         if made is None:
             return dg.MaterializeResult(metadata={"state": "no output is stale", "written": 0, "invalid": 0})
         return dg.MaterializeResult(
@@ -86,7 +86,7 @@ def sets_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def sets(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult]:
-        outcome = steps.conclude(harvester, context.partition_key, run_id=context.run_id, progress=context.log.info)
+        outcome = steps.conclude(harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info)
         for name, key in keys.items():
             yield dg.MaterializeResult(
                 asset_key=key,

@@ -49,7 +49,7 @@ def _task_asset(task: Task) -> dg.AssetsDefinition:
             harvester,
             context.partition_key,
             task,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             again=config.again.value,
             progress=context.log.info,
         )

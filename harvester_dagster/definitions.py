@@ -54,6 +54,7 @@ def build(config: Config, catalog: Catalog = CATALOG) -> dg.Definitions:
         ],
         sensors=[night.night_watch([set_job, jobs.RELEASE]), night.day_work(jobs.RELEASE)],
         resources={"harvester": harvester_resource(config, catalog)},
+        executor=dg.in_process_executor,  # of backfills too: a process for each step costs ten times the time
     )
 
 
