@@ -10,9 +10,9 @@ from assets import showing
 from assets.partitions import OWNER
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import build
+from harvester_dagster.search import swap
 from harvester_dagster.search.build import IndexReport
-from harvester_dagster.versions import release, versions
+from harvester_dagster.versions import release
 
 NAME = "create_opensearch_index"
 CHECK = "index_verified"
@@ -41,17 +41,14 @@ def index_asset(catalog: Catalog) -> dg.AssetsDefinition:
     )
     def create_opensearch_index(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows it only bare
+    ) -> dg.MaterializeResult:
         night = context.run.tags.get(NIGHT_TAG)
         version = release.prepare(
             harvester, run_id=context.run.run_id, night_id=int(night) if night else None, progress=context.log.info
         )
-        if version is None:
-            with harvester.pool.connection() as connection:
-                version = versions.current(connection)
-        if version is None:
+        report = swap.prepare(harvester, version, progress=context.log.info)
+        if report is None:
             return _result("there is no version to index: no set has accepted anything yet", True, {}, harvester)
-        report = build.bring_up(harvester, version, progress=context.log.info)
         said = {"ready": "verified", "none": report.reason, "failed": report.reason}[report.outcome]
         return _result(said, report.outcome != "failed", _metadata(report), harvester)
 

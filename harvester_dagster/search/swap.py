@@ -44,13 +44,44 @@ def hindrance(installation: Installation, version: Version) -> str:
     return row[1] if row[0] == "failed" else ""
 
 
+def prepare(
+    installation: Installation, version: Version | None, *, progress: Callable[[str], None] = lambda _: None
+) -> IndexReport | None:
+    """The index of the version that comes next. Without one, the current version's: looked at, mended where it fails or
+    its mapping is another one, and shown. None: there is no version at all."""
+    if version is not None:
+        return build.bring_up(installation, version, progress=progress)
+    with installation.pool.connection() as connection:
+        current = versions.current(connection)
+    if current is None:
+        return None
+    report = build.bring_up(installation, current, progress=progress)
+    if report.outcome == "ready":
+        behind = swap(installation)
+        return report._replace(outcome="failed", reason=behind) if behind else report
+    return report
+
+
 def publish(installation: Installation, version: Version, *, rollback: bool = False) -> Published:
-    """Make a version current, and let the aliases follow. Raises NotPromotable."""
+    """Make a version current, and let the aliases follow. Raises NotPromotable.
+
+    A version that nobody has brought up yet (a set moved on since the release began) is brought up now.
+    """
+    if not _was_brought_up(installation, version):
+        build.bring_up(installation, version)
     reason = hindrance(installation, version)
     if reason:
         raise NotPromotable(f"version {version.version_id} is not announced: {reason}")
     promoted = versions.promote(installation, version, rollback=rollback)
     return Published(promoted, swap(installation))
+
+
+def _was_brought_up(installation: Installation, version: Version) -> bool:
+    with installation.pool.connection() as connection:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM search_report WHERE version_id = %s)", (version.version_id,)
+        ).fetchone()
+    return row == (True,)
 
 
 def swap(installation: Installation) -> str:

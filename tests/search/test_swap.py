@@ -81,13 +81,31 @@ def test_a_rollback_moves_both_and_holds_automatic_releases(world: World) -> Non
 def test_a_rollback_makes_the_index_that_nothing_holds_any_more(world: World) -> None:
     world.accept(_many(10, "oud"))
     first = _release(world)
-    world.accept({"p1": product("p1", "nieuw"), "p2": None, "p9": product("p9", "nieuw")})
+    world.accept({"p1": product("p1", "nieuw"), "p2": None, "p99": product("p99", "nieuw")})
     _release(world)
     world.client.indices.delete(index=f"{world.alias}--main-1")
     report, _ = swap.roll_back(world.installation, _version(world, first))
     (made,) = report.entities
     assert (made.how, made.added, made.changed, made.removed) == ("clone", 1, 1, 1)
     assert set(world.shown().values()) == {"oud"}
+
+
+def test_a_version_that_nobody_brought_up_is_brought_up_when_it_is_announced(world: World) -> None:
+    world.accept(_many(5, "oud"))
+    swap.prepare(world.installation, world.prepare())
+    world.accept({"p1": product("p1", "nieuw")})  # a late set, between the two assets of a release
+    assert swap.publish(world.installation, world.prepare()).behind == ""
+    assert world.shown()["a:one:p1"] == "nieuw"
+
+
+def test_another_mapping_is_shown_by_a_release_in_which_no_set_has_moved(world: World, open_world: OpenWorld) -> None:
+    world.accept(_many(5, "oud"))
+    _release(world)
+    with open_world(shards=2) as changed:
+        report = swap.prepare(changed.installation, None)
+        assert report is not None
+        assert (report.outcome, report.entities[0].how) == ("ready", "full")
+        assert changed.aliased() == {f"{world.alias}--main-1-r2"}
 
 
 def test_a_push_is_written_into_the_index_where_it_stands(world: World) -> None:
