@@ -66,12 +66,13 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         try:
             found = look_up(installation, connection, srn)
         except UnknownDocument:
-            unread = list(_unreadable(connection, srn))
+            unread = list(_problems(connection, srn))
             if not unread:
                 raise
             return unread
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
+        stages += _problems(connection, srn, attempts.last(connection, state.set_id, harvests_only=True))
         if body := _live_body(connection, found, state):
             stages += _tasks(installation, connection, found, state, body)
         stages += _verdicts(connection, state)
@@ -80,15 +81,17 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         return stages
 
 
-def _unreadable(connection: Connection[Any], srn: str) -> Iterator[Stage]:
-    for at, reason in connection.execute(
-        """SELECT a.started_at, p.reason FROM problem p JOIN attempt a USING (attempt_id)
+def _problems(connection: Connection[Any], srn: str, of: attempts.Attempt | None = None) -> Iterator[Stage]:
+    """What extraction could not read or skipped over, in one harvest or in the last ones."""
+    for at, kind, reason in connection.execute(
+        """SELECT a.started_at, p.kind, p.reason FROM problem p JOIN attempt a USING (attempt_id)
            JOIN harvest_set s USING (set_id)
            WHERE starts_with(%(srn)s, s.key || ':') AND p.external_id = substr(%(srn)s, length(s.key) + 2)
+             AND (%(of)s::bigint IS NULL OR a.attempt_id = %(of)s)
            ORDER BY a.attempt_id DESC LIMIT 5""",
-        {"srn": srn},
+        {"srn": srn, "of": of.attempt_id if of else None},
     ):
-        yield Stage("extracted", at.isoformat(), "unreadable", reason)
+        yield Stage("extracted", at.isoformat(), kind, reason)
 
 
 def _harvests(connection: Connection[Any], state: sets.SetState) -> Iterator[Stage]:
