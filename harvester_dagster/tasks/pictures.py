@@ -214,12 +214,18 @@ def _replace(broken: "ProcessPool") -> None:
 
 
 def _started() -> "ProcessPool":
-    import atexit
+    from multiprocessing.util import Finalize
 
     from pebble import ProcessPool
 
     kind: Any = multiprocessing.get_context("forkserver")
     kind.set_forkserver_preload([__name__, "PIL.Image", "PIL.JpegImagePlugin", "pdf2image"])
     pool = ProcessPool(max_workers=WORKERS, max_tasks=1000, initializer=_limit_memory, context=kind)
-    atexit.register(pool.stop)
+    # Not atexit: a process of multiprocessing, as Dagster's runs are, joins its children before that, for ever.
+    Finalize(None, _end, (pool,), exitpriority=10)
     return pool
+
+
+def _end(pool: "ProcessPool") -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()

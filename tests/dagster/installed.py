@@ -171,7 +171,7 @@ class Up:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        eventually(lambda: "Ready:" in self.said() or self.process.poll() is not None, "harvester up", self.said)
+        eventually(lambda: "Ctrl-C stops everything" in self.said() or self.process.poll() is not None, "harvester up", self.said)
         assert self.process.poll() is None, self.said()
         url = self._stack.enter_context(launcher.postgres(self.home))
         self.store = self._stack.enter_context(psycopg.connect(url, autocommit=True))
@@ -299,7 +299,7 @@ def _runs(process: psutil.Process, program: str) -> bool:
 
 
 def eventually(
-    probe: Callable[[], Found], what: str, otherwise: Callable[[], str] = lambda: "", seconds: float = 150
+    probe: Callable[[], Found], what: str, otherwise: Callable[[], str] = lambda: "", seconds: float = 400
 ) -> Found:
     """Wait until something holds, and give it back."""
     deadline = time.monotonic() + seconds

@@ -10,7 +10,7 @@ import requests
 from harvester_dagster.installation import utc_now
 from tests.dagster.installed import KEYS, Up, eventually
 
-pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
 
 
 def graphql(up: Up, query: str, **variables: object) -> dict[str, object]:

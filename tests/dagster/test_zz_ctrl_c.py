@@ -4,7 +4,7 @@ import pytest
 
 from tests.dagster.installed import Up, eventually
 
-pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
 
 
 def test_ctrl_c_leaves_no_process(up: Up) -> None:
