@@ -19,8 +19,8 @@ from harvester_dagster.access import decisions, journal_store
 from harvester_dagster.access.reader import interruptible
 from harvester_dagster.access.solr import Solr
 
-OVERLAP = 5_000 << 20
-"""Five seconds: a version's upper 44 bits are milliseconds. A document becomes visible that much after it got its
+OVERLAP = 2_000 << 20
+"""Two seconds: a version's upper 44 bits are milliseconds. A document becomes visible that much after it got its
 version, at most; nodes of one SolrCloud whose clocks differ by more would need more."""
 _ROWS = 20_000
 

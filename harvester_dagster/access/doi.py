@@ -109,10 +109,10 @@ class Resolver:
 
     def _ask_all(self, dois: list[str]) -> dict[str, Known]:
         budget = CALLS_A_DAY - self._calls_today()
-        if budget < len(dois):
-            self.trouble = self.trouble or f"{CALLS_A_DAY:,} calls were made in the last 24 hours"
         with ThreadPoolExecutor(_CALLERS, thread_name_prefix="doi-resolver") as callers:
             answers = dict(zip(dois, callers.map(self._ask, dois[: max(budget, 0)]), strict=False))
+        if budget < len(dois):
+            self.trouble = self.trouble or f"{CALLS_A_DAY:,} calls were made in the last 24 hours"
         now = self._clock()
         rows = [(doi, answer.is_oa, answer.oa_status or "", now) for doi, answer in answers.items() if answer]
         with self._pool.connection() as connection, connection.cursor() as cursor:

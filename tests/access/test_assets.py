@@ -38,7 +38,9 @@ def test_a_partition_runs_through(harvester: Any, collection: Collection, tmp_pa
     )
     defs = definitions(harvester)
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
-        result = defs.resolve_job_def("decide_access").execute_in_process(partition_key="dtu:partial", instance=instance)
+        result = defs.resolve_job_def("decide_access").execute_in_process(
+            partition_key="dtu:partial", instance=instance
+        )
     assert result.success
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert checks == {"journals_valid": False, "updates_applied": True}  # the journal has no holdings

@@ -76,6 +76,7 @@ def test_a_page_that_is_not_solrs_in_the_middle(
     make: Make, collection: Collection, proxy: Proxy, instead: Instead
 ) -> None:
     documents = filled(make(), 600)
+    small_batches(make())
     pages: list[Asked] = []
 
     def third(asked: Asked) -> Instead | None:
