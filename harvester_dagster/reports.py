@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from harvester_dagster.harvesting import attempts, sets
 from harvester_dagster.installation import Installation
 from harvester_dagster.versions import release, versions
-from harvester_dagster.versions.release import Standing
+from harvester_dagster.versions.release import SetStanding, Standing
 
 
 class TaskLine(NamedTuple):
@@ -61,7 +61,7 @@ def status(installation: Installation) -> Status:
             _line(
                 connection,
                 state,
-                standings[state.key].standing,
+                standings[state.key],
                 sorted(tasks.get(state.set_id, ()), key=lambda line: order.get(line.task, 99)),
             )
             for state in sets.all_sets(connection)
@@ -75,7 +75,7 @@ def status(installation: Installation) -> Status:
         )
 
 
-def _line(connection: Any, state: sets.SetState, standing: Standing, tasks: list[TaskLine]) -> SetLine:
+def _line(connection: Any, state: sets.SetState, found: SetStanding, tasks: list[TaskLine]) -> SetLine:
     newest = attempts.last(connection, state.set_id, harvests_only=True)
     row = connection.execute(
         "SELECT published FROM generation WHERE set_id = %s AND gen = %s", (state.set_id, state.accepted_gen)
@@ -83,12 +83,12 @@ def _line(connection: Any, state: sets.SetState, standing: Standing, tasks: list
     ended = newest.ended_at if newest else None
     return SetLine(
         key=state.key,
-        standing=standing,
+        standing=found.standing,
         harvest=newest.state if newest else "never",
         mode=newest.mode if newest else "",
         records=newest.records if newest else 0,
         counts=(newest.counts or {}) if newest else {},
-        reason=newest.reason if newest else "",
+        reason=found.reason or (newest.reason if newest else ""),
         generation=state.accepted_gen,
         published=row[0] if row else {},
         seconds=(ended - newest.started_at).total_seconds() if newest and ended else 0.0,

@@ -22,6 +22,7 @@ SOURCE_TAG = "harvest/source"
 RELEASE_TAG = "harvest/release"
 TICK_SECONDS = 5
 
+WILL_RETRY_TAG = "dagster/will_retry"
 _ENDED: dict[dg.DagsterRunStatus, RunState] = {
     dg.DagsterRunStatus.SUCCESS: "success",
     dg.DagsterRunStatus.FAILURE: "failure",
@@ -101,12 +102,13 @@ def _requests(instance: dg.DagsterInstance, harvester: Installation, night: Nigh
         if run.job_name == "release":
             released = released or run
         elif key := run.tags.get(SET_TAG):
-            states.setdefault(key, _ENDED.get(run.status, "running"))
+            states.setdefault(key, _state(instance, run))
+    is_over = released is not None and _state(instance, released) != "running"
     with harvester.pool.connection() as connection:
         watched = nights.watch(connection, night, states, harvester.clock())
-        if released is not None and released.is_finished:
+        if is_over:
             nights.end(connection, night.night_id, harvester.clock())
-    if released is not None and released.is_finished:
+    if released is not None and is_over:
         alerts.tell(harvester, [*alerts.standing(harvester), *_missed(released)])
         return
     for key in watched.missing:
@@ -115,6 +117,14 @@ def _requests(instance: dg.DagsterInstance, harvester: Installation, night: Nigh
         yield dg.RunRequest(
             run_key=f"release-night-{night.night_id}", job_name="release", tags={**tag, RELEASE_TAG: "night"}
         )
+
+
+def _state(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunState:
+    """How a run ended. One that failed and is run again by Dagster, or of which that is not known yet, goes on."""
+    undecided = instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags
+    if run.status is dg.DagsterRunStatus.FAILURE and (undecided or run.is_complete_and_waiting_to_retry):
+        return "running"
+    return _ENDED.get(run.status, "running")
 
 
 def _missed(released: dg.DagsterRun) -> list[alerts.Alert]:

@@ -141,7 +141,7 @@ def _verdict(line: SetLine) -> str:
     if line.harvest in ("rejected", "failed"):
         return "REJECTED" if line.harvest == "rejected" else "SOURCE FAILED"
     if line.standing in ("on fallback", "missing"):
-        return "RUN FAILED" if line.harvest != "never" else "never harvested"
+        return "NOT HARVESTED"
     return line.standing if line.standing == "stale" else line.harvest
 
 
@@ -151,9 +151,7 @@ def _trouble(line: SetLine) -> None:
     stays = f"What was accepted before stays published: {kept}." if line.generation else "Nothing of it is published."
     console.print(f"[red]{line.key}[/red]: {line.reason}. {stays}")
     if line.harvest == "rejected":
-        mends = [f"harvester accept {line.key} --dry-run   # what it would change", f"harvester accept {line.key}"]
-    elif line.harvest == "failed":
-        mends = [f"harvester harvest {line.key}   # asks again now; tonight does so by itself"]
+        mends = [f"harvester accept {line.key} --dry-run", f"harvester accept {line.key}"]
     else:
         mends = [f"harvester harvest {line.key}"]
     for mend in mends:

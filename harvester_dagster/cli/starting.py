@@ -141,10 +141,16 @@ concurrency:
 run_queue:
   dequeue_interval_seconds: 1
   dequeue_use_threads: true  # a launch waits until its process has imported everything
-  dequeue_num_workers: {sets}
+  dequeue_num_workers: 2
+  max_user_code_failure_retries: 2
+  user_code_failure_retry_delay: 10
 sensors:
   use_threads: true  # an alert to a slow address holds up no release
   num_workers: 2
+run_retries:
+  enabled: true  # once, of a run whose process died or never started; what failed by itself fails again
+  max_retries: 1
+  retry_on_asset_or_op_failure: false
 run_monitoring:
   enabled: true
   poll_interval_seconds: 10
@@ -172,6 +178,8 @@ def dagster_home(config: Config) -> Path:
     os.environ["HARVESTER_CONFIG"] = str(config_path().absolute())
     os.environ["HARVESTER_HOME"] = str(home())
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    # A busy machine took longer than Dagster's 60 s to start a process, and the set missed its night.
+    os.environ.setdefault("DAGSTER_GRPC_TIMEOUT_SECONDS", "300")
     return folder
 
 

@@ -171,7 +171,11 @@ class Up:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        eventually(lambda: "Ctrl-C stops everything" in self.said() or self.process.poll() is not None, "harvester up", self.said)
+        eventually(
+            lambda: "Ctrl-C stops everything" in self.said() or self.process.poll() is not None,
+            "harvester up",
+            self.said,
+        )
         assert self.process.poll() is None, self.said()
         url = self._stack.enter_context(launcher.postgres(self.home))
         self.store = self._stack.enter_context(psycopg.connect(url, autocommit=True))
