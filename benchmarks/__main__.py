@@ -41,7 +41,7 @@ says what the project costs and holds on other machines; the figure itself does 
 the number that it must stay below stands there. Nights run in processes of their own over a real embedded PostgreSQL
 with fsync on, the source in another process on loopback, so that on two cores three programs share the processors.
 "Outputs included" is everything up to an accepted generation that consumers could read; "harvest and documents only"
-ends before their outputs are made. `make bench` measures again; `BENCH="harvest --million"` takes a million documents."""
+ends before their outputs are made. `make bench` measures again; `BENCH="harvest --million"` takes a million."""
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ columns without indexes. Each night runs in a process of its own, whose peak mem
 source is another process, PostgreSQL is embedded, with fsync. `python -m benchmarks harvest`
 """
 
-import contextlib
 import multiprocessing
 import os
 import resource
@@ -14,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -49,6 +48,7 @@ class World(NamedTuple):
     database: str
     source: str
     folder: str
+    counts: tuple[int, ...]
 
 
 class Night(NamedTuple):
@@ -70,10 +70,11 @@ class Night(NamedTuple):
 
 
 def measure(million: bool = False, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory(prefix="bench-harvest-") as folder, _worlds(Path(folder)) as (server, new_world):
+    sizes = (*sizes, *((MILLION,) if million else ()))
+    with worlds(sizes) as (server, new_world):
         for shape in (JSON, LOM):
             costs: dict[int, float] = {}
-            for count in (*sizes, *((MILLION,) if million else ())):
+            for count in sizes:
                 with new_world() as world:
                     yield from _one_size(world, server, shape, count, costs)
             yield from _growth(shape, costs)
@@ -274,13 +275,15 @@ def counted() -> Iterator[list[str]]:
 
 # --- the world --------------------------------------------------------------------------------------------------------
 
-NewWorld = Callable[[], contextlib.AbstractContextManager[World]]
+NewWorld = Callable[[], AbstractContextManager[World]]
 
 
 @contextmanager
-def _worlds(folder: Path) -> Iterator[tuple[Server, NewWorld]]:
-    """A source, and a server for as many empty stores as are asked for."""
-    with served() as server, launcher.postgres(folder) as url:
+def worlds(counts: tuple[int, ...]) -> Iterator[tuple[Server, NewWorld]]:
+    """A source with sets of these sizes, and a server for as many empty stores as are asked for."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-harvest-")))
+        server, url = stack.enter_context(served()), stack.enter_context(launcher.postgres(folder))
         numbers = iter(range(1_000_000))
 
         @contextmanager
@@ -290,7 +293,7 @@ def _worlds(folder: Path) -> Iterator[tuple[Server, NewWorld]]:
                 connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
                 home = folder / name
                 home.mkdir()
-                yield World(url.replace("/harvester?", f"/{name}?"), server.url, str(home))
+                yield World(url.replace("/harvester?", f"/{name}?"), server.url, str(home), (*counts, counts[0] // 10))
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
         yield server, new_world
@@ -299,15 +302,15 @@ def _worlds(folder: Path) -> Iterator[tuple[Server, NewWorld]]:
 @contextmanager
 def _opened(world: World) -> Iterator[Installation]:
     os.environ["HARVESTER_HOME"] = world.folder
-    read = configuration(world.source)
+    read = configuration(world.source, world.counts)
     with installation.opened(read, world.database, catalog=replace(CATALOG, tasks=())) as opened:
         sets.synchronise(opened.pool, read, opened.clock())
         yield opened
 
 
-def configuration(source: str) -> Config:
+def configuration(source: str, counts: tuple[int, ...]) -> Config:
     """Both sources with a set for every size, and no wait between two requests."""
-    names = [f"n{count}" for count in (1_000, *SIZES, MILLION)]
+    names = [f"n{count}" for count in counts]
     return config.parse(
         {
             "sources": {

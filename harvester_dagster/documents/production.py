@@ -8,6 +8,7 @@ Belongs here: which outputs are stale, and storing them. What an output looks li
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from psycopg import Connection
 from harvester_dagster.config import Config
 from harvester_dagster.documents import canonical, output
 from harvester_dagster.documents.output import Enriched
+from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.store.database import copy
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from harvester_dagster.installation import Installation
 
 BATCH = 1_000
+AT_ONCE = 2
+"""Batches, each in a transaction of its own: while one waits for the server, the other is made."""
+MOST_EXAMPLES = 10
 
 STANDING = "ORDER BY (x.kind = 'retry'), x.version DESC LIMIT 1"
 """Which of the results of one input counts: while a new version is pending or retrying, the last one that ended."""
@@ -107,14 +112,27 @@ def produce(
         assert row is not None
         run = _Production(installation, state, row[0])
         roots = run.stale_roots(connection, attempt.outputs_made)
-    for start in range(0, len(roots), BATCH):
-        run.batch(roots[start : start + BATCH])
-        progress(f"{key}: {min(start + BATCH, len(roots)):,} of {len(roots):,} outputs made")
+    batches = [roots[start : start + BATCH] for start in range(0, len(roots), BATCH)]
+    made = Made(0, 0, 0, 0, ())
+    with rarely_collected(), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="outputs") as workers:
+        for done, one in enumerate(workers.map(run.batch, batches), start=1):
+            made = _sum(made, one)
+            progress(f"{key}: {min(done * BATCH, len(roots)):,} of {len(roots):,} outputs made")
     with installation.pool.connection() as connection:
         connection.execute("UPDATE attempt SET outputs_made = true WHERE attempt_id = %s", (attempt.attempt_id,))
         if state.accepted_gen == 0 and roots:
             connection.execute("ANALYZE output")
-    return Made(run.looked_at, run.written, run.closed, run.invalid, tuple(run.examples))
+    return made
+
+
+def _sum(one: Made, other: Made) -> Made:
+    return Made(
+        one.looked_at + other.looked_at,
+        one.written + other.written,
+        one.closed + other.closed,
+        one.invalid + other.invalid,
+        (*one.examples, *other.examples)[:MOST_EXAMPLES],
+    )
 
 
 class _Production:
@@ -123,14 +141,16 @@ class _Production:
     def __init__(self, installation: "Installation", state: SetState, accept_at: datetime):
         self.installation, self.state, self.accept_at = installation, state, accept_at
         self.gen = state.accepted_gen + 1
-        self.looked_at = self.written = self.closed = self.invalid = 0
-        self.examples: list[tuple[str, str]] = []
+        self.version = version(installation.config)
+        self.has_outputs = False
         self.entities = {entity.name: entity for entity in installation.catalog.entities}
 
     def stale_roots(self, connection: Connection[Any], made_before: bool) -> list[int]:
         """Products (or whatever owns) to make: what the candidate begins or ends, what is dirty, or all."""
         parameters = {"set": self.state.set_id, "gen": self.gen}
-        if self.state.accepted_gen and self.state.output_version != version(self.installation.config):
+        found = connection.execute("SELECT EXISTS (SELECT FROM output WHERE set_id = %(set)s)", parameters).fetchone()
+        self.has_outputs = found == (True,)
+        if self.state.accepted_gen and self.state.output_version != self.version:
             query = """SELECT doc_id FROM document WHERE set_id = %(set)s AND owner_id IS NULL ORDER BY 1"""
         else:
             changed = """UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s
@@ -141,7 +161,8 @@ class _Production:
                         WHERE d.set_id = %(set)s ORDER BY 1"""
         return [doc_id for (doc_id,) in connection.execute(query, parameters)]
 
-    def batch(self, roots: Sequence[int]) -> None:
+    def batch(self, roots: Sequence[int]) -> Made:
+        """Make the outputs of some products, whole or not at all."""
         with self.installation.pool.connection() as connection:
             # First, so that a result stored meanwhile makes these documents dirty again instead of being overlooked;
             # locked in the order in which results mark them, so that neither waits for the other.
@@ -159,8 +180,11 @@ class _Production:
             results, marks = self._results(connection, [document.doc_id for document in documents])
             standing = self._standing(connection, roots)
             new = list(self._made(documents, results, marks, standing))
-            self._write(connection, new, standing)
-        self.looked_at += len(documents)
+            written, closed = self._write(connection, new, standing)
+        invalid = [made for made in new if made.reasons]
+        names = {document.doc_id: document.external_id for document in documents if invalid}
+        examples = [(f"{self.state.key}:{names[made.doc_id]}", "; ".join(made.reasons)) for made in invalid]
+        return Made(len(documents), written, closed, len(invalid), tuple(examples[:MOST_EXAMPLES]))
 
     def _documents(self, connection: Connection[Any], roots: Sequence[int]) -> list[_Live]:
         with connection.cursor(binary=True) as cursor:
@@ -186,6 +210,8 @@ class _Production:
         results: dict[int, dict[str, Result]] = {}
         marks: dict[int, list[Any]] = {}
         wanted = [task.name for task in self.installation.catalog.tasks]
+        if not wanted:
+            return results, marks
         with connection.cursor(binary=True) as cursor:
             cursor.execute(
                 f"""SELECT u.doc_id, u.task, x.version, x.kind, x.data::text, x.reason, x.due_at, x.attempts,
@@ -207,6 +233,8 @@ class _Production:
         return results, marks
 
     def _standing(self, connection: Connection[Any], roots: Sequence[int]) -> dict[int, _Standing]:
+        if not self.has_outputs:  # the set's first outputs: the look-up took a tenth of the server's time
+            return {}
         with connection.cursor(binary=True) as cursor:
             cursor.execute(
                 f"""SELECT o.doc_id, o.from_gen, o.published, o.hash, o.made_from FROM output o
@@ -249,22 +277,26 @@ class _Production:
     def _family(
         self, root: _Live, owned: Sequence[_Live], results: Mapping[int, Mapping[str, Result]], made_from: bytes
     ) -> Iterator[_New]:
-        config = self.installation.config
         enriched = [self._enriched(part, results) for part in owned]
-        entity = self.entities[root.entity]
-        made = entity.output(self._enriched(root, results), enriched, config)
-        reasons = entity.validate(made)
-        if reasons:
-            self.invalid += 1
-            if len(self.examples) < 10:
-                self.examples.append((f"{self.state.key}:{root.external_id}", "; ".join(reasons)))
-        yield self._new(root, made, made_from, reasons)
+        made, reasons = self._output(root.entity, self._enriched(root, results), enriched)
+        yield self._new(root, made, reasons, made_from)
         for part, document in zip(owned, enriched, strict=True):
-            if reasons or not output.is_shown(document, config.tasks):
+            if reasons or not output.is_shown(document, self.installation.config.tasks):
                 continue
-            yield self._new(part, self.entities[part.entity].output(document, (), config), made_from, [])
+            yield self._new(part, *self._output(part.entity, document, ()), made_from)
 
-    def _new(self, document: _Live, made: Mapping[str, Any], made_from: bytes, reasons: list[str]) -> _New:
+    def _output(
+        self, entity: str, document: Enriched, parts: Sequence[Enriched]
+    ) -> tuple[Mapping[str, Any], list[str]]:
+        """An output, and why it is not valid. What nobody thought of in a value costs its document, never the set."""
+        row = self.entities[entity]
+        try:
+            made = row.output(document, parts, self.installation.config)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+            return {}, [f"its output cannot be made: {error!r:.200}"]
+        return made, row.validate(made)
+
+    def _new(self, document: _Live, made: Mapping[str, Any], reasons: list[str], made_from: bytes) -> _New:
         body = canonical.encode(made)
         digest = canonical.digest(body)
         return _New(document.doc_id, document.entity, not reasons, digest, made_from, body, reasons)
@@ -281,7 +313,7 @@ class _Production:
             )
             for document in (root, *owned)
         ]
-        return canonical.digest(canonical.encode([version(self.installation.config), family]))
+        return canonical.digest(canonical.encode([self.version, family]))
 
     def _enriched(self, document: _Live, results: Mapping[int, Mapping[str, Result]]) -> Enriched:
         return Enriched(
@@ -301,8 +333,9 @@ class _Production:
         connection: Connection[Any],
         new: Sequence[_New],
         standing: Mapping[int, _Standing],
-    ) -> None:
-        """Close what is gone or changed, write what is new; an output of this candidate that changes is replaced."""
+    ) -> tuple[int, int]:
+        """Close what is gone or changed, write what is new; an output of this candidate that changes is replaced.
+        How many were written, and how many closed."""
         kept = {
             made.doc_id
             for made in new
@@ -332,8 +365,6 @@ class _Production:
                 },
             )
         fresh = [made for made in new if made.doc_id not in kept]
-        self.written += len(fresh)
-        self.closed += len(gone)
         if fresh:
             copy(
                 connection,
@@ -352,3 +383,4 @@ class _Production:
                 ("int8", "int4", "bytea", "text[]"),
                 ((made.doc_id, self.gen, made.body, made.reasons or None) for made in fresh),
             )
+        return len(fresh), len(gone)
