@@ -50,7 +50,12 @@ def clean(connection: Connection[Any], set_id: int, attempt_id: int) -> None:
              AND (SELECT mode FROM attempt WHERE attempt_id = %(attempt)s) <> 'derive'""",
         parameters,
     )
-    connection.execute("UPDATE harvest_set SET staged_attempt = %(attempt)s WHERE set_id = %(set)s", parameters)
+    staged(connection, set_id, attempt_id)
+
+
+def staged(connection: Connection[Any], set_id: int, attempt_id: int | None) -> None:
+    """Whose candidate stands, whole, above the accepted generation."""
+    connection.execute("UPDATE harvest_set SET staged_attempt = %s WHERE set_id = %s", (attempt_id, set_id))
 
 
 COUNTS = """

@@ -80,6 +80,7 @@ def stage(
     with installation.pool.connection() as connection:
         state = find(connection, key)
         generations.clean(connection, state.set_id, attempt.attempt_id)
+        generations.staged(connection, state.set_id, None)  # not before all of it is there
         connection.execute("DELETE FROM problem WHERE attempt_id = %s", (attempt.attempt_id,))
     run = _Staging(installation, state, attempt, kind_of(installation, key), request_of(installation, key, attempt))
     run.all_pages(progress)
@@ -91,6 +92,8 @@ def stage(
                WHERE attempt_id = %s""",
             (run.records, Jsonb(counts), attempt.attempt_id),
         )
+        if attempt.state in attempts.OPEN:
+            generations.staged(connection, state.set_id, attempt.attempt_id)
         if state.accepted_gen == 0:
             for table in ("document", "revision", "body"):
                 connection.execute(f"ANALYZE {table}")

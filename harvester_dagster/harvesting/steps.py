@@ -256,6 +256,8 @@ def _candidate(installation: Installation, key: str, progress: Progress) -> Atte
         attempt = staging.stage(installation, key, attempt, progress)
         for row in installation.catalog.tasks:
             frame.run_task(installation, key, row, on_candidate=True, progress=progress)
+        with installation.pool.connection() as connection:
+            generations.staged(connection, state.set_id, attempt.attempt_id)
     with installation.pool.connection() as connection:
         connection.execute("UPDATE attempt SET outputs_made = false WHERE attempt_id = %s", (attempt.attempt_id,))
         attempt = attempts.by_id(connection, attempt.attempt_id)

@@ -232,10 +232,6 @@ def check(world: World) -> None:
             USING (doc_id, from_gen) WHERE b.body IS NULL OR o.hash IS NULL""",
         "something beyond the candidate": """SELECT FROM revision r JOIN harvest_set s USING (set_id)
             WHERE r.from_gen > s.accepted_gen + 1 OR r.to_gen > s.accepted_gen + 1""",
-        "a candidate of nobody": """SELECT FROM revision r JOIN harvest_set s USING (set_id)
-            WHERE s.staged_attempt IS NULL AND (r.from_gen > s.accepted_gen OR r.to_gen > s.accepted_gen)""",
-        "outputs of nobody's candidate": """SELECT FROM output r JOIN harvest_set s USING (set_id)
-            WHERE s.staged_attempt IS NULL AND (r.from_gen > s.accepted_gen OR r.to_gen > s.accepted_gen)""",
         "generations with gaps": """SELECT FROM harvest_set s LEFT JOIN generation g USING (set_id)
             GROUP BY s.set_id HAVING count(g.gen) <> s.accepted_gen OR coalesce(max(g.gen), 0) <> s.accepted_gen""",
         "a file without its product": """SELECT FROM revision r JOIN document d USING (doc_id)

@@ -46,7 +46,8 @@ def by_hand(world: World) -> None:
     night(world, {}, "before")
     world.source.now += DAY
     world.source.forget("b", "c")
-    world.source.put("a", title="Another", files=("x",))
+    world.source.put("a", title="Another", files=("x", "z", "w"))
+    world.source.files = {"a/w": 404}
     world.night(pass_time=False)
     world.overwrite("a", {"subtitle": "By hand"})
     world.day_work()
@@ -56,7 +57,7 @@ def by_hand(world: World) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("prepare", "settings", "least"),
-    [(first, {}, 30), (later, {}, 40), (by_hand, {"deletes": "no", "min_documents": 2}, 10)],
+    [(first, {}, 30), (later, {}, 30), (by_hand, {"deletes": "no", "min_documents": 2}, 10)],
     ids=["first", "later", "by hand"],
 )
 def test_a_night_killed_anywhere_and_run_again_ends_right(
