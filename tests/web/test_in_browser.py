@@ -1,0 +1,53 @@
+"""The pages as a person sees them, in a real browser."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.web.conftest import Site
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = browser.new_page()
+        problems: list[str] = []
+        found.on("pageerror", lambda error: problems.append(str(error)))
+        found.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        yield found
+        browser.close()
+        assert problems == []
+
+
+def test_a_run_from_start_to_log_and_a_decision_explained(site: Site, page: Page) -> None:
+    evil = "<img src=x onerror=document.title='hacked'>"
+    fields = {"title_ts": [evil], "fulltext_list_ssf": ['{"type": "research"}']}
+    site.collection.add(*({"id": f"{n:03}", **fields} for n in range(50)))
+    page.goto(site.url + "/cache/update")
+    page.get_by_role("button", name="Read the journals now").click()
+    expect(page.get_by_role("heading")).to_have_text("Journals of dtu")
+
+    page.goto(site.url + "/harvest/status")
+    page.get_by_label("Mode").select_option("partial")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading")).to_have_text("Started")
+    page.get_by_text("See how it goes").click()
+    expect(page.locator(".state")).to_have_text("complete", timeout=30_000)  # by itself: the page is live
+    expect(page.locator("main")).to_contain_text("fulltext_research")
+
+    page.get_by_role("link", name="Log").click()
+    expect(page.locator("main")).to_contain_text("complete: 50 documents")
+
+    page.get_by_role("link", name="Debug").click()
+    page.get_by_label("Id or cluster id").fill("007")
+    page.get_by_role("button", name="Explain").click()
+    expect(page.locator("svg .answered")).to_contain_text("fulltext_research")
+    expect(page.locator("svg .not-reached")).to_have_count(8)
+    assert page.title() != "hacked" and evil in page.locator("h2").inner_text()
