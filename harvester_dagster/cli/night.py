@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harvester_dagster import nights, reports
-from harvester_dagster.cli import showing
+from harvester_dagster.cli import following, showing
 from harvester_dagster.cli.errors import told
 from harvester_dagster.cli.starting import Daemon, dagster_home, demonstration, loaded, opened, services, webserver
 from harvester_dagster.harvesting.sets import UnknownSet
@@ -24,38 +24,16 @@ def run_night(installation: Installation, daemon: Daemon) -> Night:
     with installation.pool.connection() as connection:
         night, keys = nights.open_night(connection, installation.config, installation.clock(), "hand")
     showing.console.print(f"Night {night.night_id}: {len(keys)} sets. Dagster requests their runs; this takes a while.")
-    said: dict[str, str] = {}
-    while True:
-        daemon.ensure()
-        if not said:
-            daemon.check_definitions()
-        with installation.pool.connection() as connection:
-            for key, state in _progress(connection, night):
-                if said.get(key) != state:
-                    said[key] = state
-                    showing.console.print(f"  {key}: {state}", style="dim")
-            open_ids = {row.night_id for row in nights.open_nights(connection)}
-        if night.night_id not in open_ids and (not daemon.is_ours or not open_ids):
-            return night
-        time.sleep(POLL_SECONDS)
-
-
-def _progress(connection, night: Night) -> list[tuple[str, str]]:  # type: ignore[no-untyped-def]
-    rows = connection.execute(
-        """SELECT s.key, n.outcome, a.state, a.mode, a.pages FROM night_set n JOIN harvest_set s USING (set_id)
-           LEFT JOIN LATERAL (SELECT * FROM attempt a WHERE a.set_id = n.set_id AND a.night_id = n.night_id
-                              ORDER BY attempt_id DESC LIMIT 1) a ON true
-           WHERE n.night_id = %s ORDER BY 1""",
-        (night.night_id,),
-    ).fetchall()
-    said = [
-        (key, f"{mode} harvest {state}" + (f", run ended: {outcome}" if outcome else ""))
-        for key, outcome, state, mode, _ in rows
-        if state
-    ]
-    if rows and all(row[1] for row in rows):
-        said.append(("release", "all sets have ended; the version is being promoted"))
-    return said
+    tasks = len(installation.catalog.tasks)
+    with following.Following() as shown:
+        while True:
+            daemon.ensure()
+            with installation.pool.connection() as connection:
+                shown.show(following.lines(connection, night.night_id, tasks, installation.clock()))
+                open_ids = {row.night_id for row in nights.open_nights(connection)}
+            if night.night_id not in open_ids and (not daemon.is_ours or not open_ids):
+                return night
+            time.sleep(POLL_SECONDS)
 
 
 def night() -> None:
