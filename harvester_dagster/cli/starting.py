@@ -161,6 +161,8 @@ retention:
     purge_after_days: {{skipped: 1, failure: 30, success: 30}}
 telemetry:
   enabled: false
+nux:
+  enabled: false
 """
 
 
