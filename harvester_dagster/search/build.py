@@ -8,7 +8,7 @@ the moment at which the store says which version it holds. Does not belong here:
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.search import bulk, documents, index, mapping
 from harvester_dagster.search.bulk import Rejected, Sent
 from harvester_dagster.search.client import NoIndex, Refused, SearchError, connected
-from harvester_dagster.search.documents import Line
+from harvester_dagster.search.documents import Lines
 from harvester_dagster.search.index import Held
 from harvester_dagster.search.mapping import BadMapping, Definition
 from harvester_dagster.search.verify import Answered, Verdict, verify
@@ -288,24 +288,26 @@ class Build:
             delta = documents.delta(connection, old, self.version, self.entity, also=lacking)
             return self._send(name, delta.lines, total), delta.counts
 
-    def _send(self, name: str, lines: Iterator[Line], total: int) -> Sent:
+    def _send(self, name: str, lines: Lines, total: int) -> Sent:
         """What is rejected is left out: also what the index had of it before."""
         allowed = max(3, int(total * TOLERATED))
-        sent = bulk.send(self.client, name, lines, allowed=allowed, patience=self.work.patience)
+        with closing(lines):  # a load that fails ends its COPY, and the connection stays good
+            sent = bulk.send(self.client, name, lines, allowed=allowed, patience=self.work.patience)
         if sent.rejected:
             gone = (documents.removal(one.doc_id, one.srn) for one in sent.rejected)
             bulk.send(self.client, name, gone, allowed=0, patience=self.work.patience)
         return sent
 
-    def _these(self, doc_ids: Sequence[int]) -> Iterator[Line]:
+    def _these(self, doc_ids: Sequence[int]) -> Lines:
         with self.pool.connection() as connection:
             yield from documents.these(connection, self.version, self.entity, doc_ids)
 
-    def _shown(self, name: str, lines: Iterator[Line], total: int) -> Iterator[Line]:
-        for number, line in enumerate(lines, 1):
-            if number % 10_000 == 0:
-                self.work.progress(f"{name}: {number:,} of {total:,}")
-            yield line
+    def _shown(self, name: str, lines: Lines, total: int) -> Lines:
+        with closing(lines):
+            for number, line in enumerate(lines, 1):
+                if number % 10_000 == 0:
+                    self.work.progress(f"{name}: {number:,} of {total:,}")
+                yield line
 
     def _finish(self, name: str, sent: Sent) -> Verdict:
         """Refresh, verify; the store then says what the index holds."""

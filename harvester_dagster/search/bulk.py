@@ -28,6 +28,9 @@ CHUNK_LINES = 1_000
 PATIENCE = 120.0
 """Seconds for which one chunk is sent again and again."""
 
+LARGE = 5_000_000
+"""Bytes of a document from which on it is the culprit when the server, by itself, does not answer to it."""
+
 _AGAIN = frozenset((429, 500, 502, 503, 504))
 _ANSWER = "took,errors,items.*.status,items.*.error"
 
@@ -115,9 +118,11 @@ class _Sender:
                 if not _by_content(error):
                     raise
                 return self._halves(chunk) if len(chunk) > 1 else self._reject(chunk[0], str(error))
-            except Unreachable:
+            except Unreachable as error:
                 failed += 1
                 if time.monotonic() > deadline:
+                    if len(chunk) == 1 and len(chunk[0].data) > LARGE:
+                        return self._reject(chunk[0], f"{len(chunk[0].data):,} bytes: {error}")
                     raise
                 if failed == 3 and len(chunk) > 1:  # perhaps too much for something in between
                     return self._halves(chunk)

@@ -4,7 +4,7 @@ An output's body is sent as it is stored: no document is decoded or encoded. Bel
 publishes, what differs between two, sums over them. Does not belong here: sending (`bulk.py`), and what an output is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +30,10 @@ class Line(NamedTuple):
     data: bytes
 
 
+Lines = Generator[Line, None, None]
+"""Closed when it is not read to its end: it has a COPY open."""
+
+
 class Sums(NamedTuple):
     """What an index must hold, or holds: how many documents, and the sums over the parts of their hashes."""
 
@@ -40,7 +44,7 @@ class Sums(NamedTuple):
 class Delta(NamedTuple):
     """What brings an index from one version to another; the counts grow while `lines` is read."""
 
-    lines: Iterator[Line]
+    lines: Lines
     counts: dict[str, int]
 
 
@@ -75,12 +79,12 @@ SELECT count(*) FROM (
 """
 
 
-def whole(connection: Connection[Any], version: Version, entity: str) -> Iterator[Line]:
+def whole(connection: Connection[Any], version: Version, entity: str) -> Lines:
     """Every document that a version publishes."""
     return _lines(connection, {"version": version.version_id, "entity": entity}, "")
 
 
-def these(connection: Connection[Any], version: Version, entity: str, doc_ids: Sequence[int]) -> Iterator[Line]:
+def these(connection: Connection[Any], version: Version, entity: str, doc_ids: Sequence[int]) -> Lines:
     """Those of these documents that a version publishes."""
     parameters = {"version": version.version_id, "entity": entity, "ids": list(doc_ids)}
     return _lines(connection, parameters, "AND o.doc_id = ANY (%(ids)s)")
@@ -133,7 +137,7 @@ def removal(doc_id: int, srn: str) -> Line:
     return Line(doc_id, srn, b'{"delete":{"_id":%b}}\n' % msgspec.json.encode(srn))
 
 
-def _lines(connection: Connection[Any], parameters: dict[str, Any], also: str) -> Iterator[Line]:
+def _lines(connection: Connection[Any], parameters: dict[str, Any], also: str) -> Lines:
     with connection.cursor() as cursor, cursor.copy(_LINES.format(also=also), parameters) as rows:
         rows.set_types(["int8", "text", "bytea", "bytea"])  # json travels as its text
         for doc_id, srn, digest, body in rows.rows():
@@ -142,7 +146,7 @@ def _lines(connection: Connection[Any], parameters: dict[str, Any], also: str) -
 
 def _delta(
     connection: Connection[Any], old: Version, new: Version, entity: str, also: set[int], counts: dict[str, int]
-) -> Iterator[Line]:
+) -> Lines:
     batch: list[int] = []
     for change in versions.difference(connection, old, new):
         if change.entity != entity:

@@ -209,6 +209,34 @@ def test_a_storm_without_end(open_world: OpenWorld, opensearch_url: str) -> None
         assert world.indices() == set()
 
 
+def test_a_load_that_fails_on_the_way_leaves_the_store_ready_for_the_next(
+    open_world: OpenWorld, opensearch_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harvester_dagster.search.bulk.CHUNK_LINES", 10)
+    with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
+        proxy.before = lambda asked: Instead(403) if asked.is_bulk else None
+        world.accept({name: {**one, "description": "d" * 20_000} for name, one in _many(3_000).items() if one})
+        version, report = _brought_up(world)
+        assert (report.outcome, "not allowed" in report.reason) == ("failed", True)
+        proxy.before = lambda asked: None
+        assert build.bring_up(world.installation, version).entities[0].documents == 3_000
+
+
+def test_a_document_too_large_for_something_in_between_is_left_out(open_world: OpenWorld, opensearch_url: str) -> None:
+    with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
+
+        def narrow(asked: Asked) -> Instead | None:
+            if len(asked.body) > 6_000_000:
+                raise Cut
+            return None
+
+        proxy.before = narrow
+        world.accept({**_many(5), "large": {**product("large", "Groot"), "description": "d" * 7_000_000}})
+        _, report = _brought_up(world, patience=1)
+        assert (report.outcome, report.reason) == ("ready", "")
+        assert (report.entities[0].documents, report.entities[0].examples[0].srn) == (5, "a:one:large")
+
+
 def test_a_full_disk(open_world: OpenWorld, opensearch_url: str) -> None:
     with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
 
