@@ -1,0 +1,49 @@
+"""What a night costs grows with batches, not with documents."""
+
+import pytest
+
+from harvester_dagster.documents import production
+from harvester_dagster.harvesting import staging
+from harvester_dagster.tasks import frame
+from tests.harvesting.conftest import OpenWorld
+from tests.harvesting.scripted_source import ScriptedSource
+from tests.harvesting.test_tasks import statements
+from tests.harvesting.world import KEY, Scripted, World, catalog
+
+
+def cost(world: World, monkeypatch: pytest.MonkeyPatch) -> int:
+    with statements(monkeypatch) as sent:
+        assert not world.night().is_replaced
+    return len(sent)
+
+
+def nights(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch, documents: int) -> list[int]:
+    """Statements of the first night, of one without news, of one in which half of it changed, in four batches each."""
+    for module in (staging, frame, production):
+        monkeypatch.setattr(module, "BATCH", documents // 4)
+    echo = Scripted(batch=documents // 4)
+    world = open_world(catalog=catalog(echo.row), deletes="no")
+    world.source.page_size = documents // 8
+    names = [f"{number:05}" for number in range(documents)]
+    world.source.put(*names, publishedAt="no date")
+    found = [cost(world, monkeypatch), cost(world, monkeypatch)]
+    world.source.put(*names[::2], publishedAt="no date", title="Another")
+    found.append(cost(world, monkeypatch))
+    assert world.titles(KEY)[names[0]] == "Another"
+    return found
+
+
+def test_ten_times_the_documents_in_as_many_batches_take_as_many_statements(
+    open_world: OpenWorld, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = nights(open_world, monkeypatch, 100)
+    source.records.clear()
+    world = open_world(deletes="no")
+    with world.installation.pool.connection() as connection:
+        connection.execute(
+            """TRUNCATE harvest_set, attempt, document, revision, body, output, output_body, generation, task_use,
+               task_progress, task_report, result, dirty, stale_use, problem, page_bundle, night_set,
+               dataset_version_set RESTART IDENTITY"""
+        )
+    large = nights(open_world, monkeypatch, 1_000)
+    assert large == small
