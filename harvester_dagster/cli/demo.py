@@ -1,4 +1,4 @@
-"""`harvester demo`: a whole night on the bundled sample sources, then a look at what came of it. What `make run` does."""
+"""`harvester demo`: a whole night on the bundled sample sources, and a look at what came of it (`make run`)."""
 
 import time
 from typing import Annotated

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from harvester_dagster import config as configuration
 from harvester_dagster import installation
@@ -106,10 +107,10 @@ def opened(*, for_tasks: bool = False) -> Iterator[Installation]:
         yield found
 
 
-def _s3(config: Config):  # type: ignore[no-untyped-def]
+def _s3(config: Config) -> Callable[[], Any]:
     """A client as boto3 finds its credentials; only built when objects are kept in S3."""
 
-    def client():  # type: ignore[no-untyped-def]
+    def client() -> Any:
         import boto3
         from botocore.config import Config as BotoConfig
 

@@ -5,6 +5,7 @@ what is done is found done. Without an open attempt a step works on the accepted
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from harvester_dagster.documents import production
@@ -190,7 +191,7 @@ def withdraw(installation: Installation, key: str) -> SetOutcome:
         return outcome(installation, key)
 
 
-def _locked(installation: Installation, key: str):  # type: ignore[no-untyped-def]
+def _locked(installation: Installation, key: str) -> AbstractContextManager[None]:
     with installation.pool.connection() as connection:
         state = find(connection, key)
     return set_lock(installation.pool, state.set_id, key)
