@@ -7,7 +7,6 @@ in a process of its own, whose peak memory is what counts.
 
 import multiprocessing
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -109,7 +108,9 @@ def _build_there(read: Config, url: str, version_id: int) -> tuple[IndexReport, 
         with opened.pool.connection() as connection:
             version = versions.by_id(connection, version_id)
         report = build.bring_up(opened, version)
-    return report, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a child's begins with what its parent had.
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return report, int(peak.split()[1]) / 1024
 
 
 def _bare(opened: Installation, url: str, bodies: Sequence[bytes], clients: int) -> float:
@@ -199,6 +200,7 @@ def _stage(opened: Installation, count: int) -> attempts.Attempt:
         attempt = attempts.open_attempt(connection, state, window, now=opened.clock(), mapping_version="1")
         generations.clean(connection, state.set_id, attempt.attempt_id)
         connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
+        both: list[tuple[str, int, int | None, str]]
         both = [("products", first + 2 * n, None, f"p{n}") for n in range(count)]
         both += [("files", first + 2 * n + 1, first + 2 * n, f"p{n}:f") for n in range(count)]
         _copy(
@@ -236,7 +238,13 @@ def _stage(opened: Installation, count: int) -> attempts.Attempt:
 def _properties(own: random.Random, entity: str, doc_id: int) -> dict[str, Any]:
     url = f"https://example.org/{doc_id - (entity == 'files')}.pdf"
     if entity == "files":
-        return {"url": url, "title": "A file", "hash": "h", "mime_type": "application/pdf", "access_rights": "OpenAccess"}
+        return {
+            "url": url,
+            "title": "A file",
+            "hash": "h",
+            "mime_type": "application/pdf",
+            "access_rights": "OpenAccess",
+        }
     return {
         "title": _words(own, DUTCH, 6),
         "language": "nl",

@@ -124,7 +124,7 @@ class _Sender:
                     if len(chunk) == 1 and len(chunk[0].data) > LARGE:
                         return self._reject(chunk[0], f"{len(chunk[0].data):,} bytes: {error}")
                     raise
-                if failed == 3 and len(chunk) > 1:  # perhaps too much for something in between
+                if failed == 3 and len(chunk) > 1 and _without_answer(error):  # too much for something in between?
                     return self._halves(chunk)
             if not left:
                 return None
@@ -191,6 +191,11 @@ def _by_content(error: Refused) -> bool:
     """Whether a request was refused for what it holds: malformed or too long an id (400), too large (413)."""
     status = getattr(error.__cause__, "status_code", None)
     return status in (400, 413)
+
+
+def _without_answer(error: Unreachable) -> bool:
+    """Whether a request ended without a status: cut, or not answered in time."""
+    return not isinstance(getattr(error.__cause__, "status_code", None), int)
 
 
 def _reason(error: Any) -> str:
