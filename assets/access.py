@@ -12,16 +12,18 @@ from typing import Any
 import dagster as dg
 
 from assets import showing
-from harvester_dagster.access import endpoints, journal_store
+from harvester_dagster.access import endpoints, journal_store, runs
 from harvester_dagster.access.modes import MODES
 from harvester_dagster.access.run import Enricher, Report, enrich, refresh_journals
-from harvester_dagster.access.runs import InProgress
+from harvester_dagster.access.runs import InProgress, StoppedBefore
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.failures import OutsideError
 from harvester_dagster.services.launcher import Unavailable
 
 OWNER = "team:library"
 GROUP = "metastore"
+REQUEST_TAG = "access/request"
+"""The run that somebody asked for on the pages; without it, it is one of Dagster's own."""
 _PATIENCE = timedelta(hours=6)
 """A run waits so long for another one of its endpoint: backfills start several at once."""
 _SHOWN = 100
@@ -118,7 +120,8 @@ def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefi
     def access(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> Iterator[Any]:
         mode = context.partition_key.rpartition(":")[2]
         with _endpoint(harvester, context.partition_key) as job:
-            report = enrich(job, mode, patience=_PATIENCE.total_seconds())
+            asked = context.run.tags.get(REQUEST_TAG)
+            report = enrich(job, mode, patience=_PATIENCE.total_seconds(), request=int(asked) if asked else None)
         if report.state != "complete":
             raise dg.Failure(f"{report.state}; a later run goes on there", _figures(report), allow_retries=False)
         counts = report.counts
@@ -159,7 +162,8 @@ def _endpoint(harvester: Installation, key: str) -> Iterator[Enricher]:
     try:
         with endpoints.opened(harvester.config, name, harvester.pool, harvester.clock) as job:
             yield job
-    except (OutsideError, InProgress, Unavailable) as error:
+    except (OutsideError, InProgress, StoppedBefore, Unavailable) as error:
+        runs.withdraw_request(harvester.pool, name, harvester.clock(), str(error))
         raise dg.Failure(str(error)) from error
 
 

@@ -174,15 +174,24 @@ def refresh_journals(job: Enricher, *, only_if_older: bool = False) -> Refreshed
     return journal_store.refresh(job.pool, job.solr, job.settings.page_size, job.clock())
 
 
-def enrich(job: Enricher, mode: str, *, dry_run: bool = False, patience: float = 0, show: Show | None = None) -> Report:
+def enrich(
+    job: Enricher,
+    mode: str,
+    *,
+    dry_run: bool = False,
+    patience: float = 0,
+    request: int | None = None,
+    show: Show | None = None,
+) -> Report:
     """Decide the documents of a mode and write what differs. One run per endpoint at a time.
 
     Raises InProgress, and OutsideError when Solr failed for longer than it is waited for; a later run goes on there.
-    `patience`: seconds to wait for another run of the endpoint to end.
+    `patience`: seconds to wait for another run of the endpoint to end. `request`: what `runs.request` gave, if this is
+    the run that was asked for there; raises StoppedBefore when it was stopped meanwhile.
     """
     if dry_run:
         return _dry(job, MODES[mode], show)
-    with runs.running(job.pool, job.solr.name, mode, job.basis, job.clock(), patience) as run:
+    with runs.running(job.pool, job.solr.name, mode, job.basis, job.clock(), patience, request) as run:
         return _Pass(job, MODES[mode], run, show).go()
 
 

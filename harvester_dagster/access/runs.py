@@ -31,6 +31,10 @@ class InProgress(Exception):
     """A run of this endpoint is in progress."""
 
 
+class StoppedBefore(Exception):
+    """A run was asked for, and stopped before it began."""
+
+
 class Start(NamedTuple):
     """Where a run begins, and what held when its walk began (perhaps in an earlier run that it continues)."""
 
@@ -103,6 +107,16 @@ def withdraw(pool: Pool, run_id: int, now: datetime, reason: str) -> None:
             "UPDATE access_run SET state = 'failed', ended_at = %s, reason = %s "
             "WHERE run_id = %s AND state = 'requested'",
             (now, reason, run_id),
+        )
+
+
+def withdraw_request(pool: Pool, endpoint: str, now: datetime, reason: str) -> None:
+    """Give up whatever was asked for at this endpoint and has not begun."""
+    with pool.connection() as connection:
+        connection.execute(
+            "UPDATE access_run SET state = 'failed', ended_at = %s, reason = %s WHERE state = 'requested' "
+            "AND endpoint_id = (SELECT endpoint_id FROM access_endpoint WHERE name = %s)",
+            (now, reason, endpoint),
         )
 
 
@@ -235,18 +249,21 @@ class Run:
 
 
 @contextmanager
-def running(pool: Pool, endpoint: str, mode: str, basis: str, now: datetime, patience: float = 0) -> Iterator[Run]:
+def running(
+    pool: Pool, endpoint: str, mode: str, basis: str, now: datetime, patience: float = 0, request: int | None = None
+) -> Iterator[Run]:
     """Take up the requested run of this endpoint and mode, or begin one; hold its lock. Raises InProgress.
 
     It goes on where the last run of the same mode and basis was stopped, failed or died.
-    `patience`: seconds to wait for a run in progress to end.
+    `patience`: seconds to wait for a run in progress to end. `request`: the run that was asked for; when it was stopped
+    before it began, nothing runs (StoppedBefore).
     """
     with Connection.connect(
         str(pool.conninfo), autocommit=True, options="-c search_path=harvester,public"
     ) as connection:
         key = endpoint_id(connection, endpoint)
         _lock(connection, key, endpoint, patience)
-        run = Run(connection, _begin(connection, key, endpoint, mode, basis, now))
+        run = Run(connection, _begin(connection, key, endpoint, mode, basis, now, request))
         try:
             yield run
         finally:
@@ -267,8 +284,14 @@ def _lock(connection: Connection[Any], key: int, endpoint: str, patience: float)
     connection.execute("RESET lock_timeout")
 
 
-def _begin(connection: Connection[Any], key: int, endpoint: str, mode: str, basis: str, now: datetime) -> Start:
+def _begin(
+    connection: Connection[Any], key: int, endpoint: str, mode: str, basis: str, now: datetime, request: int | None
+) -> Start:
     with connection.transaction():
+        if request is not None:
+            asked = connection.execute("SELECT state FROM access_run WHERE run_id = %s", (request,)).fetchone()
+            if asked == ("stopped",):
+                raise StoppedBefore(f"the run of {endpoint} was stopped before it began")
         connection.execute(
             "UPDATE access_run SET state = 'died', ended_at = %s, reason = 'its process ended without a word' "
             "WHERE endpoint_id = %s AND state = 'running'",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from harvester_dagster.access import endpoints, runs
 from harvester_dagster.access.run import enrich, refresh_journals
-from harvester_dagster.access.runs import InProgress
+from harvester_dagster.access.runs import InProgress, StoppedBefore
 from harvester_dagster.config import Config
 from harvester_dagster.outside.failures import OutsideError
 from harvester_dagster.outside.outside import Outside
@@ -40,21 +40,19 @@ class ThreadRuns:
         self._clock = clock
 
     def start(self, endpoint: str, mode: str) -> None:
-        runs.request(self._pool, endpoint, mode, self._clock())
-        threading.Thread(target=self._work, args=(endpoint, mode), name="access-run", daemon=True).start()
+        run_id = runs.request(self._pool, endpoint, mode, self._clock())
+        threading.Thread(target=self._work, args=(endpoint, mode, run_id), name="access-run", daemon=True).start()
 
     def stop(self, endpoint: str | None) -> None:
         runs.ask_to_stop(self._pool, endpoint, self._clock())
 
-    def _work(self, endpoint: str, mode: str) -> None:
+    def _work(self, endpoint: str, mode: str, run_id: int) -> None:
         try:
             with endpoints.opened(self._config, endpoint, self._pool, self._clock) as job:
                 refresh_journals(job, only_if_older=True)
-                enrich(job, mode)
-        except (OutsideError, InProgress) as error:
-            request = runs.in_progress(self._pool, self._clock(), endpoint)
-            if request is not None and request.state == "requested":
-                runs.withdraw(self._pool, request.run_id, self._clock(), str(error))
+                enrich(job, mode, request=run_id)
+        except (OutsideError, InProgress, StoppedBefore) as error:
+            runs.withdraw(self._pool, run_id, self._clock(), str(error))
 
 
 _REPOSITORIES = (
@@ -84,7 +82,7 @@ class DagsterRuns:
     def start(self, endpoint: str, mode: str) -> None:
         run_id = runs.request(self._pool, endpoint, mode, self._clock())
         try:
-            self._launch(endpoint, mode)
+            self._launch(endpoint, mode, run_id)
         except (OutsideError, NotStarted, KeyError, TypeError, ValueError) as error:
             why = f"Dagster did not start it: {error}"
             runs.withdraw(self._pool, run_id, self._clock(), why)
@@ -93,12 +91,12 @@ class DagsterRuns:
     def stop(self, endpoint: str | None) -> None:
         runs.ask_to_stop(self._pool, endpoint, self._clock())
 
-    def _launch(self, endpoint: str, mode: str) -> None:
+    def _launch(self, endpoint: str, mode: str, run_id: int) -> None:
         found = self._ask(_REPOSITORIES, {})["repositoriesOrError"]["nodes"]
         repository = next((each for each in found if {"name": "decide_access"} in each["jobs"]), None)
         if repository is None:
             raise NotStarted("no code location has a job named access")
-        tags = {"dagster/partition": f"{endpoint}:{mode}", "access/endpoint": endpoint, "access/from": "web"}
+        tags = {"dagster/partition": f"{endpoint}:{mode}", "access/endpoint": endpoint, "access/request": str(run_id)}
         params = {
             "selector": {
                 "repositoryLocationName": repository["location"]["name"],

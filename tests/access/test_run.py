@@ -14,7 +14,7 @@ from harvester_dagster.access.documents import from_fields
 from harvester_dagster.access.journals import by_issn, read_journal
 from harvester_dagster.access.rules import case_of, decide
 from harvester_dagster.access.run import Enricher, enrich, refresh_journals
-from harvester_dagster.access.runs import InProgress
+from harvester_dagster.access.runs import InProgress, StoppedBefore
 from tests.access.conftest import NOW, Collection, Make
 from tests.access.meddling import Asked, Instead, Proxy
 
@@ -369,3 +369,13 @@ def test_bad_data_is_counted_listed_and_stops_nothing(job: Enricher, collection:
         "holding: fromyear is after toyear",
         "embargo: not a number of days",
     ]
+
+
+def test_a_run_that_was_stopped_before_it_began_does_not_begin(job: Enricher, collection: Collection) -> None:
+    collection.add(OPEN)
+    asked = runs.request(job.pool, "dtu", "full", NOW)
+    runs.ask_to_stop(job.pool, "dtu", NOW)
+    with pytest.raises(StoppedBefore):
+        enrich(job, "full", request=asked)
+    assert collection.access()["open"] == (("UNDETERMINED",), ())
+    assert enrich(job, "full").counts.applied == 1
