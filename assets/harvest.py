@@ -98,7 +98,7 @@ def documents_asset(catalog: Catalog) -> dg.AssetsDefinition:
             [entity.name, "documents"],
             deps=["harvest"],
             description=f"{entity.description}: extracted, and compared by hash with what was accepted.",
-            group_name="documents",
+            group_name=entity.name,
             owners=[OWNER],
             kinds={"python", "postgres"},
             skippable=True,

@@ -26,7 +26,7 @@ def outputs_asset(catalog: Catalog) -> dg.AssetsDefinition:
         name="deactivate_invalid_products",
         partitions_def=SETS,
         deps=[task.name for task in catalog.tasks],
-        group_name="sets",
+        group_name="products",
         description="The outputs of what changed, made and validated against the published schema; an invalid product "
         "is not published, and its reasons are kept.",
         owners=[OWNER],
@@ -64,7 +64,7 @@ def sets_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 key,
                 deps=[[name, "documents"], "deactivate_invalid_products"],
                 description=f"The accepted {name} of a set: tonight's, or the historic ones where those were rejected.",
-                group_name="sets",
+                group_name=f"accepted_{name}",  # the UI shows a key's last part only, and two are `set`
                 owners=[OWNER],
                 kinds={"postgres"},
             )

@@ -36,7 +36,7 @@ def _task_asset(task: Task) -> dg.AssetsDefinition:
         name=task.name,
         partitions_def=SETS,
         deps=_deps(task),
-        group_name=f"{task.entity}_tasks",
+        group_name=task.entity,
         description=task.summary,
         owners=[OWNER],
         kinds={"python"},
