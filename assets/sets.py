@@ -111,7 +111,7 @@ def _metadata(entity: str, outcome: SetOutcome) -> showing.Metadata:
         metadata |= {
             "attempt": f"{attempt.attempt_id}: {attempt.mode}, {attempt.state}",
             "proposed": verdict.get("n", 0),
-            "historic": verdict.get("h", 0),
+            "accepted before": verdict.get("h", 0),
             **{f"{name} in the candidate": n for name, n in (attempt.counts or {}).get(entity, {}).items()},
         }
     if outcome.reason:
@@ -129,8 +129,8 @@ def _check(partition: str, entity: str, key: dg.AssetKey, outcome: SetOutcome) -
         severity=dg.AssetCheckSeverity.ERROR,
         description=fallback if outcome.is_replaced else verdict.get("reason", "nothing was proposed"),
         metadata={
-            "n": verdict.get("n", 0),
-            "h": verdict.get("h", 0),
+            "tonight": verdict.get("n", 0),
+            "accepted before": verdict.get("h", 0),
             "mend": dg.MetadataValue.md(f"    harvester accept {partition} --dry-run") if outcome.is_replaced else "",
         },
     )

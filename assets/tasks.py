@@ -66,7 +66,9 @@ def _deps(task: Task) -> list[dg.AssetKey]:
 
 def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
     done = sum(report.outcomes.values())
+    pictures = " ".join(f"![{srn}]({uri})" for srn, uri in data_uris(report.pictures, harvester.objects))
     metadata: showing.Metadata = {
+        **({"pictures": dg.MetadataValue.md(pictures)} if pictures else {}),
         "documents looked at": report.looked_at,
         "not applicable": report.not_applicable,
         "results that stood": report.reused,
@@ -84,6 +86,4 @@ def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
             [(example.srn, example.kind, example.reason) for example in report.examples],
         )
         metadata["explain"] = showing.why_commands(example.srn for example in report.examples)
-    if pictures := data_uris(report.pictures, harvester.objects):
-        metadata["pictures"] = dg.MetadataValue.md(" ".join(f"![{srn}]({uri})" for srn, uri in pictures))
     return metadata

@@ -41,7 +41,7 @@ def lines(connection: Connection[Any], night_id: int, tasks: int, now: datetime)
     """Where every set of the night is, and the release after them."""
     found = [_line(row, tasks, now) for row in connection.execute(_ATTEMPTS, (night_id,))]
     if found and all(line.is_over for line in found):
-        said = "all sets have ended: the next version is prepared, indexed and promoted"
+        said = "the next version is prepared, indexed, promoted"
         found.append(Line(RELEASE, said, said, False, 0.0))
     return found
 
@@ -93,7 +93,7 @@ def _drawn(found: list[Line]) -> Table:
     drawn.add_column(no_wrap=True)
     drawn.add_column(no_wrap=True)
     drawn.add_column(no_wrap=True, overflow="ellipsis")
-    drawn.add_column(justify="right", no_wrap=True, style="dim")
+    drawn.add_column(justify="right", no_wrap=True, style="dim", min_width=6)
     for line in found:
         mark = "[green]✓[/]" if line.is_over else Spinner("dots")
         drawn.add_row(mark, line.key, line.said, f"{line.seconds:.0f} s" if line.seconds else "")
