@@ -16,8 +16,8 @@ from harvester_dagster.versions.versions import Version
 
 
 class IndexState(NamedTuple):
-    """One index. state: current (the alias shows it), kept (for a rollback), unfinished, missing, unknown (of no use
-    to this store any more; the next release takes it away)."""
+    """One index. state: current (the alias shows it), kept (for a rollback), unfinished, missing (the server has
+    it no more), unreachable, unknown (of no use to this store any more; the next release takes it away)."""
 
     name: str
     entity: str

@@ -42,7 +42,7 @@ def test_readers_see_no_error_and_no_mixture_through_twenty_promotions(world: Wo
 
     def read() -> None:
         with OpenSearch(opensearch_url, timeout=60) as client:
-            while not stop.is_set():
+            while not stop.wait(0.005):
                 try:
                     found = client.search(index=world.alias, body={"size": 20, "_source": ["title"]})["hits"]["hits"]
                     titles = {hit["_source"]["title"] for hit in found}
