@@ -5,6 +5,7 @@ bounded by one bundle, statements grow with bundles. Extraction reads only what 
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 import zstandard
@@ -75,15 +76,23 @@ def _fetched(
 
 
 def _store_pages(installation: Installation, attempt: Attempt, pages: Iterator[bytes]) -> int:
+    """How many they are. A bundle is compressed and stored (a fifth of the time of reading JSON pages) while the next
+    pages arrive; two are in memory."""
     bundle: list[bytes] = []
     size = total = number = 0
-    for page in pages:
-        bundle.append(page)
-        size += len(page)
-        total += 1
-        if size >= BUNDLE_BYTES:
-            _store_bundle(installation, attempt, number, bundle)
-            bundle, size, number = [], 0, number + 1
+    storing: Future[None] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="pages") as storer:
+        for page in pages:
+            bundle.append(page)
+            size += len(page)
+            total += 1
+            if size >= BUNDLE_BYTES:
+                if storing:
+                    storing.result()
+                storing = storer.submit(_store_bundle, installation, attempt, number, bundle)
+                bundle, size, number = [], 0, number + 1
+        if storing:
+            storing.result()
     if bundle:
         _store_bundle(installation, attempt, number, bundle)
     return total
@@ -108,5 +117,13 @@ def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes
                 "SELECT object_key FROM page_bundle WHERE attempt_id = %s ORDER BY number", (attempt.attempt_id,)
             )
         ]
-    for key in keys:
-        yield from _pages.decode(zstandard.ZstdDecompressor().decompress(installation.objects.get(key)))
+    with ThreadPoolExecutor(1, thread_name_prefix="pages") as reader:
+        coming: Future[bytes] | None = None
+        for number, key in enumerate(keys):
+            bundle = coming.result() if coming else _bundle(installation, key)
+            coming = reader.submit(_bundle, installation, keys[number + 1]) if number + 1 < len(keys) else None
+            yield from _pages.decode(bundle)
+
+
+def _bundle(installation: Installation, key: str) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(installation.objects.get(key))

@@ -7,7 +7,8 @@ records: one look-up, the closes, three COPYs; no statement per document. Memory
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from harvester_dagster.documents import canonical
 from harvester_dagster.harvesting import attempts, generations
 from harvester_dagster.harvesting.attempts import Attempt
 from harvester_dagster.harvesting.fetching import kind_of, request_of, stored_pages
+from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.installation import Installation
@@ -83,7 +85,8 @@ def stage(
         generations.staged(connection, state.set_id, None)  # not before all of it is there
         connection.execute("DELETE FROM problem WHERE attempt_id = %s", (attempt.attempt_id,))
     run = _Staging(installation, state, attempt, kind_of(installation, key), request_of(installation, key, attempt))
-    run.all_pages(progress)
+    with rarely_collected():
+        run.all_pages(progress)
     with installation.pool.connection() as connection:
         counts = run.counts(connection)
         connection.execute(
@@ -121,7 +124,7 @@ class _Staging:
         self.raw_hasher = hashlib.sha256(attempt.mapping_version.encode())
         self.by_raw_hash: dict[bytes, int] = {}
         self.unseen: set[int] = set()
-        self.ids: Iterator[int] = iter(())
+        self.ids: deque[int] = deque()
 
     def all_pages(self, progress: Callable[[str], None]) -> None:
         if self.attempt.complete:
@@ -161,11 +164,11 @@ class _Staging:
         first = self.records
         self.records += len(raws)
         hashes = [self._raw_hash(raw) for raw in raws]
-        wanted = range(len(raws))
+        wanted: Sequence[int] = range(len(raws))
         if self.by_raw_hash:
             known = [self.by_raw_hash.get(raw_hash) for raw_hash in hashes]
             self.unseen.difference_update(known)
-            wanted = [index for index, doc_id in enumerate(known) if doc_id is None]  # type: ignore[assignment]
+            wanted = [index for index, doc_id in enumerate(known) if doc_id is None]
             if pending or wanted:  # one of these may say otherwise of the same document, before or after
                 self.repeated.update((doc_id, first + i) for i, doc_id in enumerate(known) if doc_id is not None)
         if not wanted:
@@ -235,7 +238,8 @@ class _Staging:
             writing.result()
         with self.installation.pool.connection() as connection:
             known = self._look_up(connection, list(unique)) if self._has_documents(connection) else {}
-            writes = self._compare(unique.values(), known, connection)
+            self._take_ids(connection, unique.values(), known)
+            writes = self._compare(unique.values(), known)
         self.repeated.clear()
         return writer.submit(self._write, writes)
 
@@ -260,7 +264,7 @@ class _Staging:
             )
             return {(row[1], row[2]): _Known(*row) for row in cursor}
 
-    def _compare(self, batch: Any, known: dict[tuple[str, str], _Known], connection: Connection[Any]) -> _Writes:
+    def _compare(self, batch: Iterable[_Sent], known: dict[tuple[str, str], _Known]) -> _Writes:
         writes = _Writes([], [], [], [], [], [])
         parts: dict[int, list[_Known]] = {}
         for row in known.values():
@@ -273,7 +277,7 @@ class _Staging:
                 if self.repeated.get(root.doc_id, -1) > sent.number:
                     continue  # what is accepted came once more, after this
                 self.by_raw_hash.pop(root.raw_hash or b"", None)
-            self._compare_family(sent, root, parts.get(root.doc_id, []) if root else [], known, writes, connection)
+            self._compare_family(sent, root, parts.get(root.doc_id, []) if root else [], known, writes)
         return writes
 
     def _compare_family(
@@ -283,7 +287,6 @@ class _Staging:
         parts: Sequence[_Known],
         known: dict[tuple[str, str], _Known],
         writes: _Writes,
-        connection: Connection[Any],
     ) -> None:
         """A record's documents against what is known of them; parts that it does not name are closed."""
         kept: set[int] = set()
@@ -291,7 +294,7 @@ class _Staging:
         differs = False
         for document in sent.documents:
             before = known.get((document.entity, document.external_id))
-            doc_id = before.doc_id if before else self._new_id(connection)
+            doc_id = before.doc_id if before else self.ids.popleft()
             if before is None:
                 writes.documents.append((doc_id, self.state.set_id, document.entity, document.external_id, owner_id))
             kept.add(doc_id)
@@ -348,13 +351,16 @@ class _Staging:
         """A reset writes everything anew, each document once."""
         return self.attempt.mode == "reset" and before.from_gen != self.gen
 
-    def _new_id(self, connection: Connection[Any]) -> int:
-        for doc_id in self.ids:
-            return doc_id
-        row = connection.execute("SELECT nextval('doc_id_block')").fetchone()
-        assert row is not None
-        self.ids = iter(range(row[0], row[0] + ID_BLOCK))
-        return next(self.ids)
+    def _take_ids(
+        self, connection: Connection[Any], batch: Iterable[_Sent], known: Mapping[tuple[str, str], _Known]
+    ) -> None:
+        """Ids for what is new in a batch, in one statement."""
+        new = sum((document.entity, document.external_id) not in known for sent in batch for document in sent.documents)
+        blocks = -(-(new - len(self.ids)) // ID_BLOCK)
+        if blocks > 0:
+            rows = connection.execute("SELECT nextval('doc_id_block') FROM generate_series(1, %s)", (blocks,))
+            for (first,) in rows:
+                self.ids.extend(range(first, first + ID_BLOCK))
 
     def _write(self, writes: _Writes) -> None:
         with self.installation.pool.connection() as connection:
