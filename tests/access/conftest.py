@@ -15,8 +15,7 @@ from harvester_dagster.access.run import Enricher
 from harvester_dagster.access.solr import Solr
 from harvester_dagster.config import Metastore
 from harvester_dagster.outside.outside import Outside
-from harvester_dagster.store import database
-from harvester_dagster.store.database import Pool
+from harvester_dagster.store.database import Pool, open_pool
 from tests.access.meddling import Proxy, meddling
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -68,13 +67,10 @@ def collection(solr_url: str) -> Iterator[Collection]:
 
 @pytest.fixture
 def pool(database: str) -> Iterator[Pool]:
-    _migrate(database)
-    opened = _open(database)
+    opened = open_pool(database)
     yield opened
     opened.close()
 
-
-_migrate, _open = database.migrate, database.open_pool
 
 Make = Callable[..., Enricher]
 

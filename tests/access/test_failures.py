@@ -197,7 +197,8 @@ def test_kill_nine(make: Make, collection: Collection, proxy: Proxy, database: s
     assert enrich(make(), "changed").counts.processed == 0
 
 
-def test_solr_restarts_in_the_middle(make: Make, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_solr_is_killed_in_the_middle_and_comes_back(make: Make, tmp_path: Path) -> None:
     documents = list(sample.documents(2000))
     with launcher.solr(tmp_path) as url:
         port = int(url.split(":")[2].split("/")[0])
