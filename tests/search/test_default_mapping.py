@@ -11,7 +11,7 @@ from opensearchpy import OpenSearch
 
 from harvester_dagster.config import Config, Index
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.search.default_mapping import definition, settings
+from harvester_dagster.search.default_mapping import definition, product_mappings, settings
 from harvester_dagster.tasks.task import Result
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
@@ -45,7 +45,7 @@ def client(opensearch_url: str) -> Iterator[OpenSearch]:
 @pytest.fixture(scope="module")
 def index(client: OpenSearch) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
-    client.indices.create(index=name, body=definition("products", Index()))
+    client.indices.create(index=name, body={"settings": settings(Index()), "mappings": product_mappings()})
     for product in PRODUCTS:
         client.index(index=name, id=product["srn"], body=product)
     client.indices.refresh(index=name)
@@ -157,7 +157,8 @@ def test_dutch_compounds_are_cut_where_a_word_list_is_named(client: OpenSearch, 
     (folder,) = services_state.rglob("home/config")
     (folder / "compounds.txt").write_text("fiets\nbel\n")
     name = f"test-{uuid.uuid4().hex}"
-    client.indices.create(index=name, body=definition("products", Index(nl_decompound_word_list="compounds.txt")))
+    cutting = settings(Index(nl_decompound_word_list="compounds.txt"))
+    client.indices.create(index=name, body={"settings": cutting, "mappings": product_mappings()})
     try:
         product = _product("Bel", "Een fietsbel", "nl")
         client.index(index=name, id=product["srn"], body=product, refresh=True)
