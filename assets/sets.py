@@ -131,6 +131,6 @@ def _check(partition: str, entity: str, key: dg.AssetKey, outcome: SetOutcome) -
         metadata={
             "tonight": verdict.get("n", 0),
             "accepted before": verdict.get("h", 0),
-            "mend": dg.MetadataValue.md(f"    harvester accept {partition} --dry-run") if outcome.is_replaced else "",
+            **({"look": f"harvester accept {partition} --dry-run"} if outcome.is_replaced else {}),
         },
     )

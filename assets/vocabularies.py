@@ -10,7 +10,7 @@ from harvester_dagster.vocabularies import harvesting
 
 @dg.asset(
     name="vocabularies",
-    group_name="harvest",
+    group_name="vocabularies",
     owners=[OWNER],
     kinds={"http", "skos"},
     description="Value trees and study vocabularies: what ships, and what was harvested beside it. One that shrinks, "
