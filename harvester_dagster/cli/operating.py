@@ -92,7 +92,8 @@ def _show_changes(key: str, attempt: Attempt, changes: list[versions.Change]) ->
         f"[bold]{key}[/bold], harvested {showing.moment(attempt.started_at)}, rejected: {attempt.reason}\n"
         f"It would add {count['added']:,}, change {count['changed']:,} and remove {count['removed']:,} documents."
     )
-    showing.table(["", "document"], [(change.change, change.srn) for change in changes[:SHOWN]])
+    for change in changes[:SHOWN]:
+        showing.console.print(f"  {change.change:<8} {change.srn}", soft_wrap=True)
     if len(changes) > SHOWN:
         showing.console.print(f"… and {len(changes) - SHOWN:,} more (all with --json)", style="dim")
 
