@@ -140,7 +140,7 @@ def test_a_push_that_was_cut_is_finished(world: World) -> None:
 
 def test_a_large_push_becomes_an_index_of_its_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swap, "PATCHED", 1)
-    world.accept(_many(5, "oud"))
+    world.accept(_many(10, "oud"))
     _release(world)
     world.accept({"p1": product("p1", "nieuw"), "p2": product("p2", "nieuw")})
     versions.promote(world.installation, world.prepare())
