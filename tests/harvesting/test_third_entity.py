@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets import partitions
 from harvester_dagster import definitions
 from harvester_dagster.catalog import CATALOG, Catalog, Entity
 from harvester_dagster.config import Config
@@ -87,7 +86,7 @@ def test_dagster_has_its_assets_and_materializes_them(
     keys = {key.to_user_string() for key in built.resolve_asset_graph().get_all_asset_keys()}
     assert {"projects/documents", "count_letters", "projects/set"} <= keys
     with dg.DagsterInstance.ephemeral() as instance:
-        partitions.synchronise(instance, world.installation)
+        instance.add_dynamic_partitions("source_set", list(config.sets))
         result = built.resolve_job_def("harvest_set").execute_in_process(instance=instance, partition_key="src:one")
         assert result.success
         checks = {
