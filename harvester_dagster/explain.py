@@ -78,6 +78,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         stages += _verdicts(connection, state)
         stages += _outputs(connection, found, state)
         stages += _versions(connection, found)
+        stages += _index(connection, found)
         return stages
 
 
@@ -211,3 +212,15 @@ def _versions(connection: Connection[Any], found: Found) -> Iterator[Stage]:
         yield Stage("version", at, f"in version {version_id}" + (", the current one" if is_current else ""))
     if present and not any(row[2] for row in rows):
         yield Stage("version", None, f"not in the current version {present.version_id}")
+
+
+def _index(connection: Connection[Any], found: Found) -> Iterator[Stage]:
+    """What the index of the current version made of it."""
+    present = versions.current(connection)
+    name = present.indices.get(found.entity) if present else None
+    if name is None:
+        return
+    row = connection.execute(
+        "SELECT reason FROM search_rejected WHERE name = %s AND doc_id = %s", (name, found.doc_id)
+    ).fetchone()
+    yield Stage("index", None, f"left out of {name}" if row else f"sent to {name}", row[0] if row else "")

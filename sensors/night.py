@@ -15,6 +15,7 @@ from harvester_dagster import alerts, nights
 from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
 from harvester_dagster.nights import Night, RunState
+from harvester_dagster.search import swap
 from harvester_dagster.versions import days
 
 SET_TAG = "harvest/set"
@@ -146,7 +147,7 @@ def day_work(job: AssetJob) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Releases work done by day (a backfill, an accept, a retry) when sets have advanced, nothing runs, "
-        "and nothing has moved for release_quiet_period.",
+        "and nothing has moved for release_quiet_period. Mends an alias that a crash left behind the version.",
     )
     def watch(
         context: dg.SensorEvaluationContext, harvester: dg.ResourceParam[Installation]
@@ -159,6 +160,7 @@ def day_work(job: AssetJob) -> dg.SensorDefinition:
         )
         if busy:
             return dg.SkipReason("runs are going on")
+        swap.reconcile(harvester)
         waiting = days.waiting(harvester)
         if isinstance(waiting, str):
             return dg.SkipReason(waiting)
