@@ -11,7 +11,7 @@ from tests.dagster.installed import SETS, Ears, Source, Up, serving
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Running, with three sets of ten records; its schedule opens a night every minute until a test stops it."""
+    """Running, with two sets of ten records; its schedule opens a night every minute until a test stops it."""
     with ExitStack() as stack:
         source, ears = Source(), Ears()
         stack.enter_context(serving(source))

@@ -32,7 +32,7 @@ from tests.harvesting.scripted_source import ScriptedSource
 
 Found = TypeVar("Found")
 BIN = Path(sys.executable).parent
-SETS = ("one", "two", "three")
+SETS = ("one", "two")
 KEYS = tuple(f"src:{spec}" for spec in SETS)
 FILE = """
 platform = "edusources"
@@ -49,7 +49,7 @@ max_concurrent_sets = 4
 [sources.src]
 kind = "sharekit"
 url = "{url}"
-sets = ["one", "two", "three"]
+sets = ["one", "two"]
 deletes = "no"
 min_documents = 5
 
@@ -224,7 +224,7 @@ class Up:
             cwd=self.home,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=500,
             **options,
         )
 
