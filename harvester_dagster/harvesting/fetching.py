@@ -99,13 +99,14 @@ def _store_pages(installation: Installation, attempt: Attempt, pages: Iterator[b
 
 
 def _store_bundle(installation: Installation, attempt: Attempt, number: int, bundle: list[bytes]) -> None:
+    """The row comes first: of an object that is there the store knows, whatever was killed."""
     key = f"pages/{attempt.attempt_id}/{number}.zst"
-    installation.objects.put(key, zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bundle)))
     with installation.pool.connection() as connection:
         connection.execute(
             "INSERT INTO page_bundle (attempt_id, number, object_key, pages) VALUES (%s, %s, %s, %s)",
             (attempt.attempt_id, number, key, len(bundle)),
         )
+    installation.objects.put(key, zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bundle)))
 
 
 def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes]:
