@@ -134,9 +134,7 @@ def _formats() -> str:
 
 
 def _sets() -> str:
-    sets = "".join(
-        f"<set><setSpec>{spec}</setSpec><setName>{name}</setName></set>" for spec, name in SETS.items()
-    )
+    sets = "".join(f"<set><setSpec>{spec}</setSpec><setName>{name}</setName></set>" for spec, name in SETS.items())
     return f"<ListSets>{sets}</ListSets>"
 
 
