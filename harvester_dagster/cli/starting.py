@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +64,34 @@ def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        if for_tasks and not config.index.url:
+            _hold(stack, launcher.opensearch, "search index")
         if config_path() == folder / DEMO_FILE:
             stack.enter_context(running(SAMPLE, folder))
         url = installation.postgres_url(config) or stack.enter_context(launcher.postgres(folder))
         os.environ[config.store.postgres_url_env] = url
         if for_tasks and not config.tasks.tika_url and "tika" not in config.tasks.disabled:
             _offer(stack, "HARVESTER_TIKA_URL", launcher.tika, "full texts")
-        if for_tasks and not config.index.url:
-            _hold(stack, launcher.opensearch, "search index")
         yield url
 
 
 def _hold(stack: contextlib.ExitStack, service: Start, serves: str) -> None:
-    """Keep a service up while a command runs: those who use it find it started."""
-    try:
-        stack.enter_context(service(home()))
-    except launcher.Unavailable as error:
-        print(f"No {serves} tonight: {error}", file=sys.stderr)
+    """Keep a service up while a command runs. It starts beside what else is done: who needs it waits until it is up."""
+    held = service(home())
+    starter = ThreadPoolExecutor(1)
+    begun = starter.submit(held.__enter__)
+
+    def leave() -> None:
+        starter.shutdown()
+        if begun.exception() is None:
+            held.__exit__(None, None, None)
+
+    def tell(done: Future[str]) -> None:
+        if isinstance(error := done.exception(), launcher.Unavailable):
+            print(f"No {serves} tonight: {error}", file=sys.stderr)
+
+    stack.callback(leave)
+    begun.add_done_callback(tell)
 
 
 def _offer(
