@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-_PART = re.compile(r"(≥|≤|<|>)\s*([\d.,]*\d)\s*(\S*)")
+_PART = re.compile(r"(≥|≤|<|>)\s*([\d.,]*\d)\s*([^\s,]*)")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "≥": operator.ge,
     "≤": operator.le,

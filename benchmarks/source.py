@@ -287,7 +287,7 @@ class Server(NamedTuple):
     url: str
 
     def keep(self, share: float) -> None:
-        """From now on only this share of every set is there."""
+        """From now on this share of every set is there; more than 1 adds to it."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as control:
             control.sendall(b"GET /keep/%r HTTP/1.1\r\n\r\n" % share)
@@ -311,7 +311,8 @@ def _serve(pipe) -> None:  # type: ignore[no-untyped-def]
     for shape in (JSON, LOM):
         page_templates(shape)
     state = {"share": 1.0}
-    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+    # Every address, for the hosts of URL checks are a thousand of 127.0.0.0/8
+    with socket.create_server(("", 0), backlog=1024) as listening:
         pipe.send(listening.getsockname()[1])
         while True:
             connection, _ = listening.accept()

@@ -1,0 +1,44 @@
+"""The benchmarks in small: that they run and measure what they say, not how fast it is."""
+
+import pytest
+
+from benchmarks import harvest, tasks
+from benchmarks.rows import Row, is_met
+from benchmarks.source import JSON, LOM, answer, page_templates, records
+from harvester_dagster.sources.registry import KINDS
+
+
+@pytest.mark.parametrize("shape", [JSON, LOM], ids=["json", "lom"])
+def test_generated_records_have_the_size_and_the_number_that_they_should(shape):  # type: ignore[no-untyped-def]
+    page = answer("/jsonapi/channel/v1/n100/repoItems" if shape == JSON else "/oai?verb=ListRecords&set=n100")
+    assert len(KINDS[shape.kind].cut(page)) == shape.records_a_page
+    assert len(records(shape, 3)) / shape.records_a_page == pytest.approx(shape.record_bytes, rel=0.01)
+    assert len({len(template) for template in page_templates(shape)}) > 1
+
+
+def test_a_target_is_of_the_value_with_a_unit_and_of_the_ratio_without() -> None:
+    row = Row("a", 6_000, "/s", 10_000, 0.6, "≥ 0.5, ≥ 5,000/s")
+    assert is_met(row)
+    assert not is_met(row._replace(ratio=0.4))
+    assert not is_met(row._replace(value=4_999))
+    assert not is_met(row._replace(unit="s", value=1.0, target="< 1 s"))
+    assert is_met(row._replace(ratio=0.78, target="≥ 0.77 (≤ 1.3 × the time)"))
+    assert is_met(row._replace(target="")) is None
+
+
+def test_the_harvest_benchmark_in_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harvest, "ROUNDS", 1)
+    found = {row.name: row for row in harvest.measure(sizes=(1_000,))}
+    assert {name for name, row in found.items() if row.value <= 0} == set()
+    for called in ("Sharekit, 1,000", "NL-LOM, 1,000"):
+        assert is_met(found[f"initial {called}: peak memory"])
+        assert is_met(found[f"fallback {called} (the verdict on half of it)"])
+        assert is_met(found[f"rollback {called}"])
+    for shape in ("Sharekit", "NL-LOM"):
+        assert is_met(found[f"statements {shape}: 1,000 beside 100 in as many batches"])
+
+
+def test_the_tasks_benchmark_in_small() -> None:
+    found = {row.name: row for row in tasks.measure(products=100, urls=20, hosts=5)}
+    assert len(found) == 4
+    assert all(row.value > 0 for row in found.values())
