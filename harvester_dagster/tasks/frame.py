@@ -80,6 +80,25 @@ class _Work(NamedTuple):
     again: list[int] | None
 
 
+_Reader = Callable[[str], Mapping[str, Any]]
+
+
+def _whole(body: str) -> Mapping[str, Any]:
+    properties: Mapping[str, Any] = msgspec.json.decode(body)["properties"]
+    return properties
+
+
+def _reader(task: Task) -> _Reader:
+    """The properties that a task reads, and no others: passing over the rest takes a fifth of the time of decoding
+    it. Inputs that documents share are decoded whole once."""
+    heads = sorted({path.split(".")[1] for path in task.reads if path.startswith("$.")})
+    if not all(head.isidentifier() for head in heads):
+        return _whole
+    properties = msgspec.defstruct("Properties", [(head, Any, None) for head in heads])
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(msgspec.defstruct("Body", [("properties", properties)]))
+    return lambda body: msgspec.structs.asdict(decoder.decode(body).properties)
+
+
 class _Candidate(NamedTuple):
     """A document that may need the task."""
 
@@ -202,6 +221,7 @@ class _Run:
         staged = on_candidate or (attempt is not None and self.state.staged_attempt == attempt.attempt_id)
         self.gen = self.state.accepted_gen + (1 if staged else 0)
         self.version = self._version(vocabularies.version)
+        self.read = _reader(task)
 
     def _version(self, vocabularies: str) -> str:
         """What makes every document of the set worth another look: the task's version and the settings it may read."""
@@ -313,7 +333,7 @@ class _Run:
         uses: list[tuple[int, int, bytes]] = []
         waiting: dict[bytes, Item] = {}
         for candidate in batch:
-            subject = self._subject(candidate)
+            subject = self._subject(candidate, self.read)
             reason = self.task.condition(subject, self.context)
             if reason is not None:
                 self.report.not_applicable += 1
@@ -321,7 +341,9 @@ class _Run:
                 continue
             mark = fingerprint(self.task, subject, self.context)
             uses.append((candidate.doc_id, candidate.from_gen, mark))
-            waiting.setdefault(mark, Item(mark, subject, None, f"{self.key}:{candidate.external_id}"))
+            if mark not in waiting:
+                whole = self._subject(candidate, _whole)
+                waiting[mark] = Item(mark, whole, None, f"{self.key}:{candidate.external_id}")
         self.report.looked_at += len(batch)
         with self.installation.pool.connection() as connection:
             self._note_uses(connection, batch, uses, gen)
@@ -330,12 +352,12 @@ class _Run:
         for start in range(0, len(pending), self.task.batch):
             self._work(pending[start : start + self.task.batch])
 
-    def _subject(self, candidate: _Candidate) -> Subject:
+    def _subject(self, candidate: _Candidate, read: _Reader) -> Subject:
         results = {
             name: Result(kind, data, reason, None, tried, self.context.now)
             for name, kind, data, reason, tried in candidate.results or ()
         }
-        return Subject(msgspec.json.decode(candidate.body)["properties"], results)
+        return Subject(read(candidate.body), results)
 
     def _note_uses(
         self, connection: Connection[Any], batch: Sequence[_Candidate], uses: Sequence[tuple[int, int, bytes]], gen: int
