@@ -4,7 +4,6 @@ Beside `definitions.py` the only module of the domain package that knows Dagster
 it, never at start. Real runs, recorded in the instance that the UI shows.
 """
 
-import logging
 from typing import Any
 
 import dagster as dg
@@ -12,6 +11,9 @@ import dagster as dg
 from assets import jobs, partitions
 from harvester_dagster.definitions import defs
 from harvester_dagster.installation import Installation
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The terminal is the command's; the events are in the UI."""
 
 
 class RunFailed(Exception):
@@ -53,22 +55,23 @@ def _run(
     tags: dict[str, str] | None = None,
     selection: list[dg.AssetKey] | None = None,
 ) -> str:
-    logging.getLogger("dagster").setLevel(logging.ERROR)
     with dg.DagsterInstance.get() as instance:
         partitions.synchronise(instance, harvester)
         result = defs.resolve_job_def(job).execute_in_process(
             instance=instance,
-            run_config=config,
+            run_config=config | QUIET,
             partition_key=partition_key,
             tags=tags,
             asset_selection=selection,
             raise_on_error=False,
         )
         if not result.success:
-            errors = [
-                event.event_specific_data.error.to_string().strip().splitlines()[0]
-                for event in result.get_failed_step_events()  # type: ignore[attr-defined]
-                if getattr(event.event_specific_data, "error", None)
-            ]
-            raise RunFailed(f"run {result.run_id} of {job} failed: {'; '.join(errors) or 'see it in the UI'}")
+            why = "; ".join(_reason(event) for event in result.filter_events(lambda event: event.is_step_failure))
+            raise RunFailed(f"run {result.run_id} of {job} failed: {why or 'see it in the UI'}")
         return result.run_id
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """What the step raised, in a line, without Dagster's wrapping."""
+    error = event.step_failure_data.error
+    return "" if error is None else (error.cause or error).message.strip().splitlines()[0]

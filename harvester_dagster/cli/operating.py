@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from psycopg.types.json import Jsonb
+from rich.markup import escape
 
 from harvester_dagster import explain, reports
 from harvester_dagster.cli import showing
@@ -56,7 +57,7 @@ def why(srn: Srn, as_json: Json = False) -> None:
         for stage in stages:
             when = f"  [dim]{stage.at[:19].replace('T', ' ')}[/dim]" if stage.at else ""
             reason = f": {stage.reason}" if stage.reason else ""
-            showing.console.print(f"  {stage.stage:<42} {stage.outcome}{reason}{when}", soft_wrap=True)
+            showing.console.print(f"  {stage.stage:<42} {escape(stage.outcome + reason)}{when}", soft_wrap=True)
 
 
 def accept(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
@@ -89,11 +90,11 @@ def _changes(installation: Installation, attempt: Attempt) -> list[versions.Chan
 def _show_changes(key: str, attempt: Attempt, changes: list[versions.Change]) -> None:
     count = {name: sum(change.change == name for change in changes) for name in ("added", "changed", "removed")}
     showing.console.print(
-        f"[bold]{key}[/bold], harvested {showing.moment(attempt.started_at)}, rejected: {attempt.reason}\n"
+        f"[bold]{key}[/bold], harvested {showing.moment(attempt.started_at)}, rejected: {escape(attempt.reason)}\n"
         f"It would add {count['added']:,}, change {count['changed']:,} and remove {count['removed']:,} documents."
     )
     for change in changes[:SHOWN]:
-        showing.console.print(f"  {change.change:<8} {change.srn}", soft_wrap=True)
+        showing.console.print(f"  {change.change:<8} {change.srn}", soft_wrap=True, markup=False)
     if len(changes) > SHOWN:
         showing.console.print(f"… and {len(changes) - SHOWN:,} more (all with --json)", style="dim")
 

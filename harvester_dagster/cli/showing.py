@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harvester_dagster.reports import SetLine, Status
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
-console = Console(highlight=False, width=_WIDTH)
-errors = Console(stderr=True, highlight=False)
+console = Console(highlight=False, emoji=False, width=_WIDTH)  # "src:two:" is no emoji
+errors = Console(stderr=True, highlight=False, emoji=False)
 WIDE = 110
 """From so many columns on a table shows everything."""
 
@@ -46,7 +47,7 @@ def _plain(value: Any) -> Any:
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
     shown = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
     for row in rows:
-        shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        shown.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     console.print(shown)
 
 
@@ -149,7 +150,7 @@ def _trouble(line: SetLine) -> None:
     """What happened to a set, what is published instead, what to do about it."""
     kept = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
     stays = f"What was accepted before stays published: {kept}." if line.generation else "Nothing of it is published."
-    console.print(f"[red]{line.key}[/red]: {line.reason}. {stays}")
+    console.print(f"[red]{line.key}[/red]: {escape(line.reason)}. {stays}")
     if line.harvest == "rejected":
         mends = [f"harvester accept {line.key} --dry-run", f"harvester accept {line.key}"]
     else:

@@ -110,17 +110,19 @@ def test_a_daemon_that_is_killed_in_a_night_is_started_again_and_goes_on(up: Up)
 
 
 def test_commands_at_once_do_not_hurt_each_other(up: Up) -> None:
+    before = up.generations()["src:two"]
     up.source.fill("two", 14, 16)
-    attempts = up.one("SELECT count(*) FROM attempt WHERE mode <> 'derive'")
     both = [up.begin("harvest", "src:two") for _ in range(2)]
     status = up.run("status", "--json")
     said = [process.communicate(timeout=500)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    codes = [process.returncode for process in both]
+    assert 0 in codes, said
+    for code, text in zip(codes, said, strict=True):  # one may find that the other took its attempt's place
+        assert code == 0 or "run the set again" in " ".join(text.split()), text
     assert status.returncode == 0, status.stderr
-    assert up.one("SELECT count(*) FROM attempt WHERE mode <> 'derive'") == attempts + 2
     accepted = up.rows("SELECT gen FROM generation g JOIN harvest_set s USING (set_id) WHERE s.key = 'src:two'")
-    assert sorted(accepted) == [(1,), (2,), (3,), (4,)]
-    eventually(lambda: up.generations().get("src:two") == 4, "its release, as work of the day")
+    assert sorted(accepted) == [(gen,) for gen in range(1, before + 2)]
+    eventually(lambda: up.generations().get("src:two") == before + 1, "its release, as work of the day")
     assert [run for run in up.runs(harvest_release="day") if run.status.value == "SUCCESS"]
 
 
