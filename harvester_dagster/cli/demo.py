@@ -6,6 +6,7 @@ from urllib.request import Request, urlopen
 
 import typer
 
+from harvester_dagster import reports
 from harvester_dagster.access import cli as access
 from harvester_dagster.access import endpoints
 from harvester_dagster.access.run import enrich, refresh_journals
@@ -18,7 +19,13 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.search.client import SearchError
 from harvester_dagster.search.trying import search
 from harvester_dagster.services.launcher import Unavailable
+from harvester_dagster.services.sample.lies import LIES, Telling, UnknownLieError, telling
 
+_COPED = {
+    "accepted": "its harvest is whole all the same, and accepted.",
+    "rejected": "its harvest was rejected; what was accepted before stays published, and nothing is lost.",
+    "failed": "no whole harvest tonight; what was accepted before stays published, and the next night asks again.",
+}
 QUESTIONS = ("verpleegkunde", "exercises", "exercices")
 """Dutch, English, a typo."""
 
@@ -30,28 +37,36 @@ def demo(
 ) -> None:
     """A whole night on bundled sample sources, its report, three searches, and a run of the access enricher."""
     with told(), demonstration() as url:
-        if lie:
-            _tell(url, lie)
+        try:
+            lying = telling(lie)
+        except UnknownLieError as error:
+            raise ConfigError(str(error)) from None
+        _tell(url, lie or "none")
         try:
             with opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
                 started = time.monotonic()
                 run_night(installation, daemon)
-                if lie:
-                    showing.console.print(f"\n[yellow]Tonight a sample source lied: {lie}.[/yellow]")
                 report(installation, time.monotonic() - started)
+                if lying:
+                    _show_lie(reports.status(installation), lying)
                 _show_searches(installation)
                 _show_enricher(installation)
         finally:
-            if lie:
-                _tell(url, "none")
+            _tell(url, "none")
         showing.console.print("\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`.")
 
 
 def _tell(url: str, lie: str) -> None:
-    try:
-        urlopen(Request(f"{url}/lie/{lie}", method="POST"), timeout=10).close()
-    except OSError as error:
-        raise ConfigError(f"the sample server does not know the lie {lie!r} ({error})") from None
+    urlopen(Request(f"{url}/lie/{lie}", method="POST"), timeout=10).close()
+
+
+def _show_lie(found: reports.Status, lying: Telling) -> None:
+    """What the source did, and how the night coped."""
+    said = LIES[lying.name].says
+    showing.console.print(f"\n[bold yellow]Tonight {lying.source} lied ({lying.name}): {said}.[/]")
+    for line in found.sets:
+        if line.key.startswith(f"{lying.source}:"):
+            showing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
 
 
 def _show_searches(installation: Installation) -> None:
