@@ -304,7 +304,8 @@ class Outside(AbstractContextManager["Outside"]):
 
     def _transmit(self, request: requests.PreparedRequest) -> requests.Response:
         left = max(deadline.left(), 0.001)
-        return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left))
+        # proxies: yt-dlp, when somebody imports it, makes requests look into what is None by default.
+        return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left), proxies={})
 
     def _failed(self, response: requests.Response) -> OutsideError:
         status, url = response.status_code, str(response.url)
