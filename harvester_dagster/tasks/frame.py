@@ -10,6 +10,7 @@ Belongs here: evaluating, sharing, storing, retrying. Does not belong here: what
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,7 @@ from psycopg.types.json import Jsonb
 from harvester_dagster.documents import canonical
 from harvester_dagster.documents.production import STANDING
 from harvester_dagster.harvesting import attempts
+from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import find
 from harvester_dagster.installation import Installation
@@ -232,10 +234,14 @@ class _Run:
         return f"{self.task.version}:{canonical.digest(canonical.encode(read)).hex()}"
 
     def all(self) -> None:
+        with rarely_collected():
+            self._all()
+
+    def _all(self) -> None:
         with self.installation.pool.connection() as connection:
             work = self._begin(connection)
         if work.doc_ids is None or work.doc_ids:
-            for batch in self._candidates(work.doc_ids, live("r", "%(gen)s")):
+            for batch in _read_ahead(self._candidates(work.doc_ids, live("r", "%(gen)s"))):
                 self._batch(batch, self.gen)
         if self.gen > self.state.accepted_gen and (work.again is None or work.again):
             for batch in self._candidates(work.again, "r.to_gen = %(gen)s AND r.from_gen < %(gen)s"):
@@ -498,6 +504,15 @@ class _Run:
                    ORDER BY 1, 2 ON CONFLICT DO NOTHING""",
                 parameters,
             )
+
+
+def _read_ahead(batches: Iterator[list[_Candidate]]) -> Iterator[list[_Candidate]]:
+    """The next batch comes from the server while one is worked on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="candidates") as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def mark_dirty(connection: Connection[Any], doc_ids: Sequence[int]) -> None:
