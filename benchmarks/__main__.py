@@ -55,10 +55,10 @@ def main() -> None:
             rows[name].append(row)
             console.print(f"{row.name}: {_figure(row.value)} {row.unit}", style="dim")
             table.add_row(*_cells(row))
+            kept = _kept(name, rows[name])  # after each row: a long run that is cut has written what it measured
+            RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            REPORT.write_text(_report(kept), encoding="utf-8")
         console.print(table)
-        kept = _kept(name, rows[name])
-        RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        REPORT.write_text(_report(kept), encoding="utf-8")
     sys.exit(any(is_met(row) is False for measured in rows.values() for row in measured))
 
 
