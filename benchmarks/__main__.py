@@ -48,6 +48,7 @@ def main() -> None:
     asked = _arguments()
     console = Console()
     rows: dict[str, list[Row]] = {}
+    busy = os.getloadavg()[0]
     for name in asked.names or MEASURES:
         table = _table(name)
         rows[name] = []
@@ -55,7 +56,7 @@ def main() -> None:
             rows[name].append(row)
             console.print(f"{row.name}: {_figure(row.value)} {row.unit}", style="dim")
             table.add_row(*_cells(row))
-            kept = _kept(name, rows[name])  # after each row: a long run that is cut has written what it measured
+            kept = _kept(name, rows[name], busy)  # after each row: a long run that is cut has written what it measured
             RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             REPORT.write_text(_report(kept), encoding="utf-8")
         console.print(table)
@@ -73,11 +74,15 @@ def _arguments() -> argparse.Namespace:
     return asked
 
 
-def _kept(group: str, rows: list[Row]) -> list[dict[str, Any]]:
+def _kept(group: str, rows: list[Row], busy: float) -> list[dict[str, Any]]:
     """All results, those of this group measured now laid over the older ones."""
     before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     measured = {row.name for row in rows}
-    stamp = {"commit": _commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "machine": _machine()}
+    stamp = {
+        "commit": _commit(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{_machine()}, load average {busy:.0f} before",
+    }
     new = [{"group": group, **row._asdict(), "met": is_met(row), **stamp} for row in rows]
     places = list(MEASURES)
     kept = [entry for entry in before if not (entry["group"] == group and entry["name"] in measured)]

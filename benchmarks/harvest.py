@@ -139,11 +139,17 @@ def _statements(new_world: "NewWorld", count: int) -> Iterator[Row]:
     for shape in (JSON, LOM):
         with new_world() as world:
             nights = [
-                apart(_night, world, f"{shape.kind}:n{size}", "full", size / count) for size in (count, count // 10)
+                apart(_night, world, f"{shape.kind}:n{size}", "full", size / count, _fifth(shape, size))
+                for size in (count, count // 10)
             ]
         many, few = (night.statements for night in nights)
         name = f"statements {shape.name}: {count:,} beside {count // 10:,} in as many batches"
         yield Row(name, many, "", few, many / few, "≤ 1")
+
+
+def _fifth(shape: Shape, count: int) -> int:
+    """So many bytes make five bundles of a harvest, wherever its pages end."""
+    return shape.record_bytes * (count // 5 - shape.records_a_page // 2)
 
 
 # --- what runs in a process of its own --------------------------------------------------------------------------------
@@ -154,11 +160,14 @@ def apart(work: Callable[..., T], world: World, *arguments: Any) -> T:
         return pool.submit(work, world, *arguments).result()
 
 
-def _night(world: World, key: str, asked: Mode | None, batches: float = 1.0) -> Night:
+def _night(
+    world: World, key: str, asked: Mode | None, batches: float = 1.0, bundle_bytes: int = fetching.BUNDLE_BYTES
+) -> Night:
     """A set's night, and what it took. `batches`: their size, as a share of the usual one."""
     staging.BATCH = int(staging.BATCH * batches)
+    staging.ID_BLOCK = int(staging.ID_BLOCK * batches)
     production.BATCH = int(production.BATCH * batches)
-    fetching.BUNDLE_BYTES = int(fetching.BUNDLE_BYTES * batches)
+    fetching.BUNDLE_BYTES = bundle_bytes
     taken: dict[str, float] = {}
 
     @contextmanager
