@@ -34,8 +34,6 @@ def test_the_harvest_benchmark_in_small(monkeypatch: pytest.MonkeyPatch) -> None
         assert is_met(found[f"initial {called}: peak memory"])
         assert is_met(found[f"fallback {called} (the verdict on half of it)"])
         assert is_met(found[f"rollback {called}"])
-    for shape in ("Sharekit", "NL-LOM"):
-        assert is_met(found[f"statements {shape}: 1,000 beside 100 in as many batches"])
 
 
 def test_the_tasks_benchmark_in_small() -> None:
