@@ -17,6 +17,8 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.nights import Night
 
 POLL_SECONDS = 1.0
+LOADING_SECONDS = 120
+"""For so long a night looks whether Dagster could load the definitions."""
 
 
 def run_night(installation: Installation, daemon: Daemon) -> Night:
@@ -25,9 +27,12 @@ def run_night(installation: Installation, daemon: Daemon) -> Night:
         night, keys = nights.open_night(connection, installation.config, installation.clock(), "hand")
     showing.console.print(f"Night {night.night_id}: {len(keys)} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
+    began = time.monotonic()
     with following.Following() as shown:
         while True:
             daemon.ensure()
+            if time.monotonic() - began < LOADING_SECONDS:
+                daemon.check_definitions()
             with installation.pool.connection() as connection:
                 shown.show(following.lines(connection, night.night_id, tasks, installation.clock()))
                 open_ids = {row.night_id for row in nights.open_nights(connection)}
