@@ -33,7 +33,8 @@ test: setup test-tools  ## lint, types, import contracts, definitions, all tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	HARVESTER_CONFIG=harvester.example.toml $(BIN)/dagster definitions validate --log-level warning
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	$(BIN)/python -m pytest -n 2 $(or $(TESTS),--ignore=tests/dagster)
+	$(if $(TESTS),,$(BIN)/python -m pytest tests/dagster)  # one installation, in order: not in parallel
 
 bench: setup  ## measure speed, each figure beside its ceiling
 	@$(BIN)/python -m benchmarks $(BENCH)
