@@ -1,5 +1,9 @@
-"""An asset for each row of the task table, between a set's documents and its verdict."""
+"""An asset for each row of the task table, between a set's documents and its verdict.
 
+Tasks that go through the documents in one pass are one op.
+"""
+
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
 import dagster as dg
@@ -9,7 +13,7 @@ from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.harvesting import steps
 from harvester_dagster.installation import Installation
-from harvester_dagster.tasks.frame import Report
+from harvester_dagster.tasks.reports import Report
 from harvester_dagster.tasks.task import Task
 from harvester_dagster.tasks.thumbnails import data_uris
 
@@ -28,32 +32,48 @@ class TaskConfig(dg.Config):
 
 
 def task_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
-    return [_task_asset(task) for task in catalog.tasks]
+    """An asset for each task, an op for each pass."""
+    return [_pass_assets(tasks) for tasks in catalog.passes]
 
 
-def _task_asset(task: Task) -> dg.AssetsDefinition:
-    @dg.asset(
-        name=task.name,
-        partitions_def=SETS,
-        deps=_deps(task),
-        group_name=task.entity,
-        description=task.summary,
-        owners=[OWNER],
-        kinds={"python"},
-        code_version=str(task.version),
-    )
+def op_of(catalog: Catalog, task: str) -> str:
+    """The op that runs a task, which takes its configuration."""
+    return next(_op_name(tasks) for tasks in catalog.passes if task in [row.name for row in tasks])
+
+
+def _op_name(tasks: Sequence[Task]) -> str:
+    return tasks[0].name if len(tasks) == 1 else f"normalize_{tasks[0].entity}"
+
+
+def _pass_assets(tasks: Sequence[Task]) -> dg.AssetsDefinition:
+    specs = [
+        dg.AssetSpec(
+            task.name,
+            deps=_deps(task),
+            group_name=task.entity,
+            description=task.summary,
+            owners=[OWNER],
+            kinds={"python"},
+            code_version=str(task.version),
+            skippable=len(tasks) > 1,
+        )
+        for task in tasks
+    ]
+
+    @dg.multi_asset(name=_op_name(tasks), specs=specs, partitions_def=SETS, can_subset=len(tasks) > 1)
     def run(
         context: dg.AssetExecutionContext, config: TaskConfig, harvester: dg.ResourceParam[Installation]
-    ) -> dg.MaterializeResult:
-        report = steps.task(
+    ) -> Iterator[dg.MaterializeResult]:
+        chosen = [task for task in tasks if dg.AssetKey(task.name) in context.selected_asset_keys]
+        for report in steps.tasks(
             harvester,
             context.partition_key,
-            task,
+            chosen,
             run_id=context.run.run_id,
             again=config.again.value,
             progress=context.log.info,
-        )
-        return dg.MaterializeResult(metadata=_metadata(report, harvester))
+        ):
+            yield dg.MaterializeResult(asset_key=report.task, metadata=_metadata(report, harvester))
 
     return run
 
@@ -65,7 +85,6 @@ def _deps(task: Task) -> list[dg.AssetKey]:
 
 
 def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
-    done = sum(report.outcomes.values())
     pictures = " ".join(f"![{srn}]({uri})" for srn, uri in data_uris(report.pictures, harvester.objects))
     metadata: showing.Metadata = {
         **({"pictures": dg.MetadataValue.md(pictures)} if pictures else {}),
@@ -74,7 +93,7 @@ def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
         "results that stood": report.reused,
         **{kind: report.outcomes.get(kind, 0) for kind in ("success", "empty", "failure", "retry")},
         "seconds": round(report.seconds, 3),
-        "per second": round(done / report.seconds, 1) if report.seconds and done else 0.0,
+        "per second": round(report.done / report.seconds, 1) if report.seconds else 0.0,
     }
     if report.why_not:
         metadata["why not"] = showing.table(

@@ -26,8 +26,7 @@ from benchmarks.source import JSON, LOM, Server, Shape, served
 from harvester_dagster import config, installation
 from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.config import Config
-from harvester_dagster.documents import production
-from harvester_dagster.harvesting import fetching, sets, staging, steps
+from harvester_dagster.harvesting import fetching, production, sets, staging, steps
 from harvester_dagster.harvesting.attempts import Mode
 from harvester_dagster.installation import Installation
 from harvester_dagster.services import launcher
@@ -165,6 +164,7 @@ def _night(
 ) -> Night:
     """A set's night, and what it took. `batches`: their size, as a share of the usual one."""
     staging.BATCH = int(staging.BATCH * batches)
+    staging.CHUNK = int(staging.CHUNK * batches)
     staging.ID_BLOCK = int(staging.ID_BLOCK * batches)
     production.BATCH = int(production.BATCH * batches)
     fetching.BUNDLE_BYTES = bundle_bytes

@@ -98,7 +98,7 @@ def _tasks(world: World, count: int) -> Tasks:
             for (body,) in cursor:
                 msgspec.json.decode(body)
         reading = time.perf_counter() - began
-        tasks = _timed(lambda: [steps.task(opened, key, task) for task in four])
+        tasks = _timed(lambda: steps.tasks(opened, key, four))
         steps.outputs(opened, key)
         steps.conclude(opened, key)
         with opened.pool.connection() as connection:
@@ -107,7 +107,7 @@ def _tasks(world: World, count: int) -> Tasks:
         validating = _timed(lambda: [schema.validate(output) for output in outputs]) / len(outputs) * count
         steps.harvest(opened, key)
         steps.documents(opened, key)
-        second = _timed(lambda: [steps.task(opened, key, task) for task in four])
+        second = _timed(lambda: steps.tasks(opened, key, four))
         steps.conclude(opened, key)
     return Tasks(tasks, validating, reading, second)
 

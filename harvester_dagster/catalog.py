@@ -62,6 +62,16 @@ class Catalog:
             tasks=self.tasks + tasks,
         )
 
+    @property
+    def passes(self) -> tuple[tuple[Task, ...], ...]:
+        """The tasks in their order; together those that go through an entity's documents in one pass: what looks into
+        vocabularies does so little for a document that reading it costs more."""
+        passes: dict[str, list[Task]] = {}
+        for task in self.tasks:
+            together = task.uses_vocabularies and not task.after
+            passes.setdefault(f"normalize_{task.entity}" if together else task.name, []).append(task)
+        return tuple(tuple(tasks) for tasks in passes.values())
+
     def entity(self, name: str) -> Entity:
         return next(entity for entity in self.entities if entity.name == name)
 

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import Connection
 
-from harvester_dagster.documents.production import STANDING
 from harvester_dagster.harvesting import attempts, sets
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.installation import Installation
-from harvester_dagster.tasks import frame
+from harvester_dagster.tasks import frame, results
 from harvester_dagster.tasks.task import Result, Subject
 from harvester_dagster.versions import versions
 from harvester_dagster.vocabularies import current
@@ -144,15 +143,16 @@ def _tasks(
 ) -> Iterator[Stage]:
     """Each task's result and the rule that let it run or not: the very functions that the night uses."""
     from_gen, doc_state, text = body
-    results: dict[str, tuple[int, Result]] = {}
+    found_of: dict[str, tuple[int, Result]] = {}
     for task, version, *result in connection.execute(
         f"""SELECT u.task, x.version, x.kind, x.data, x.reason, x.due_at, x.attempts, x.finished_at
             FROM task_use u JOIN LATERAL (
-                SELECT * FROM result x WHERE x.task = u.task AND x.fingerprint = u.fingerprint {STANDING}) x ON true
+                SELECT * FROM result x WHERE x.task = u.task AND x.fingerprint = u.fingerprint
+                {results.STANDING}) x ON true
             WHERE u.doc_id = %s AND u.from_gen = %s""",
         (found.doc_id, from_gen),
     ):
-        results[task] = (version, Result(*result))
+        found_of[task] = (version, Result(*result))
     if state.key not in installation.config.sets:
         return
     context = frame.context_of(installation, state.key, current.load(installation).vocabularies)
@@ -160,14 +160,14 @@ def _tasks(
     for task_row in installation.catalog.tasks:
         if task_row.entity != found.entity:
             continue
-        subject = Subject(properties, {name: results[name][1] for name in task_row.after if name in results})
+        subject = Subject(properties, {name: found_of[name][1] for name in task_row.after if name in found_of})
         not_here = frame.applies_here(task_row, installation)
         declined = not_here or (f"the document is {doc_state}" if doc_state != "active" else None)
         declined = declined or task_row.condition(subject, context)
         if declined:
             yield Stage(f"task {task_row.name}", None, "not applicable", declined)
-        elif task_row.name in results:
-            result = results[task_row.name][1]
+        elif task_row.name in found_of:
+            result = found_of[task_row.name][1]
             due = {"due_at": result.due_at.isoformat()} if result.due_at else {}
             detail = {**(result.data or {}), **due, "attempts": result.attempts}
             yield Stage(f"task {task_row.name}", result.finished_at.isoformat(), result.kind, result.reason, detail)

@@ -18,6 +18,7 @@ from harvester_dagster.outside.outside import Outside
 from harvester_dagster.store import database, objects
 from harvester_dagster.store.database import Pool
 from harvester_dagster.store.objects import Objects
+from harvester_dagster.workers import Workers
 
 
 def utc_now() -> datetime:
@@ -34,6 +35,7 @@ class Installation:
     objects: Objects
     outside: Outside
     bodies: Bodies
+    workers: Workers
     clock: Callable[[], datetime] = utc_now
 
 
@@ -60,9 +62,11 @@ def opened(
         user_agent=config.network.user_agent,
         pace_folder=home() / "pace",
     )
+    workers = Workers(catalog, config)
     try:
         kept = objects.open_objects(config.store.objects, home() / "objects", s3)
-        yield Installation(config, catalog, pool, kept, outside, Bodies(pool, kept, outside), clock)
+        yield Installation(config, catalog, pool, kept, outside, Bodies(pool, kept, outside), workers, clock)
     finally:
+        workers.close()
         outside.close()
         pool.close()

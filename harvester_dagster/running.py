@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets import jobs, partitions
+from assets.tasks import op_of
 from harvester_dagster.definitions import defs
 from harvester_dagster.installation import Installation
 
@@ -30,7 +31,7 @@ def run_set(harvester: Installation, key: str, ask: str = "auto") -> str:
 def run_task(harvester: Installation, key: str, task: str, again: str) -> str:
     """Run one task asset over a set, with results made again as asked; the run's id."""
     names = {"": "nothing"}
-    config = {"ops": {task: {"config": {"again": names.get(again, again)}}}}
+    config = {"ops": {op_of(harvester.catalog, task): {"config": {"again": names.get(again, again)}}}}
     return _run(harvester, "harvest_set", config, partition_key=key, selection=[dg.AssetKey(task)])
 
 

@@ -6,6 +6,7 @@ leaves stops it. Tests that need a database take `database`; no test touches ano
 
 import contextlib
 import fcntl
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ import psycopg
 import pytest
 
 from harvester_dagster.services import launcher
+
+# Run by a script in the background, SIGINT is ignored, and with it, once Dagster is imported, SIGTERM: here and in
+# every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,9 @@ app.add_typer(operating.source_app, name="source")
 
 def main() -> None:
     signal.signal(signal.SIGTERM, _end)
+    # A script's background command begins with SIGINT ignored. Importing Dagster gives SIGTERM whatever SIGINT has:
+    # neither would end this command, nor what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     app()
 
 

@@ -18,7 +18,7 @@ from harvester_dagster.harvesting.attempts import Attempt
 from harvester_dagster.installation import Installation
 from harvester_dagster.search import swap
 from harvester_dagster.sources.source import SourceError
-from harvester_dagster.tasks.frame import mark_dirty
+from harvester_dagster.tasks.results import mark_dirty
 from harvester_dagster.versions import versions
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -7,6 +7,7 @@ like is published in `output.schema.json` (`schema.py`). Does not belong here: w
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from harvester_dagster.config import Config, Output, Tasks
@@ -124,6 +125,7 @@ def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[E
     )
 
 
+@lru_cache(maxsize=1_000)
 def technical_type(mime_type: str | None) -> str:
     """By the table that ships, else by the main type, else `unknown`."""
     bare = (mime_type or "").partition(";")[0].strip().lower()
@@ -153,13 +155,13 @@ def embed(file: Enriched, settings: Output) -> dict[str, Any]:
         "language": properties.get("language"),
         "provider": properties.get("provider"),
     }
-    results = file.results
-    for task in PICTURE_TASKS:
-        if data := _found(results, task):
-            embedded["previews"] = {size: data.get(size) for size in PICTURES}
-            break
-    if data := _found(results, "youtube_api"):
-        embedded["video"] = {name: data.get(name) for name in VIDEO}
+    if results := file.results:
+        for task in PICTURE_TASKS:
+            if data := _found(results, task):
+                embedded["previews"] = {size: data.get(size) for size in PICTURES}
+                break
+        if data := _found(results, "youtube_api"):
+            embedded["video"] = {name: data.get(name) for name in VIDEO}
     return embedded
 
 
@@ -234,5 +236,6 @@ def _identity(url: str) -> str:
     return url.strip().replace(" ", "+").replace("%20", "+")
 
 
+@lru_cache(maxsize=1_000)
 def _time(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None

@@ -29,16 +29,16 @@ def clean(connection: Connection[Any], set_id: int, attempt_id: int) -> None:
     accepted = row.fetchone()
     assert accepted is not None, set_id
     parameters["gen"] = accepted[0]
-    for narrow, wide in (("revision", "body"), ("output", "output_body")):
+    for narrow, wide in (("revision", "task_use"), ("revision", "body"), ("output", "output_body")):
         connection.execute(
             f"""DELETE FROM {wide} b USING {narrow} r
                 WHERE r.set_id = %(set)s AND r.from_gen > %(gen)s
                   AND b.doc_id = r.doc_id AND b.from_gen = r.from_gen""",
             parameters,
         )
+    for narrow in ("revision", "output"):
         connection.execute(f"DELETE FROM {narrow} WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
         connection.execute(f"UPDATE {narrow} SET to_gen = NULL WHERE set_id = %(set)s AND to_gen > %(gen)s", parameters)
-    connection.execute("DELETE FROM task_use WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
     connection.execute("UPDATE task_progress SET gen = %(gen)s WHERE set_id = %(set)s AND gen > %(gen)s", parameters)
     connection.execute(
         "SELECT FROM dirty WHERE set_id = %(set)s AND done_in > %(gen)s ORDER BY doc_id FOR UPDATE", parameters

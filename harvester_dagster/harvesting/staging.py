@@ -8,48 +8,30 @@ records: one look-up, the closes, three COPYs; no statement per document. Memory
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import msgspec
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from harvester_dagster.documents import canonical
 from harvester_dagster.harvesting import attempts, generations
 from harvester_dagster.harvesting.attempts import Attempt
+from harvester_dagster.harvesting.extracting import Extracted, Incoming, Page, Sent, extracted
 from harvester_dagster.harvesting.fetching import kind_of, request_of, stored_pages
 from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.installation import Installation
-from harvester_dagster.sources.source import Kind, Record, Request, Unreadable
+from harvester_dagster.sources.source import Kind, Request
 from harvester_dagster.store.database import copy
 
 BATCH = 5_000
+CHUNK = 250
+"""Records that are extracted together, of pages that are not longer than this together."""
+CHUNK_BYTES = 4 * 1024 * 1024
 ID_BLOCK = 1_000
 MOST_PROBLEMS = 10_000
-
-
-class _Incoming(NamedTuple):
-    """A document ready to compare: its hash, and its properties as they would be written."""
-
-    entity: str
-    external_id: str
-    state: str
-    hash: bytes
-    body: bytes
-
-
-class _Sent(NamedTuple):
-    """A record of the batch: no documents = deleted. `number` is its place in the harvest."""
-
-    number: int
-    external_id: str
-    modified_at: str | None
-    raw_hash: bytes
-    documents: tuple[_Incoming, ...]
 
 
 class _Known(NamedTuple):
@@ -116,6 +98,9 @@ class _Staging:
         )
         self.gen = state.accepted_gen + 1
         self.records = self.unreadable = self.notes = 0
+        self.batch: list[Sent] = []
+        self.upto = 0
+        """Records before this one have been handed on."""
         self.unchanged: dict[str, set[int]] = {}
         self.inactive: dict[str, int] = {}
         self.problems: list[tuple[str | None, str, str]] = []
@@ -129,16 +114,14 @@ class _Staging:
     def all_pages(self, progress: Callable[[str], None]) -> None:
         if self.attempt.complete:
             self._load_known()
-        batch: list[_Sent] = []
         with ThreadPoolExecutor(1, thread_name_prefix="copy") as writer:
             writing: Future[None] | None = None
-            for page in stored_pages(self.installation, self.attempt):
-                batch.extend(self._changed_records(page, bool(batch)))
-                if max(len(batch), len(self.problems), len(self.repeated) // 4) >= BATCH:
-                    writing = self._flush(batch, writer, writing)
-                    batch = []
+            for sent in self._extracted():
+                self.batch.extend(sent)
+                if max(len(self.batch), len(self.problems), len(self.repeated) // 4) >= BATCH:
+                    writing = self._flush(writer, writing)
                     progress(f"{self.state.key}: {self.records:,} records compared")
-            writing = self._flush(batch, writer, writing)
+            writing = self._flush(writer, writing)
             if writing:
                 writing.result()
         if self.attempt.complete:
@@ -158,9 +141,38 @@ class _Staging:
         if self.attempt.mode != "reset":
             self.by_raw_hash = {row[1]: row[0] for row in rows if row[1] is not None}
 
-    def _changed_records(self, page: bytes, pending: bool) -> Iterator[_Sent]:
-        """The records of a page that their raw bytes do not show to be unchanged, ready to compare."""
-        raws = self.kind.cut(page)
+    def _extracted(self) -> Iterator[list[Sent]]:
+        """The records, in their order, that their raw bytes do not show to be unchanged; some chunks of pages are
+        extracted at a time."""
+        workers = self.installation.workers
+        waiting: deque[tuple[int, Future[Extracted]]] = deque()
+        with ThreadPoolExecutor(workers.count, thread_name_prefix="extract") as pool:
+            for chunk in self._chunks(waiting):
+                future = pool.submit(workers.run, extracted, self.kind.name, self.request, chunk)
+                waiting.append((self.records, future))
+                if len(waiting) > workers.count:
+                    yield self._kept(*waiting.popleft())
+            while waiting:
+                yield self._kept(*waiting.popleft())
+
+    def _chunks(self, waiting: Collection[object]) -> Iterator[list[Page]]:
+        """Pages with records to extract; an empty chunk where many pages have none."""
+        chunk: list[Page] = []
+        records = size = 0
+        for content in stored_pages(self.installation, self.attempt):
+            page = self._cut(content, pending=bool(chunk or waiting or self.batch))
+            if page.wanted:
+                chunk.append(page)
+                records += len(page.wanted)
+                size += len(content)
+            if records >= CHUNK or size >= CHUNK_BYTES or len(self.repeated) >= 4 * BATCH:
+                yield chunk
+                chunk, records, size = [], 0, 0
+        yield chunk
+
+    def _cut(self, content: bytes, pending: bool) -> Page:
+        """A page, and which of its records must be extracted."""
+        raws = self.kind.cut(content)
         first = self.records
         self.records += len(raws)
         hashes = [self._raw_hash(raw) for raw in raws]
@@ -171,15 +183,7 @@ class _Staging:
             wanted = [index for index, doc_id in enumerate(known) if doc_id is None]
             if pending or wanted:  # one of these may say otherwise of the same document, before or after
                 self.repeated.update((doc_id, first + i) for i, doc_id in enumerate(known) if doc_id is not None)
-        if not wanted:
-            return
-        for index, record in zip(wanted, self.kind.extract(page, wanted, self.request), strict=True):
-            if isinstance(record, Unreadable):
-                self._keep_problem(record.external_id, "unreadable", record.reason)
-            else:
-                for note in record.notes:
-                    self._keep_problem(record.external_id, "note", note)
-                yield self._sent(first + index, record, hashes[index])
+        return Page(content, first, wanted, hashes)
 
     def _raw_hash(self, raw: bytes) -> bytes:
         """Covers the mapping version: equal means that extraction would say the same."""
@@ -187,16 +191,15 @@ class _Staging:
         hasher.update(raw)
         return hasher.digest()[:16]
 
-    def _sent(self, number: int, record: Record, raw_hash: bytes) -> _Sent:
-        incoming = []
-        for document in record.documents:
-            properties = canonical.encode(document.properties)
-            body = canonical.encode({"properties": msgspec.Raw(properties), "reason": document.reason})
-            digest = canonical.digest(properties)
-            incoming.append(_Incoming(document.entity, document.external_id, document.state, digest, body))
-        if incoming and (state := incoming[0].state) != "active":
-            self.inactive[state] = self.inactive.get(state, 0) + 1
-        return _Sent(number, record.external_id, record.modified_at, raw_hash, tuple(incoming))
+    def _kept(self, upto: int, future: Future[Extracted]) -> list[Sent]:
+        """The records that were extracted; what was odd about the others is kept."""
+        found, self.upto = future.result(), upto
+        for external_id, kind, reason in found.problems:
+            self._keep_problem(external_id, kind, reason)
+        for sent in found.sent:
+            if sent.documents and (state := sent.documents[0].state) != "active":
+                self.inactive[state] = self.inactive.get(state, 0) + 1
+        return found.sent
 
     def _keep_problem(self, external_id: str | None, kind: str, reason: str) -> None:
         if kind == "unreadable":
@@ -225,13 +228,13 @@ class _Staging:
                 )
                 self.unseen.difference_update(doc_id for (doc_id,) in seen)
 
-    def _flush(
-        self, batch: Sequence[_Sent], writer: ThreadPoolExecutor, writing: Future[None] | None
-    ) -> Future[None] | None:
+    def _flush(self, writer: ThreadPoolExecutor, writing: Future[None] | None) -> Future[None] | None:
         """Compare a batch and hand its writes to the writing thread: the server works while the next is extracted."""
         if self.problems:
             self._write_problems()
+        batch, self.batch = self.batch, []
         if not batch:
+            self._forget()
             return writing
         unique = {sent.external_id: sent for sent in batch}
         if writing:
@@ -240,8 +243,12 @@ class _Staging:
             known = self._look_up(connection, list(unique)) if self._has_documents(connection) else {}
             self._take_ids(connection, unique.values(), known)
             writes = self._compare(unique.values(), known)
-        self.repeated.clear()
+        self._forget()
         return writer.submit(self._write, writes)
+
+    def _forget(self) -> None:
+        """What is known to repeat concerns the records after it; those read ahead are still to come."""
+        self.repeated = {doc_id: number for doc_id, number in self.repeated.items() if number >= self.upto}
 
     def _has_documents(self, connection: Connection[Any]) -> bool:
         row = connection.execute("SELECT EXISTS (SELECT FROM document WHERE set_id = %s)", (self.state.set_id,))
@@ -264,7 +271,7 @@ class _Staging:
             )
             return {(row[1], row[2]): _Known(*row) for row in cursor}
 
-    def _compare(self, batch: Iterable[_Sent], known: dict[tuple[str, str], _Known]) -> _Writes:
+    def _compare(self, batch: Iterable[Sent], known: dict[tuple[str, str], _Known]) -> _Writes:
         writes = _Writes([], [], [], [], [], [])
         parts: dict[int, list[_Known]] = {}
         for row in known.values():
@@ -282,7 +289,7 @@ class _Staging:
 
     def _compare_family(
         self,
-        sent: _Sent,
+        sent: Sent,
         root: _Known | None,
         parts: Sequence[_Known],
         known: dict[tuple[str, str], _Known],
@@ -313,7 +320,7 @@ class _Staging:
             writes.raw_hashes.append((root.doc_id, sent.raw_hash))
 
     def _compare_one(
-        self, doc_id: int, new: _Incoming, before: _Known | None, root: _Sent | None, writes: _Writes
+        self, doc_id: int, new: Incoming, before: _Known | None, root: Sent | None, writes: _Writes
     ) -> bool:
         """Whether it differs, and so is written.
 
@@ -352,7 +359,7 @@ class _Staging:
         return self.attempt.mode == "reset" and before.from_gen != self.gen
 
     def _take_ids(
-        self, connection: Connection[Any], batch: Iterable[_Sent], known: Mapping[tuple[str, str], _Known]
+        self, connection: Connection[Any], batch: Iterable[Sent], known: Mapping[tuple[str, str], _Known]
     ) -> None:
         """Ids for what is new in a batch, in one statement."""
         new = sum((document.entity, document.external_id) not in known for sent in batch for document in sent.documents)

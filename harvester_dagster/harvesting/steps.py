@@ -4,19 +4,19 @@ Each step takes the set's lock for itself, finds the attempt that it belongs to,
 what is done is found done. Without an open attempt a step works on the accepted state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from harvester_dagster.documents import production
-from harvester_dagster.documents.production import Made
-from harvester_dagster.harvesting import attempts, fetching, generations, staging, verdict
+from harvester_dagster.harvesting import attempts, fetching, generations, production, staging, verdict
 from harvester_dagster.harvesting.attempts import Attempt, Mode, Window
+from harvester_dagster.harvesting.production import Made
 from harvester_dagster.harvesting.sets import find
 from harvester_dagster.installation import Installation
 from harvester_dagster.store.database import set_lock
 from harvester_dagster.tasks import frame
-from harvester_dagster.tasks.frame import Again, Report
+from harvester_dagster.tasks.frame import Again
+from harvester_dagster.tasks.reports import Report
 from harvester_dagster.tasks.task import Task
 
 Progress = Callable[[str], None]
@@ -70,20 +70,20 @@ def documents(
         return staging.stage(installation, key, attempt, progress)
 
 
-def task(
+def tasks(
     installation: Installation,
     key: str,
-    row: Task,
+    rows: Sequence[Task],
     *,
     run_id: str | None = None,
     again: Again = "",
     progress: Progress = _quiet,
-) -> Report:
-    """Run one document task over the set."""
+) -> list[Report]:
+    """Run document tasks over the set, in one pass (`Catalog.passes` says which belong together)."""
     if key not in installation.config.sets:
-        return Report(row.name)
+        return [Report(row.name) for row in rows]
     with _locked(installation, key):
-        return frame.run_task(installation, key, row, run_id=run_id, again=again, progress=progress)
+        return frame.run_tasks(installation, key, rows, run_id=run_id, again=again, progress=progress)
 
 
 def outputs(
@@ -255,8 +255,8 @@ def _candidate(installation: Installation, key: str, progress: Progress) -> Atte
         )
     if state.staged_attempt != attempt.attempt_id:
         attempt = staging.stage(installation, key, attempt, progress)
-        for row in installation.catalog.tasks:
-            frame.run_task(installation, key, row, on_candidate=True, progress=progress)
+        for rows in installation.catalog.passes:
+            frame.run_tasks(installation, key, rows, on_candidate=True, progress=progress)
         with installation.pool.connection() as connection:
             generations.staged(connection, state.set_id, attempt.attempt_id)
     with installation.pool.connection() as connection:

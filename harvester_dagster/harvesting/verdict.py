@@ -11,8 +11,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.documents import production
-from harvester_dagster.harvesting import attempts
+from harvester_dagster.harvesting import attempts, production
 from harvester_dagster.harvesting.attempts import Attempt
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.installation import Installation

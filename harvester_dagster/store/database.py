@@ -14,6 +14,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 from psycopg.errors import QueryCanceled
+from psycopg.types.string import BytesBinaryDumper
 from psycopg_pool import ConnectionPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,10 +35,17 @@ def open_pool(url: str, max_size: int = 8) -> Pool:
         min_size=1,
         max_size=max_size,
         kwargs={"options": "-c search_path=harvester,public -c jit=off", "application_name": "harvester"},
+        configure=_configure,
         open=True,
     )
     pool.wait(30)
     return pool
+
+
+def _configure(connection: Connection[tuple[Any, ...]]) -> None:
+    """Last registered, this dumper is COPY's for bytea; else it is that of the DB-API's `Binary`, in Python, which took
+    a tenth of the time of making outputs."""
+    connection.adapters.register_dumper(bytes, BytesBinaryDumper)
 
 
 def migrate(url: str) -> None:

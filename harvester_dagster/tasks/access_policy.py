@@ -5,8 +5,9 @@ not, in a few words. Whoever uses a rule names what it reads in `Task.reads` (`A
 Does not belong here: fetching, and what a body turns out to be (magic bytes): that is an outcome, not a condition.
 """
 
-import mimetypes
 from collections.abc import Mapping
+from functools import lru_cache
+from mimetypes import MimeTypes
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ MIME_READS = ("$.url", "$.mime_type")
 FETCH_READS = ("check_url.validator",)
 
 _PDF = frozenset({"application/pdf", "application/x-pdf"})
+_BY_EXTENSION = MimeTypes()
+"""Python's own table, whatever files the machine has."""
 _SVG = frozenset({"image/svg+xml", "image/svg"})
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
 _YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com")
@@ -59,8 +62,9 @@ def content_refused(subject: Subject, context: Context) -> str | None:
 
 def media_type(properties: Mapping[str, Any]) -> str:
     """The source's MIME type without parameters, else guessed from the URL; "" when neither tells."""
-    given = _bare(properties.get("mime_type"))
-    return given or mimetypes.guess_type(urlsplit(str(properties.get("url") or "")).path)[0] or ""
+    said = properties.get("mime_type")
+    given = _bare(said) if isinstance(said, str) else ""
+    return given or _guessed(str(properties.get("url") or ""))
 
 
 def not_pdf(properties: Mapping[str, Any]) -> str | None:
@@ -71,7 +75,7 @@ def not_pdf(properties: Mapping[str, Any]) -> str | None:
 def not_image(subject: Subject) -> str | None:
     """An image by its MIME type, that the server does not contradict. SVG is no picture of pixels."""
     checked = subject.results.get("check_url")
-    seen = _bare((checked.data or {}).get("content_type")) if checked else ""
+    seen = _bare((checked.data or {}).get("content_type") or "") if checked else ""
     said = media_type(subject.properties)
     kinds = [kind for kind in (said, seen) if kind not in _SAYS_NOTHING]
     for kind in kinds:
@@ -95,5 +99,10 @@ def on_hosts(url: str, hosts: tuple[str, ...]) -> bool:
     return any(host == known or host.endswith(f".{known}") for known in hosts)
 
 
-def _bare(mime_type: object) -> str:
-    return str(mime_type or "").partition(";")[0].strip().lower()
+@lru_cache(maxsize=1_000)
+def _bare(mime_type: str) -> str:
+    return mime_type.partition(";")[0].strip().lower()
+
+
+def _guessed(url: str) -> str:
+    return _BY_EXTENSION.guess_type(urlsplit(url).path)[0] or ""

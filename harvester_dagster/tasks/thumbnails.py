@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from harvester_dagster.outside.failures import OutsideError
 from harvester_dagster.store.objects import Objects
-from harvester_dagster.tasks.frame import Example
+from harvester_dagster.tasks.reports import Example
 
 MOST_BYTES = 30_000
 """What the UI shows of a data URI without growing slow: measured."""

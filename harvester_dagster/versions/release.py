@@ -11,8 +11,7 @@ from typing import Any, Literal, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster import nights
-from harvester_dagster.documents import production
-from harvester_dagster.harvesting import attempts, sets, steps
+from harvester_dagster.harvesting import attempts, production, sets, steps
 from harvester_dagster.installation import Installation
 from harvester_dagster.search import swap
 from harvester_dagster.store.database import Busy

@@ -4,8 +4,7 @@ from collections import Counter
 
 import pytest
 
-from harvester_dagster.documents import production
-from harvester_dagster.harvesting import staging
+from harvester_dagster.harvesting import production, staging
 from harvester_dagster.tasks import frame
 from tests.harvesting.conftest import OpenWorld
 from tests.harvesting.scripted_source import ScriptedSource
@@ -25,6 +24,7 @@ def nights(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch, documents: in
     """Statements of the first night, of one without news, of one in which half of it changed, in four batches each."""
     for module in (staging, frame, production):
         monkeypatch.setattr(module, "BATCH", documents // 4)
+    monkeypatch.setattr(staging, "CHUNK", documents // 8)
     monkeypatch.setattr(frame, "FLUSH_SECONDS", 1_000)  # on a slow machine outcomes are stored more often
     echo = Scripted(batch=documents // 4)
     world = open_world(catalog=catalog(echo.row), deletes="no")

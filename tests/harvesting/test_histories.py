@@ -93,7 +93,7 @@ class History:
     def cut(self, key: str) -> None:
         steps.harvest(self.world.installation, key)
         steps.documents(self.world.installation, key)
-        steps.task(self.world.installation, key, self.world.installation.catalog.tasks[0])
+        steps.tasks(self.world.installation, key, [self.world.installation.catalog.tasks[0]])
 
     def source_fails(self, key: str) -> None:
         self.world.source.status = 404

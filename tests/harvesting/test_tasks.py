@@ -33,8 +33,8 @@ class Checked:
         self.catalog = catalog(self.check.row, self.read.row)
 
     def look_again(self, world: World, key: str = KEY) -> None:
-        steps.task(world.installation, key, self.check.row, again="all")
-        steps.task(world.installation, key, self.read.row)
+        steps.tasks(world.installation, key, [self.check.row], again="all")
+        steps.tasks(world.installation, key, [self.read.row])
 
     def _of(self, item: Item) -> str:
         return self.validators.get(item.subject.properties["url"].rpartition("/")[2], "v1")
@@ -189,7 +189,7 @@ def test_they_run_again_in_every_set_that_shares_the_result(open_world: OpenWorl
     world.night("src:two")
     checked.read.ran.clear()
     checked.validators = {"x": "v2"}
-    steps.task(world.installation, "src:one", checked.check.row, again="all")
+    steps.tasks(world.installation, "src:one", [checked.check.row], again="all")
     world.night("src:two")
     assert len(checked.read.took()) == 1
     world.night("src:one")
@@ -209,7 +209,7 @@ def test_a_mark_made_while_a_set_is_staged_is_not_lost(open_world: OpenWorld) ->
     steps.documents(world.installation, "src:two")
     world.tasks("src:two")
     checked.validators = {"x": "v2"}
-    steps.task(world.installation, "src:one", checked.check.row, again="all")
+    steps.tasks(world.installation, "src:one", [checked.check.row], again="all")
     steps.outputs(world.installation, "src:two")
     world.tasks("src:two")
     steps.conclude(world.installation, "src:two")
@@ -229,7 +229,7 @@ def test_marks_of_documents_that_are_gone_do_not_stay(open_world: OpenWorld) -> 
     world.source.delete("a")
     checked.validators = {"a": "v2"}
     steps.harvest(world.installation, KEY)
-    steps.task(world.installation, KEY, checked.check.row, again="all")
+    steps.tasks(world.installation, KEY, [checked.check.row], again="all")
     steps.documents(world.installation, KEY)
     world.tasks()
     steps.conclude(world.installation, KEY)
@@ -308,7 +308,7 @@ def test_a_run_that_was_cut_is_taken_up_again(open_world: OpenWorld, monkeypatch
         def cut(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        patched.setattr(frame._Run, "_work", cut)
+        patched.setattr(frame._Pass, "_work", cut)
         with pytest.raises(KeyboardInterrupt):
             world.night(pass_time=False)
     assert world.one("SELECT count(*) FROM task_use") == 2 and kinds(world) == {}

@@ -17,7 +17,7 @@ from harvester_dagster.harvesting.attempts import Mode
 from harvester_dagster.harvesting.steps import SetOutcome
 from harvester_dagster.installation import Installation
 from harvester_dagster.tasks import check_url
-from harvester_dagster.tasks.frame import Report
+from harvester_dagster.tasks.reports import Report
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Task
 from tests.harvesting.scripted_source import ScriptedSource
 
@@ -88,8 +88,9 @@ class World:
 
     def tasks(self, key: str = KEY, run_id: str | None = None, **options: Any) -> dict[str, Report]:
         return {
-            row.name: steps.task(self.installation, key, row, run_id=run_id, **options)
-            for row in self.installation.catalog.tasks
+            report.task: report
+            for rows in self.installation.catalog.passes
+            for report in steps.tasks(self.installation, key, rows, run_id=run_id, **options)
         }
 
     def day_work(self, key: str = KEY) -> SetOutcome:

@@ -178,8 +178,7 @@ CREATE TABLE task_use (                                 -- which input of a task
     fingerprint bytea NOT NULL,
     PRIMARY KEY (doc_id, from_gen, task)
 );
-CREATE INDEX task_use_of_result ON task_use (task, fingerprint);
-CREATE INDEX task_use_of_set ON task_use (set_id, from_gen);
+CREATE INDEX task_use_of_result ON task_use (fingerprint);  -- which covers the task's name
 
 CREATE TABLE task_progress (                            -- lets a night in which nothing changed skip a set's task
     set_id  int NOT NULL REFERENCES harvest_set,

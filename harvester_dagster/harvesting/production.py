@@ -4,37 +4,32 @@ A product and all that it owns are made together, from the candidate's revisions
 operator's overwrites. An output whose inputs hash is unchanged is not built, one whose own hash is unchanged is not
 written. Index, API, feed and diffs read only what is stored here.
 
-Belongs here: which outputs are stale, and storing them. What an output looks like is `output.py`.
+Belongs here: which outputs are stale, and storing them; each batch in a transaction of its own, several at once: while
+one waits for the server, another is made. Does not belong here: making them (`assembling.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 from psycopg import Connection
 
 from harvester_dagster.config import Config
 from harvester_dagster.documents import canonical, output
-from harvester_dagster.documents.output import Enriched
+from harvester_dagster.harvesting.assembling import Batch, Found, Live, New, Standing, assembled
 from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.store.database import copy
-from harvester_dagster.tasks.task import Result
+from harvester_dagster.tasks.results import STANDING
 
 if TYPE_CHECKING:
     from harvester_dagster.harvesting.attempts import Attempt
     from harvester_dagster.installation import Installation
 
 BATCH = 1_000
-AT_ONCE = 2
-"""Batches, each in a transaction of its own: while one waits for the server, the other is made."""
 MOST_EXAMPLES = 10
-
-STANDING = "ORDER BY (x.kind = 'retry'), x.version DESC LIMIT 1"
-"""Which of the results of one input counts: while a new version is pending or retrying, the last one that ended."""
 
 
 class Made(NamedTuple):
@@ -45,41 +40,6 @@ class Made(NamedTuple):
     closed: int
     invalid: int
     examples: tuple[tuple[str, str], ...]
-
-
-class _Live(NamedTuple):
-    """A live document of the candidate."""
-
-    doc_id: int
-    entity: str
-    external_id: str
-    owner_id: int | None
-    state: str
-    hash: bytes
-    hash_gen: int
-    source_modified_at: str | None
-    accepted_at: datetime | None
-    body: str
-    overwrite: str | None
-
-
-class _Standing(NamedTuple):
-    """The output that a document has in the candidate so far."""
-
-    from_gen: int
-    published: bool
-    hash: bytes
-    made_from: bytes
-
-
-class _New(NamedTuple):
-    doc_id: int
-    entity: str
-    published: bool
-    hash: bytes
-    made_from: bytes
-    body: bytes
-    reasons: list[str]
 
 
 def version(config: Config) -> str:
@@ -113,9 +73,9 @@ def produce(
         run = _Production(installation, state, row[0])
         roots = run.stale_roots(connection, attempt.outputs_made)
     batches = [roots[start : start + BATCH] for start in range(0, len(roots), BATCH)]
-    made = Made(0, 0, 0, 0, ())
-    with rarely_collected(), ThreadPoolExecutor(AT_ONCE, thread_name_prefix="outputs") as workers:
-        for done, one in enumerate(workers.map(run.batch, batches), start=1):
+    made, at_once = Made(0, 0, 0, 0, ()), installation.workers.count + 1
+    with rarely_collected(), ThreadPoolExecutor(at_once, thread_name_prefix="outputs") as threads:
+        for done, one in enumerate(threads.map(run.batch, batches), start=1):
             made = _sum(made, one)
             progress(f"{key}: {min(done * BATCH, len(roots)):,} of {len(roots):,} outputs made")
     with installation.pool.connection() as connection:
@@ -143,7 +103,6 @@ class _Production:
         self.gen = state.accepted_gen + 1
         self.version = version(installation.config)
         self.has_outputs = False
-        self.entities = {entity.name: entity for entity in installation.catalog.entities}
 
     def stale_roots(self, connection: Connection[Any], made_before: bool) -> list[int]:
         """Products (or whatever owns) to make: what the candidate begins or ends, what is dirty, or all."""
@@ -177,16 +136,17 @@ class _Production:
                     "UPDATE dirty SET done_in = %s WHERE doc_id = ANY (%s)", (self.gen, [row[0] for row in dirty])
                 )
             documents = self._documents(connection, roots)
-            results, marks = self._results(connection, [document.doc_id for document in documents])
+            results = self._results(connection, [document.doc_id for document in documents])
             standing = self._standing(connection, roots)
-            new = list(self._made(documents, results, marks, standing))
+            batch = Batch(self.state.key, self.version, self.accept_at, documents, results, standing)
+            new = self.installation.workers.run(assembled, batch)
             written, closed = self._write(connection, new, standing)
         invalid = [made for made in new if made.reasons]
         names = {document.doc_id: document.external_id for document in documents if invalid}
         examples = [(f"{self.state.key}:{names[made.doc_id]}", "; ".join(made.reasons)) for made in invalid]
         return Made(len(documents), written, closed, len(invalid), tuple(examples[:MOST_EXAMPLES]))
 
-    def _documents(self, connection: Connection[Any], roots: Sequence[int]) -> list[_Live]:
+    def _documents(self, connection: Connection[Any], roots: Sequence[int]) -> list[Live]:
         with connection.cursor(binary=True) as cursor:
             cursor.execute(
                 f"""WITH these AS MATERIALIZED (
@@ -201,17 +161,12 @@ class _Production:
                     ORDER BY r.doc_id""",
                 {"roots": list(roots), "gen": self.gen},
             )
-            return [_Live(*row) for row in cursor]
+            return [Live(*row) for row in cursor]
 
-    def _results(
-        self, connection: Connection[Any], doc_ids: Sequence[int]
-    ) -> tuple[dict[int, dict[str, Result]], dict[int, list[Any]]]:
-        """The standing results of these documents, and a mark of each for `made_from`."""
-        results: dict[int, dict[str, Result]] = {}
-        marks: dict[int, list[Any]] = {}
+    def _results(self, connection: Connection[Any], doc_ids: Sequence[int]) -> list[Found]:
         wanted = [task.name for task in self.installation.catalog.tasks]
         if not wanted:
-            return results, marks
+            return []
         with connection.cursor(binary=True) as cursor:
             cursor.execute(
                 f"""SELECT u.doc_id, u.task, x.version, x.kind, x.data::text, x.reason, x.due_at, x.attempts,
@@ -223,16 +178,9 @@ class _Production:
                     ORDER BY u.doc_id, u.task""",
                 {"ids": list(doc_ids), "gen": self.gen, "tasks": wanted},
             )
-            for doc_id, task, made_by, kind, data, reason, due_at, attempts, finished_at in cursor:
-                decoded = msgspec.json.decode(data) if data is not None else None
-                found = Result(kind, decoded, reason, due_at, attempts, finished_at)
-                results.setdefault(doc_id, {})[task] = found
-                marks.setdefault(doc_id, []).append(
-                    (task, made_by, kind, attempts, canonical.digest(data.encode()).hex() if data is not None else "")
-                )
-        return results, marks
+            return [Found(*row) for row in cursor]
 
-    def _standing(self, connection: Connection[Any], roots: Sequence[int]) -> dict[int, _Standing]:
+    def _standing(self, connection: Connection[Any], roots: Sequence[int]) -> dict[int, Standing]:
         if not self.has_outputs:  # the set's first outputs: the look-up took a tenth of the server's time
             return {}
         with connection.cursor(binary=True) as cursor:
@@ -243,96 +191,13 @@ class _Production:
                       AND {live("o", "%(gen)s")}""",
                 {"roots": list(roots), "gen": self.gen},
             )
-            return {row[0]: _Standing(*row[1:]) for row in cursor}
-
-    def _made(
-        self,
-        documents: Sequence[_Live],
-        results: Mapping[int, Mapping[str, Result]],
-        marks: Mapping[int, list[Any]],
-        standing: Mapping[int, _Standing],
-    ) -> Iterator[_New]:
-        """The outputs of a batch; those whose inputs are unchanged come without a body."""
-        parts: dict[int, list[_Live]] = {}
-        for document in documents:
-            if document.owner_id is not None:
-                parts.setdefault(document.owner_id, []).append(document)
-        for root in documents:
-            if root.owner_id is not None or root.state != "active":
-                continue
-            owned = parts.get(root.doc_id, [])
-            made_from = self._made_from(root, owned, marks)
-            before = standing.get(root.doc_id)
-            if (
-                before
-                and before.made_from == made_from
-                and all(part.doc_id not in standing or standing[part.doc_id].made_from == made_from for part in owned)
-            ):
-                for document in (root, *owned):
-                    if kept := standing.get(document.doc_id):
-                        yield _New(document.doc_id, document.entity, kept.published, kept.hash, made_from, b"", [])
-                continue
-            yield from self._family(root, owned, results, made_from)
-
-    def _family(
-        self, root: _Live, owned: Sequence[_Live], results: Mapping[int, Mapping[str, Result]], made_from: bytes
-    ) -> Iterator[_New]:
-        enriched = [self._enriched(part, results) for part in owned]
-        made, reasons = self._output(root.entity, self._enriched(root, results), enriched)
-        yield self._new(root, made, reasons, made_from)
-        for part, document in zip(owned, enriched, strict=True):
-            if reasons or not output.is_shown(document, self.installation.config.tasks):
-                continue
-            yield self._new(part, *self._output(part.entity, document, ()), made_from)
-
-    def _output(
-        self, entity: str, document: Enriched, parts: Sequence[Enriched]
-    ) -> tuple[Mapping[str, Any], list[str]]:
-        """An output, and why it is not valid. What nobody thought of in a value costs its document, never the set."""
-        row = self.entities[entity]
-        try:
-            made = row.output(document, parts, self.installation.config)
-        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-            return {}, [f"its output cannot be made: {error!r:.200}"]
-        return made, row.validate(made)
-
-    def _new(self, document: _Live, made: Mapping[str, Any], reasons: list[str], made_from: bytes) -> _New:
-        body = canonical.encode(made)
-        digest = canonical.digest(body)
-        return _New(document.doc_id, document.entity, not reasons, digest, made_from, body, reasons)
-
-    def _made_from(self, root: _Live, owned: Sequence[_Live], marks: Mapping[int, list[Any]]) -> bytes:
-        family = [
-            (
-                document.external_id,
-                document.state,
-                document.hash.hex(),
-                (document.accepted_at or self.accept_at).isoformat(),
-                marks.get(document.doc_id),
-                canonical.digest(document.overwrite.encode()).hex() if document.overwrite else "",
-            )
-            for document in (root, *owned)
-        ]
-        return canonical.digest(canonical.encode([self.version, family]))
-
-    def _enriched(self, document: _Live, results: Mapping[int, Mapping[str, Result]]) -> Enriched:
-        return Enriched(
-            srn=f"{self.state.key}:{document.external_id}",
-            set=self.state.key,
-            external_id=document.external_id,
-            state=document.state,
-            properties=msgspec.json.decode(document.body)["properties"],
-            results=results.get(document.doc_id, {}),
-            overwrite=msgspec.json.decode(document.overwrite) if document.overwrite else None,
-            modified_at=document.accepted_at or self.accept_at,
-            source_modified_at=document.source_modified_at,
-        )
+            return {row[0]: Standing(*row[1:]) for row in cursor}
 
     def _write(
         self,
         connection: Connection[Any],
-        new: Sequence[_New],
-        standing: Mapping[int, _Standing],
+        new: Sequence[New],
+        standing: Mapping[int, Standing],
     ) -> tuple[int, int]:
         """Close what is gone or changed, write what is new; an output of this candidate that changes is replaced.
         How many were written, and how many closed."""

@@ -1,0 +1,69 @@
+"""Records of stored pages as documents ready to compare: pure, so that any process can do it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from harvester_dagster.documents import canonical
+from harvester_dagster.sources.source import Record, Request, Unreadable
+from harvester_dagster.workers import World
+
+
+class Page(NamedTuple):
+    """A page whose records were cut: the place of its first in the harvest, which are wanted, the raw hashes of all."""
+
+    content: bytes
+    first: int
+    wanted: Sequence[int]
+    hashes: Sequence[bytes]
+
+
+class Incoming(NamedTuple):
+    """A document ready to compare: its hash, and its properties as they would be written."""
+
+    entity: str
+    external_id: str
+    state: str
+    hash: bytes
+    body: bytes
+
+
+class Sent(NamedTuple):
+    """A record: no documents = deleted. `number` is its place in the harvest."""
+
+    number: int
+    external_id: str
+    modified_at: str | None
+    raw_hash: bytes
+    documents: tuple[Incoming, ...]
+
+
+class Extracted(NamedTuple):
+    """What some pages hold, and what was odd: (external id, "unreadable" or "note", reason)."""
+
+    sent: list[Sent]
+    problems: list[tuple[str | None, str, str]]
+
+
+def extracted(world: World, kind: str, request: Request, pages: Sequence[Page]) -> Extracted:
+    found = Extracted([], [])
+    for page in pages:
+        records = world.catalog.kinds[kind].extract(page.content, page.wanted, request)
+        for index, record in zip(page.wanted, records, strict=True):
+            if isinstance(record, Unreadable):
+                found.problems.append((record.external_id, "unreadable", record.reason))
+                continue
+            found.problems.extend((record.external_id, "note", note) for note in record.notes)
+            found.sent.append(_sent(page.first + index, record, page.hashes[index]))
+    return found
+
+
+def _sent(number: int, record: Record, raw_hash: bytes) -> Sent:
+    incoming = []
+    for document in record.documents:
+        properties = canonical.encode(document.properties)
+        body = canonical.encode({"properties": msgspec.Raw(properties), "reason": document.reason})
+        digest = canonical.digest(properties)
+        incoming.append(Incoming(document.entity, document.external_id, document.state, digest, body))
+    return Sent(number, record.external_id, record.modified_at, raw_hash, tuple(incoming))

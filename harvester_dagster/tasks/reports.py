@@ -1,0 +1,77 @@
+"""How a task's run over a set went, for people: counts by outcome, and documents to look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from psycopg.types.json import Jsonb
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.tasks.task import Item, Outcome
+
+EXAMPLES = 10
+
+
+class Example(NamedTuple):
+    """A document to look at: how the task ended for it, and why."""
+
+    srn: str
+    kind: str
+    reason: str
+    data: Mapping[str, Any] | None
+
+
+@dataclass
+class Report:
+    """One task's run over one set. `seconds` are those of the pass, which it may have shared with other tasks."""
+
+    task: str
+    looked_at: int = 0
+    not_applicable: int = 0
+    reused: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+    why_not: dict[str, int] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+    pictures: list[Example] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        return sum(self.outcomes.values())
+
+    def pass_over(self, why_not: str) -> None:
+        self.not_applicable += 1
+        self.why_not[why_not] = self.why_not.get(why_not, 0) + 1
+
+    def add(self, item: Item, outcome: Outcome) -> None:
+        self.outcomes[outcome.kind] = self.outcomes.get(outcome.kind, 0) + 1
+        example = Example(item.srn, outcome.kind, outcome.reason, outcome.data)
+        if outcome.kind in ("failure", "retry") and len(self.examples) < EXAMPLES:
+            self.examples.append(example)
+        has_picture = outcome.kind == "success" and outcome.data and "preview_small" in outcome.data
+        if has_picture and len(self.pictures) < EXAMPLES:
+            self.pictures.append(example)
+
+
+def keep(installation: Installation, key: str, report: Report) -> None:
+    """The newest report of each task is kept, for the night's report and the status."""
+    outcomes = {**report.outcomes, **({"not applicable": report.not_applicable} if report.not_applicable else {})}
+    examples = [[example.srn, example.kind, example.reason] for example in report.examples]
+    with installation.pool.connection() as connection:
+        connection.execute(
+            """INSERT INTO task_report (set_id, task, finished_at, looked_at, reused, outcomes, examples, seconds)
+               SELECT set_id, %s, %s, %s, %s, %s, %s, %s FROM harvest_set WHERE key = %s
+               ON CONFLICT (set_id, task) DO UPDATE SET finished_at = excluded.finished_at,
+                   looked_at = excluded.looked_at, reused = excluded.reused, outcomes = excluded.outcomes,
+                   examples = excluded.examples, seconds = excluded.seconds""",
+            (
+                report.task,
+                installation.clock(),
+                report.looked_at,
+                report.reused,
+                Jsonb(outcomes),
+                Jsonb(examples),
+                report.seconds,
+                key,
+            ),
+        )

@@ -1,0 +1,102 @@
+"""Further processes for pure functions that take long: extracting records, making outputs.
+
+A function gets the `World` and its arguments and gives its result back to the caller, who alone writes: a worker that
+outlives a killed parent can do no harm. Work runs here until it has taken half a second; then workers start beside it,
+and take it over when they are ready. Belongs here: where a function runs. Does not belong here: any such function.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.config import Config
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from loky import ProcessPoolExecutor
+
+START_AFTER = 0.5
+"""Seconds of work; starting takes a worker about as long."""
+IDLE_SECONDS = 60
+MOST = 4
+T = TypeVar("T")
+
+
+class World(NamedTuple):
+    """What every function may read."""
+
+    catalog: Catalog
+    config: Config
+
+
+class Workers:
+    """The processes of one installation, started when there is work for them. Threads may share it."""
+
+    def __init__(self, catalog: Catalog, config: Config) -> None:
+        self.count = min(len(os.sched_getaffinity(0)), MOST)
+        self._world = World(catalog, config)
+        self._spent = 0.0
+        self._changing = threading.Lock()
+        self._pool: ProcessPoolExecutor | None = None
+        self._warm: Future[None] | None = None
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The function's result, from wherever it runs. Function and arguments can be pickled."""
+        pool = self._pool
+        if pool and self._warm and self._warm.done():
+            try:
+                there: Future[T] = pool.submit(_run, function, arguments)
+                return there.result()
+            except BrokenExecutor:  # a worker was killed: what it had is done here, and new ones are started
+                self._give_up(pool)
+        began = time.thread_time()
+        result = function(self._world, *arguments)
+        with self._changing:
+            self._spent += time.thread_time() - began
+            if self._spent > START_AFTER and self._pool is None:
+                self._start()
+        return result
+
+    def _give_up(self, broken: "ProcessPoolExecutor") -> None:
+        with self._changing:
+            if self._pool is broken:
+                self._pool, self._spent = None, 0.0
+
+    def close(self) -> None:
+        with self._changing:
+            if self._pool:
+                self._pool.shutdown(wait=True, kill_workers=True)
+                self._pool = None
+
+    def _start(self) -> None:
+        # Unlike the standard library's, its workers do not import the main module (all of Dagster, in a run) and get
+        # a catalog that holds functions without a name.
+        from loky import ProcessPoolExecutor
+
+        self._pool = ProcessPoolExecutor(self.count, timeout=IDLE_SECONDS, initializer=_begin, initargs=(self._world,))
+        self._warm = self._pool.submit(_ready)
+
+
+_worlds: list[World] = []
+
+
+def _begin(world: World) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    _worlds.append(world)
+
+
+def _ready() -> None:
+    """A worker that answers has imported all that it needs."""
+
+
+def _run(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    from harvester_dagster.harvesting.garbage import rarely_collected
+
+    with rarely_collected():
+        return function(_worlds[0], *arguments)

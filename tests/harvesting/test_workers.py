@@ -1,0 +1,57 @@
+"""Extraction and outputs in processes of their own: the same night, and no night lost with a process."""
+
+import os
+import signal
+
+import pytest
+
+from harvester_dagster import workers
+from tests.harvesting.conftest import OpenWorld
+from tests.harvesting.world import KEY, Scripted, World, catalog, check
+
+
+def test_without_much_work_nothing_is_started(world: World) -> None:
+    world.source.put("a", "b")
+    world.night()
+    assert world.installation.workers.run(pid) == os.getpid()
+
+
+def test_a_night_in_other_processes_is_the_same_night(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_AFTER", 0)
+    echo = Scripted()
+    world = open_world(catalog=catalog(echo.row))
+    world.source.page_size = 5
+    names = [f"{number:03}" for number in range(40)]
+    world.source.put(*names)
+    started(world)
+    world.night()
+    world.source.put(*names[::3], title="Another")
+    world.source.delete(*names[1::7])
+    world.night()
+    assert world.installation.workers.run(pid) != os.getpid()
+    assert world.titles(KEY)["000"] == "Another" and "001" not in world.titles(KEY)
+    assert world.outputs() == world.rebuilt()
+    check(world)
+
+
+def test_what_a_killed_process_had_is_done_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_AFTER", 0)
+    world.source.put("a", "b", "c")
+    started(world)
+    os.kill(world.installation.workers.run(pid), signal.SIGKILL)
+    world.night()
+    assert sorted(world.titles()) == ["a", "b", "c"]
+    started(world)
+    assert world.installation.workers.run(pid) != os.getpid(), "new ones were started"
+
+
+def started(world: World) -> None:
+    """Workers that are ready."""
+    world.installation.workers.run(pid)
+    ready = world.installation.workers._warm
+    assert ready is not None
+    ready.result(30)
+
+
+def pid(_world: workers.World) -> int:
+    return os.getpid()
