@@ -11,7 +11,7 @@ import typer
 from harvester_dagster import nights, reports
 from harvester_dagster.cli import following, showing
 from harvester_dagster.cli.errors import told
-from harvester_dagster.cli.starting import Daemon, dagster_home, demonstration, loaded, opened, services, webserver
+from harvester_dagster.cli.starting import Daemon, Webserver, dagster_home, demonstration, loaded, opened, services
 from harvester_dagster.harvesting.sets import UnknownSet
 from harvester_dagster.installation import Installation
 from harvester_dagster.nights import Night
@@ -102,13 +102,14 @@ def up(
         showing.console.print("Starting the Dagster UI and its daemon …", style="dim")
         daemon = stack.enter_context(Daemon(config))
         daemon.ensure()
-        url = stack.enter_context(webserver(config, port))
+        interface = stack.enter_context(Webserver(config, port))
         from harvester_dagster.web.serving import served
 
-        pages = stack.enter_context(served(installation, url))
-        showing.console.print(f"[bold]Dagster: {url}[/bold]  [bold]Pages: {pages}/harvest/status[/bold]")
+        pages = stack.enter_context(served(installation, interface.url))
+        showing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/harvest/status[/bold]")
         showing.console.print(f"The next night is at {config.night.cron}; Ctrl-C stops everything.", style="dim")
         showing.status(reports.status(installation))
         while not stop.wait(POLL_SECONDS):
             daemon.ensure()
+            interface.ensure()
         showing.console.print("Stopping …", style="dim")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,14 +251,31 @@ class Daemon:
         self.close()
 
 
-@contextlib.contextmanager
-def webserver(config: Config, port: int) -> Iterator[str]:
-    """The Dagster UI on loopback; yields its address."""
-    dagster_home(config)
-    url = f"http://127.0.0.1:{port}"
-    argv = [*_dagster("dagster-webserver", "--host", "127.0.0.1", "--port", str(port))]
-    with child("dagster-webserver", argv, home(), ready=lambda: _listens(port), timeout=120):
-        yield url
+class Webserver:
+    """The Dagster UI on loopback, while the block lasts."""
+
+    def __init__(self, config: Config, port: int) -> None:
+        dagster_home(config)
+        self._port, self._stack = port, contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ensure(self) -> None:
+        """Start it anew when it has died."""
+        if self._process and self._process.poll() is not None:
+            self._start()
+
+    def _start(self) -> None:
+        argv = _dagster("dagster-webserver", "--host", "127.0.0.1", "--port", str(self._port))
+        ready = partial(_listens, self._port)
+        self._process = self._stack.enter_context(child("dagster-webserver", argv, home(), ready=ready, timeout=120))
+
+    def __enter__(self) -> "Webserver":
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
 def _listens(port: int) -> bool:
