@@ -4,6 +4,7 @@
 of all entities are one op: one pass over the stored pages.
 """
 
+from collections.abc import Iterator
 from enum import Enum
 
 import dagster as dg
@@ -107,7 +108,9 @@ def documents_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ]
 
     @dg.multi_asset(name="documents", specs=specs, partitions_def=SETS, can_subset=True)
-    def documents(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]):  # type: ignore[no-untyped-def]
+    def documents(
+        context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
+    ) -> Iterator[dg.MaterializeResult]:
         started = harvester.clock()
         attempt = steps.documents(
             harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.connection import Connection
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -307,7 +308,7 @@ def served() -> Iterator[Server]:
         child.join()
 
 
-def _serve(pipe) -> None:  # type: ignore[no-untyped-def]
+def _serve(pipe: Connection) -> None:
     for shape in (JSON, LOM):
         page_templates(shape)
     state = {"share": 1.0}

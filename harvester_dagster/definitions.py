@@ -5,21 +5,17 @@ hold (no sources), so that the definitions can be looked at anywhere.
 """
 
 import os
-import warnings
 from pathlib import Path
 
 import dagster as dg
 
-warnings.filterwarnings("ignore", category=dg.PreviewWarning)
-warnings.filterwarnings("ignore", category=dg.BetaWarning)
-
-from assets import access, harvest, index, jobs, release, sets, tasks, vocabularies  # noqa: E402  (they warn)
-from harvester_dagster import config as configuration  # noqa: E402
-from harvester_dagster.catalog import CATALOG, Catalog  # noqa: E402
-from harvester_dagster.config import Config  # noqa: E402
-from resources.harvester import harvester_resource  # noqa: E402
-from sensors import access as metastore  # noqa: E402
-from sensors import night  # noqa: E402
+from assets import access, harvest, index, jobs, release, sets, tasks, vocabularies
+from harvester_dagster import config as configuration
+from harvester_dagster.catalog import CATALOG, Catalog
+from harvester_dagster.config import Config
+from resources.harvester import harvester_resource
+from sensors import access as metastore
+from sensors import night
 
 
 def build(config: Config, catalog: Catalog = CATALOG) -> dg.Definitions:

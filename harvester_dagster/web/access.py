@@ -165,10 +165,10 @@ async def _given(request: Request) -> Mapping[str, str]:
             found = await request.json()
         except ValueError:
             raise HTTPException(400, "the body is not JSON") from None
-        items = found.items() if isinstance(found, dict) else ()
+        items: list[tuple[str, object]] = list(found.items()) if isinstance(found, dict) else []
     else:
         async with request.form(max_files=0) as form:
-            items = list(form.items())  # type: ignore[assignment]
+            items = list[tuple[str, object]](form.items())
     return {**request.query_params, **{key: value for key, value in items if isinstance(value, str)}}
 
 

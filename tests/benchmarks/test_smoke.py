@@ -4,12 +4,12 @@ import pytest
 
 from benchmarks import harvest, tasks
 from benchmarks.rows import Row, is_met
-from benchmarks.source import JSON, LOM, answer, page_templates, records
+from benchmarks.source import JSON, LOM, Shape, answer, page_templates, records
 from harvester_dagster.sources.registry import KINDS
 
 
 @pytest.mark.parametrize("shape", [JSON, LOM], ids=["json", "lom"])
-def test_generated_records_have_the_size_and_the_number_that_they_should(shape):  # type: ignore[no-untyped-def]
+def test_generated_records_have_the_size_and_the_number_that_they_should(shape: Shape) -> None:
     page = answer("/jsonapi/channel/v1/n100/repoItems" if shape == JSON else "/oai?verb=ListRecords&set=n100")
     assert len(KINDS[shape.kind].cut(page)) == shape.records_a_page
     assert len(records(shape, 3)) / shape.records_a_page == pytest.approx(shape.record_bytes, rel=0.01)

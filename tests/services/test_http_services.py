@@ -51,7 +51,7 @@ def test_tika_reads_text(tika_url: str) -> None:
 def test_s3_checks_credentials(s3: launcher.S3Endpoint) -> None:
     settings = Config(signature_version="s3v4", s3={"addressing_style": "path"})
 
-    def client(secret: str):  # type: ignore[no-untyped-def]
+    def client(secret: str) -> Any:
         keys = {"aws_access_key_id": s3.access_key, "aws_secret_access_key": secret}
         return boto3.client("s3", endpoint_url=s3.url, region_name="us-east-1", config=settings, **keys)
 
