@@ -93,7 +93,7 @@ class _Assembly:
             decoded = msgspec.json.decode(data) if data is not None else None
             result = Result(kind, decoded, reason, due_at, attempts, finished_at)
             self.results.setdefault(doc_id, {})[task] = result
-            digest = canonical.digest(data.encode()).hex() if data is not None else ""
+            digest = canonical.digest(data.encode()) if data is not None else None
             self.marks.setdefault(doc_id, []).append((task, version, kind, attempts, digest))
 
     def families(self) -> Iterator[New]:
@@ -150,10 +150,10 @@ class _Assembly:
             (
                 document.external_id,
                 document.state,
-                document.hash.hex(),
-                (document.accepted_at or self.batch.accept_at).isoformat(),
+                document.hash,
+                document.accepted_at or self.batch.accept_at,
                 self.marks.get(document.doc_id),
-                canonical.digest(document.overwrite.encode()).hex() if document.overwrite else "",
+                document.overwrite,
             )
             for document in (root, *owned)
         ]

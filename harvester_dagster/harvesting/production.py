@@ -161,7 +161,7 @@ class _Production:
                     ORDER BY r.doc_id""",
                 {"roots": list(roots), "gen": self.gen},
             )
-            return [Live(*row) for row in cursor]
+            return [Live._make(row) for row in cursor.fetchall()]
 
     def _results(self, connection: Connection[Any], doc_ids: Sequence[int]) -> list[Found]:
         wanted = [task.name for task in self.installation.catalog.tasks]
@@ -178,7 +178,7 @@ class _Production:
                     ORDER BY u.doc_id, u.task""",
                 {"ids": list(doc_ids), "gen": self.gen, "tasks": wanted},
             )
-            return [Found(*row) for row in cursor]
+            return [Found._make(row) for row in cursor.fetchall()]
 
     def _standing(self, connection: Connection[Any], roots: Sequence[int]) -> dict[int, Standing]:
         if not self.has_outputs:  # the set's first outputs: the look-up took a tenth of the server's time
@@ -191,7 +191,7 @@ class _Production:
                       AND {live("o", "%(gen)s")}""",
                 {"roots": list(roots), "gen": self.gen},
             )
-            return {row[0]: Standing(*row[1:]) for row in cursor}
+            return {row[0]: Standing._make(row[1:]) for row in cursor.fetchall()}
 
     def _write(
         self,

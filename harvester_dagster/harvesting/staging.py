@@ -269,7 +269,7 @@ class _Staging:
                     SELECT {columns} FROM own o JOIN document d ON d.owner_id = o.doc_id {join}""",
                 {"set": self.state.set_id, "entity": self.kind.entity, "ids": external_ids, "gen": self.gen},
             )
-            return {(row[1], row[2]): _Known(*row) for row in cursor}
+            return {(row[1], row[2]): _Known._make(row) for row in cursor.fetchall()}
 
     def _compare(self, batch: Iterable[Sent], known: dict[tuple[str, str], _Known]) -> _Writes:
         writes = _Writes([], [], [], [], [], [])

@@ -268,7 +268,7 @@ class _Pass:
                     },
                     binary=True,
                 )
-                batch = [Candidate(*row) for row in cursor]
+                batch = [Candidate._make(row) for row in cursor.fetchall()]
             if batch:
                 yield batch
                 after_id = batch[-1].doc_id
