@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
+from xml.parsers import expat
 
 from harvester_dagster.sources.asking import looks_like
 from harvester_dagster.sources.source import SourceError
@@ -63,6 +64,22 @@ def parse(body: bytes) -> "Element":
     raise SourceError(complaint)
 
 
+def is_well_formed(body: bytes) -> bool:
+    """Without a tree: two thirds of the time of `parse`. True only for what has no DTD; it may still be deeper or
+    longer than `parse` takes."""
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartDoctypeDeclHandler = _refuse
+    try:
+        parser.Parse(body, True)
+    except (expat.ExpatError, SourceError):
+        return False
+    return True
+
+
+def _refuse(*_: object) -> None:
+    raise SourceError("XML with a DTD, which is refused")
+
+
 def _strict(body: bytes) -> "Element":
     from lxml import etree
 
@@ -70,7 +87,7 @@ def _strict(body: bytes) -> "Element":
         raise SourceError(f"no plain XML but {looks_like(body)}")
     root = etree.fromstring(body, _parser())
     if getattr(root.getroottree().docinfo, "doctype", ""):  # the stubs do not know it
-        raise SourceError("XML with a DTD, which is refused")
+        _refuse()
     return root
 
 

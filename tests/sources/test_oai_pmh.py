@@ -7,6 +7,7 @@ import pytest
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.outside.outside import Outside
+from harvester_dagster.sources.oai_pmh import read_page
 from harvester_dagster.sources.registry import KINDS
 from harvester_dagster.sources.source import Record, Request, SourceError, Unreadable
 from tests.sources.misbehaving import (
@@ -278,6 +279,19 @@ def test_records_that_cannot_be_read_are_kept_with_their_reason() -> None:
     assert gone == Record("gone", "2026-01-01T00:00:00Z", ())
     assert all(isinstance(item, Unreadable) and item.reason for item in rest)
     assert [item.external_id for item in rest] == [None, "bare", "empty", "other"]
+
+
+def test_a_record_that_is_deeper_than_the_parser_takes_costs_itself() -> None:
+    deep = (
+        lom_record("deep")
+        .replace("<metadata>", f"<metadata>{'<a>' * 300}")
+        .replace("</metadata>", f"{'</a>' * 300}</metadata>")
+    )
+    page = oai_list(lom_record("before"), deep, lom_record("after"), token="t").encode()
+    assert read_page(page).token == "t"
+    before, broken, after = OAI.extract(page, range(3), request("http://example.org"))
+    assert isinstance(before, Record) and isinstance(after, Record)
+    assert isinstance(broken, Unreadable) and broken.external_id == "deep" and "depth" in broken.reason
 
 
 def test_an_id_that_no_index_takes_is_unreadable() -> None:
