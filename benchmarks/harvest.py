@@ -3,12 +3,13 @@
 The ceilings are measured in the same run: *fetch + parse* is a bare loop of `requests.Session` over the same pages
 with the same parser (msgspec, lxml) and nothing else; *write* is a bare COPY of the same rows into tables of the same
 columns without indexes. Each night runs in a process of its own, whose peak memory and statements are what counts; the
-source is another process, PostgreSQL is embedded, with fsync. `python -m benchmarks harvest`
+source is another process, PostgreSQL is embedded, with fsync. Memory is that of the night's process and its workers.
+`python -m benchmarks harvest`
 """
 
 import multiprocessing
 import os
-import resource
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin
 
+import psutil
 import psycopg
 
 from benchmarks.rows import Row
@@ -188,8 +190,14 @@ def _night(
             outcome = steps.conclude(opened, key)
         cpu = time.process_time() - began
         assert outcome.attempt is not None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Night(taken, cpu, len(statements), peak, outcome.attempt.state)
+        return Night(taken, cpu, len(statements), peak_mb(), outcome.attempt.state)
+
+
+def peak_mb() -> float:
+    """The peak of this process and those of all that it has running, together."""
+    processes = [os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))]
+    statuses = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in processes]
+    return sum(int(found[1]) for status in statuses if (found := re.search(r"VmHWM:\s*(\d+)", status))) / 1024
 
 
 def _promote(world: World, rollback: bool) -> float:
