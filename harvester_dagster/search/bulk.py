@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SENDERS = 2
 CHUNK_BYTES = 2_000_000
 CHUNK_LINES = 1_000
-DELTA_LINES = 250
-"""Of a difference, which is often so small that larger chunks would leave senders without work."""
+DELTA_LINES = 500
+"""Of a difference: often so small that larger chunks would leave a sender without work."""
 
 PATIENCE = 120.0
 """Seconds for which one chunk is sent again and again."""
