@@ -10,14 +10,15 @@ they have not moved. Solr gives out versions by the clock of the node, so the se
 """
 
 import threading
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from psycopg import Connection
 
 from harvester_dagster.access import decisions, journal_store
-from harvester_dagster.access.reader import interruptible
-from harvester_dagster.access.solr import Solr
+from harvester_dagster.access.reader import ahead, patiently
+from harvester_dagster.access.solr import Moved, Solr
 
 OVERLAP = 2_000 << 20
 """Two seconds: a version's upper 44 bits are milliseconds. A document becomes visible that much after it got its
@@ -27,17 +28,25 @@ _ROWS = 20_000
 
 def mark_moved(connection: Connection[Any], key: int, solr: Solr, watermark: int, stop: threading.Event) -> int:
     """Mark every document that moved since; how many. Raises OutsideError, Stopped."""
-    cursor, marked = "*", 0
-    while True:
-        found, following = interruptible(partial(solr.versions, watermark - OVERLAP, cursor, _ROWS), stop)
-        if found:
+    marked = 0
+    with ahead(_above(solr, watermark - OVERLAP, stop), stop) as pages:
+        for found in pages:
             stored = _versions(connection, key, [each.id for each in found])
             moved = [each.id for each in found if stored.get(each.id) != each.version]
             decisions.mark_due(connection, key, moved)
             marked += len(moved)
-        if following == cursor or len(found) < _ROWS:
-            return marked
+    return marked
+
+
+def _above(solr: Solr, version: int, stop: threading.Event) -> Iterator[Sequence[Moved]]:
+    cursor, following = "", "*"
+    while following != cursor:
         cursor = following
+        found, following = patiently(partial(solr.versions, version, cursor, _ROWS), stop)
+        if found:
+            yield found
+        if len(found) < _ROWS:
+            return
 
 
 def _versions(connection: Connection[Any], key: int, ids: list[str]) -> dict[str, int]:

@@ -16,10 +16,12 @@ from typing import Annotated, Any
 import typer
 
 from harvester_dagster.access import endpoints, explain, journal_store
+from harvester_dagster.access.enricher import Enricher, refresh_journals
 from harvester_dagster.access.explain import WhatIf, Why
+from harvester_dagster.access.figures import Report
 from harvester_dagster.access.modes import MODES
 from harvester_dagster.access.rules import NAMES
-from harvester_dagster.access.run import Enricher, Report, enrich, refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.access.runs import InProgress
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.failures import OutsideError

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from harvester_dagster.access import sample
-from harvester_dagster.access.run import Enricher
+from harvester_dagster.access.enricher import Enricher
 from harvester_dagster.access.solr import Solr
 from harvester_dagster.config import Config, home
 from harvester_dagster.outside.outside import Outside

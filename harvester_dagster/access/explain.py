@@ -18,11 +18,12 @@ from harvester_dagster.access import decisions, journal_store, runs
 from harvester_dagster.access.deciding import Decider, already_told
 from harvester_dagster.access.decisions import Stored
 from harvester_dagster.access.documents import Document, from_fields
+from harvester_dagster.access.enricher import Enricher
+from harvester_dagster.access.figures import change
 from harvester_dagster.access.journals import Journal, by_issn, read_journal
 from harvester_dagster.access.modes import MODES
 from harvester_dagster.access.reader import ahead, walk
 from harvester_dagster.access.rules import Case, Decision, Step, trace, without
-from harvester_dagster.access.run import Enricher, change
 from harvester_dagster.access.solr import Change
 
 _SAMPLES = 20

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from harvester_dagster.access.documents import Page
@@ -56,7 +57,7 @@ def walk(
 ) -> Iterator[tuple[Page, str]]:
     """Each page with documents, and the cursor behind it. Raises OutsideError, Stopped."""
     while stop is None or not stop.is_set():
-        page = patiently(lambda at=cursor: solr.select(filters, at, rows), stop, patience)  # type: ignore[misc]
+        page = patiently(partial(solr.select, filters, cursor, rows), stop, patience)
         if page.documents:
             yield page, page.next_cursor
         if page.next_cursor == cursor or not page.next_cursor:
@@ -64,7 +65,8 @@ def walk(
         cursor = page.next_cursor
 
 
-_END = object()
+class _End:
+    """Nothing comes any more."""
 
 
 def interruptible(ask: Callable[[], _Answered], stop: threading.Event, patience: float = PATIENCE) -> _Answered:
@@ -99,7 +101,7 @@ def ahead(items: Iterator[_Item], stop: threading.Event, count: int = 1) -> Iter
 
     The reader does not wait beyond a stop, however long the iterator hangs.
     """
-    made: queue.Queue[object] = queue.Queue(maxsize=count)
+    made: queue.Queue[_Item | BaseException | _End] = queue.Queue(maxsize=count)
     over = threading.Event()
 
     def work() -> None:
@@ -107,11 +109,11 @@ def ahead(items: Iterator[_Item], stop: threading.Event, count: int = 1) -> Iter
             for item in items:
                 if not put(item):
                     return
-            put(_END)
+            put(_End())
         except BaseException as error:
             put(error)
 
-    def put(item: object) -> bool:
+    def put(item: _Item | BaseException | _End) -> bool:
         while not over.is_set():
             try:
                 made.put(item, timeout=0.2)
@@ -121,10 +123,10 @@ def ahead(items: Iterator[_Item], stop: threading.Event, count: int = 1) -> Iter
         return False
 
     def taken() -> Iterator[_Item]:
-        while (item := _next(made, stop)) is not _END:
+        while not isinstance(item := _next(made, stop), _End):
             if isinstance(item, BaseException):
                 raise item
-            yield item  # type: ignore[misc]
+            yield item
 
     thread = threading.Thread(target=work, name="access-reader", daemon=True)
     thread.start()

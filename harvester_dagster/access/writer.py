@@ -140,7 +140,8 @@ class Writers:
         except PermanentError as error:
             return self._divided(batch, error)
         self._taken_any = self._taken_any or bool(versions)
-        return Sent(tuple(v._replace(version=versions[v.id]) for v in batch if v.id in versions)), lost
+        taken = (Verdict(v.id, versions[v.id], v.decision, v.issns) for v in batch if v.id in versions)
+        return Sent(tuple(taken)), lost
 
     def _divided(self, batch: Sequence[Verdict], error: PermanentError) -> tuple[Sent, bool]:
         """Solr stops at the first document that it refuses: find it. Those before it were applied, and have moved."""

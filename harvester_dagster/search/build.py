@@ -8,6 +8,7 @@ the moment at which the store says which version it holds. Does not belong here:
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -190,19 +191,21 @@ class Build:
         self.entity = definition.entity
         self.pool, self.client = work.installation.pool, work.client
         self.started = time.monotonic()
+        with self.pool.connection() as connection:
+            self.published = documents.sums(connection, version, self.entity)
+            """What a complete index holds. A version never changes, so it is added up once."""
 
     def run(self, rebuild: bool) -> EntityReport:
         with self.pool.connection() as connection:
             finished = index.held(connection, self.work.installation.config, self.entity)
-            total = documents.sums(connection, self.version, self.entity).documents
         fitting = [held for held in finished if held.definition == self.definition.digest and held.moving_to is None]
         own = next((held for held in fitting if held.version_id == self.version.version_id), None)
-        if own and not rebuild and (kept := self._keep(own, total)):
+        if own and not rebuild and (kept := self._keep(own)):
             return kept
-        base = None if rebuild else self._base([held for held in fitting if held != own], total)
-        if base and (cloned := self._attempt(base, total)):
+        base = None if rebuild else self._base([held for held in fitting if held != own])
+        if base and (cloned := self._attempt(base)):
             return cloned
-        made = self._attempt(None, total)
+        made = self._attempt(None)
         assert made is not None
         return made
 
@@ -210,34 +213,33 @@ class Build:
         """Move an index to the version where it stands, under its readers' eyes: for a few documents only."""
         with self.pool.connection() as connection:
             old = versions.by_id(connection, held.version_id)
-            total = documents.sums(connection, self.version, self.entity).documents
             connection.execute(
                 "UPDATE search_index SET moving_to = %s WHERE name = %s", (self.version.version_id, held.name)
             )
         index.unseal(self.client, held.name)
-        sent, counts = self._send_delta(held.name, old, total)
+        sent, counts = self._send_delta(held.name, old)
         verdict = self._finish(held.name, sent)
         if verdict.wrong:
             raise Refused(verdict.wrong)
         return self._report(held.name, "patch", sent, counts, verdict)
 
-    def _keep(self, own: Held, total: int) -> EntityReport | None:
+    def _keep(self, own: Held) -> EntityReport | None:
         """Look at the index that holds the version already, and try again what it lacks; None: it is not right."""
         with self.pool.connection() as connection:
             rejected = self._rejected(connection, own.name)
-            if not rejected:
-                verdict = verify(self.client, connection, own.name, self.version, self.definition)
-                sent = Sent(0, (), 0.0)
         if rejected:
             index.unseal(self.client, own.name)
-            sent = self._send(own.name, self._these(rejected), total)
+            sent = self._send(own.name, self._these(rejected))
             verdict = self._finish(own.name, sent)
+        else:
+            sent = Sent(0, (), 0.0)
+            verdict = verify(self.client, own.name, self.version, self.definition, self.published)
         if verdict.wrong:
             self.work.progress(f"{verdict.wrong}; it is made anew")
             return None
         return self._report(own.name, "kept", sent, {}, verdict)
 
-    def _base(self, fitting: Sequence[Held], total: int) -> Held | None:
+    def _base(self, fitting: Sequence[Held]) -> Held | None:
         """The finished index from which the least is to do, if that is little enough."""
         with self.pool.connection() as connection:
             far = {}
@@ -245,9 +247,9 @@ class Build:
                 old = versions.by_id(connection, held.version_id)
                 far[held] = documents.touched(connection, old, self.version, self.entity)
         nearest = min(far, key=lambda held: far[held], default=None)
-        return nearest if nearest and far[nearest] <= CLONE_SHARE * total else None
+        return nearest if nearest and far[nearest] <= CLONE_SHARE * self.published.documents else None
 
-    def _attempt(self, base: Held | None, total: int) -> EntityReport | None:
+    def _attempt(self, base: Held | None) -> EntityReport | None:
         """A new index, or nothing left of it; None: the clone is not what it should be."""
         config, work = self.work.installation.config, self.work
         with self.pool.connection() as connection:
@@ -261,14 +263,16 @@ class Build:
                 work.progress(f"{name}: cloned from {base.name}")
                 with self.pool.connection() as connection:
                     old = versions.by_id(connection, base.version_id)
-                index.clone(self.client, base.name, name, self.definition)
-                sent, counts = self._send_delta(name, old, total, base.name)
+                with ThreadPoolExecutor(1, "clone") as beside:  # the difference is read while the server clones
+                    cloned = beside.submit(index.clone, self.client, base.name, name, self.definition)
+                    sent, counts = self._send_delta(name, old, base.name, after=cloned.result)
+                    cloned.result()  # where nothing differs, nobody has waited
             else:
-                work.progress(f"{name}: built from nothing, {total:,} documents")
+                work.progress(f"{name}: built from nothing, {self.published.documents:,} documents")
                 index.create(self.client, name, self.definition, index.mark(config, work.store_id))
                 with self.pool.connection() as connection:
                     lines = documents.whole(connection, self.version, self.entity)
-                    sent = self._send(name, self._shown(name, lines, total), total)
+                    sent = self._send(name, self._shown(name, lines))
                 index.serve(self.client, name, self.definition)
                 counts = {"added": sent.lines}
             verdict = self._finish(name, sent)
@@ -283,31 +287,37 @@ class Build:
         work.progress(f"{verdict.wrong}; it is built from nothing")
         return None
 
-    def _send_delta(self, name: str, old: Version, total: int, base: str = "") -> tuple[Sent, dict[str, int]]:
+    def _send_delta(
+        self, name: str, old: Version, base: str = "", after: Callable[[], object] = lambda: None
+    ) -> tuple[Sent, dict[str, int]]:
         with self.pool.connection() as connection:
             lacking = self._rejected(connection, base or name)
             delta = documents.delta(connection, old, self.version, self.entity, also=lacking)
-            return self._send(name, delta.lines, total), delta.counts
+            return self._send(name, delta.lines, bulk.DELTA_LINES, after), delta.counts
 
-    def _send(self, name: str, lines: Lines, total: int) -> Sent:
+    def _send(
+        self, name: str, lines: Lines, chunk_lines: int = bulk.CHUNK_LINES, after: Callable[[], object] = lambda: None
+    ) -> Sent:
         """What is rejected is left out: also what the index had of it before."""
-        allowed = max(3, int(total * TOLERATED))
+        allowed, patience = max(3, int(self.published.documents * TOLERATED)), self.work.patience
         with closing(lines):  # a load that fails ends its COPY, and the connection stays good
-            sent = bulk.send(self.client, name, lines, allowed=allowed, patience=self.work.patience)
+            sent = bulk.send(
+                self.client, name, lines, allowed=allowed, patience=patience, chunk_lines=chunk_lines, after=after
+            )
         if sent.rejected:
             gone = (documents.removal(one.doc_id, one.srn) for one in sent.rejected)
-            bulk.send(self.client, name, gone, allowed=0, patience=self.work.patience)
+            bulk.send(self.client, name, gone, allowed=0, patience=patience)
         return sent
 
     def _these(self, doc_ids: Sequence[int]) -> Lines:
         with self.pool.connection() as connection:
             yield from documents.these(connection, self.version, self.entity, doc_ids)
 
-    def _shown(self, name: str, lines: Lines, total: int) -> Lines:
+    def _shown(self, name: str, lines: Lines) -> Lines:
         with closing(lines):
             for number, line in enumerate(lines, 1):
                 if number % 10_000 == 0:
-                    self.work.progress(f"{name}: {number:,} of {total:,}")
+                    self.work.progress(f"{name}: {number:,} of {self.published.documents:,}")
                 yield line
 
     def _finish(self, name: str, sent: Sent) -> Verdict:
@@ -319,8 +329,10 @@ class Build:
                 "INSERT INTO search_rejected (name, doc_id, reason) VALUES (%s, %s, %s)",
                 [(name, one.doc_id, one.reason) for one in sent.rejected],
             )
-        with self.pool.connection() as connection:
-            verdict = verify(self.client, connection, name, self.version, self.definition)
+            expected = self.published
+            if sent.rejected:
+                expected = documents.sums(connection, self.version, self.entity, without=name)
+        verdict = verify(self.client, name, self.version, self.definition, expected)
         if not verdict.wrong:
             with self.pool.connection() as connection:
                 connection.execute(

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SENDERS = 2
 CHUNK_BYTES = 2_000_000
 CHUNK_LINES = 1_000
+DELTA_LINES = 500
+"""Of a difference: often so small that larger chunks would leave a sender without work."""
+
 PATIENCE = 120.0
 """Seconds for which one chunk is sent again and again."""
 
@@ -64,18 +67,23 @@ def send(
     allowed: int,
     patience: float = PATIENCE,
     senders: int = SENDERS,
+    chunk_lines: int = CHUNK_LINES,
+    after: Callable[[], object] = lambda: None,
 ) -> Sent:
-    """Send all lines; at most `allowed` of them may be rejected. Raises SearchError."""
+    """Send all lines; at most `allowed` of them may be rejected. Raises SearchError.
+
+    `after` returns when the index may be written to: lines are read meanwhile. What it raises ends the load.
+    """
     sender = _Sender(client, index, allowed, patience)
     pending: deque[Future[None]] = deque()
     total = 0
     with ThreadPoolExecutor(senders, "bulk") as pool:
         try:
-            for chunk in _chunks(lines):
+            for chunk in _chunks(lines, chunk_lines):
                 total += len(chunk)
                 if len(pending) > senders:
                     pending.popleft().result()
-                pending.append(pool.submit(sender.send, chunk))
+                pending.append(pool.submit(_send_after, after, sender, chunk))
             while pending:
                 pending.popleft().result()
         except BaseException:
@@ -85,11 +93,16 @@ def send(
     return Sent(total, tuple(sender.rejected), sender.slowest)
 
 
-def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
+def _send_after(after: Callable[[], object], sender: "_Sender", chunk: Sequence[Line]) -> None:
+    after()
+    sender.send(chunk)
+
+
+def _chunks(lines: Iterable[Line], most: int) -> Iterator[list[Line]]:
     chunk: list[Line] = []
     size = 0
     for line in lines:
-        if chunk and (size + len(line.data) > CHUNK_BYTES or len(chunk) == CHUNK_LINES):
+        if chunk and (size + len(line.data) > CHUNK_BYTES or len(chunk) == most):
             yield chunk
             chunk, size = [], 0
         chunk.append(line)

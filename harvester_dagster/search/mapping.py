@@ -85,7 +85,8 @@ def _function(name: str) -> Callable[[str, Index], Any]:
         raise BadMapping(f'index.mapping = "{name}": its package does not load: {error}') from error
     if not callable(function):
         raise BadMapping(f'index.mapping = "{name}": {found[name].value} is not a function (docs/search-mapping.md)')
-    return function  # type: ignore[no-any-return]
+    made: Callable[[str, Index], Any] = function
+    return made
 
 
 def _is_index_setting(key: str) -> bool:

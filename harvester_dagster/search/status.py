@@ -6,7 +6,7 @@ Belongs here: looking. Does not belong here: mending what is found.
 from typing import Any, NamedTuple
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import index, mapping
+from harvester_dagster.search import documents, index, mapping
 from harvester_dagster.search.build import alone
 from harvester_dagster.search.client import SearchError, asking, connected
 from harvester_dagster.search.mapping import BadMapping
@@ -131,5 +131,6 @@ def check(installation: Installation) -> tuple[Checked, ...]:
             definition = mapping.definition(entity.name, installation.config.index)
             name = current.indices.get(entity.name) if current else None
             if current and definition and name:
-                found.append(Checked(name, verify(client, connection, name, current, definition)))
+                expected = documents.sums(connection, current, entity.name, without=name)
+                found.append(Checked(name, verify(client, name, current, definition, expected)))
     return tuple(found)

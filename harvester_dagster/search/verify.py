@@ -7,9 +7,6 @@ follows from it.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from psycopg import Connection
-
-from harvester_dagster.search import documents
 from harvester_dagster.search.client import SLOW, Refused, Unreachable, asking
 from harvester_dagster.search.documents import PARTS, Sums
 from harvester_dagster.search.mapping import CHECKSUM, Definition, Query
@@ -36,12 +33,9 @@ class Verdict(NamedTuple):
     queries: tuple[Answered, ...]
 
 
-def verify(
-    client: "OpenSearch", connection: Connection[Any], name: str, version: Version, definition: Definition
-) -> Verdict:
-    """Compare an index with a version, but for the documents that it had to leave out. Raises SearchError."""
-    expected = documents.sums(connection, version, definition.entity, without=name)
-    found = sums(client, name)
+def verify(client: "OpenSearch", name: str, version: Version, definition: Definition, expected: Sums) -> Verdict:
+    """Compare an index with what it must hold. Raises SearchError."""
+    found, queries = _asked(client, name, definition.queries)
     if found != expected:
         what = "documents" if found.documents != expected.documents else "checksum"
         wrong = (
@@ -49,42 +43,42 @@ def verify(
             f"({found.documents:,} in the index, {expected.documents:,} expected)"
         )
         return Verdict(wrong, expected, found, ())
-    queries = answers(client, name, definition.queries)
-    short = [f"{query.name}: {query.hits} of {query.minimum_hits} hits" for query in queries if not _enough(query)]
+    answered = tuple(_answered(name, query, answer) for query, answer in queries)
+    short = [f"{query.name}: {query.hits} of {query.minimum_hits} hits" for query in answered if not _enough(query)]
     return Verdict(
-        f"{name}: test queries find too little ({'; '.join(short)})" if short else "", expected, found, queries
+        f"{name}: test queries find too little ({'; '.join(short)})" if short else "", expected, found, answered
     )
 
 
-def sums(client: "OpenSearch", name: str) -> Sums:
-    """What an index holds, added up by the server."""
-    body = {
+def _asked(client: "OpenSearch", name: str, queries: Sequence[Query]) -> tuple[Sums, list[tuple[Query, Any]]]:
+    """What an index holds, added up by the server, and its answers to the test queries: one request for all."""
+    adding = {
         "size": 0,
         "track_total_hits": True,
         "aggs": {part: {"sum": {"field": f"{CHECKSUM}.{part}"}} for part in PARTS},
     }
-    with asking(f"adding up {name}"):
-        answer = client.search(index=name, body=body, params={"request_timeout": SLOW})
+    asked = [adding, *({"size": 0, "track_total_hits": True, "query": query.query} for query in queries)]
+    body = [part for each in asked for part in ({}, each)]
+    with asking(f"verifying {name}"):
+        added, *answers = client.msearch(index=name, body=body, params={"request_timeout": SLOW})["responses"]
+    return _sums(name, added), list(zip(queries, answers, strict=True))
+
+
+def _sums(name: str, answer: Any) -> Sums:
+    if "error" in answer:
+        kind = Unreachable if answer["status"] >= 500 or answer["status"] == 429 else Refused
+        raise kind(f"adding up {name}: status {answer['status']}: {answer['error'].get('reason')}")
     if answer["_shards"]["failed"] or answer["timed_out"]:
         raise Unreachable(f"adding up {name}: {answer['_shards']['failed']} shards did not answer")
     added = answer["aggregations"]
     return Sums(answer["hits"]["total"]["value"], tuple(int(added[part]["value"]) for part in PARTS))
 
 
-def answers(client: "OpenSearch", name: str, queries: Sequence[Query]) -> tuple[Answered, ...]:
-    """The test queries, in one request. Raises Refused for one that the server does not understand."""
-    if not queries:
-        return ()
-    body = [part for query in queries for part in ({}, {"size": 0, "track_total_hits": True, "query": query.query})]
-    with asking(f"test queries on {name}"):
-        found = client.msearch(index=name, body=body, params={"request_timeout": SLOW})["responses"]
-    for query, answer in zip(queries, found, strict=True):
-        if "error" in answer:
-            raise Refused(f"{name}: the test query {query.name!r} fails: {answer['error'].get('reason')}")
-    return tuple(
-        Answered(query.name, answer["hits"]["total"]["value"], query.minimum_hits)
-        for query, answer in zip(queries, found, strict=True)
-    )
+def _answered(name: str, query: Query, answer: Any) -> Answered:
+    """Raises Refused for a query that the server does not understand."""
+    if "error" in answer:
+        raise Refused(f"{name}: the test query {query.name!r} fails: {answer['error'].get('reason')}")
+    return Answered(query.name, answer["hits"]["total"]["value"], query.minimum_hits)
 
 
 def _enough(query: Answered) -> bool:

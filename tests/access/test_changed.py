@@ -104,7 +104,7 @@ def test_other_rules_than_then_are_read_everything_for(
 ) -> None:
     collection.add(OPEN, {**OPEN, "id": "2"})
     enrich(make(), "full")
-    monkeypatch.setattr("harvester_dagster.access.run.VERSION", 99)
+    monkeypatch.setattr("harvester_dagster.access.enricher.VERSION", 99)
     assert enrich(make(), "changed").counts.processed == 2
 
 
