@@ -13,8 +13,10 @@ import dagster as dg
 
 from assets import showing
 from harvester_dagster.access import endpoints, journal_store, runs
+from harvester_dagster.access.enricher import Enricher, refresh_journals
+from harvester_dagster.access.figures import Report
 from harvester_dagster.access.modes import MODES
-from harvester_dagster.access.run import Enricher, Report, enrich, refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.access.runs import InProgress, StoppedBefore
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.failures import OutsideError

@@ -21,9 +21,10 @@ import requests
 from benchmarks.rows import Row
 from harvester_dagster.access import endpoints, runs, sample
 from harvester_dagster.access.documents import FIELDS, from_fields
+from harvester_dagster.access.enricher import refresh_journals
 from harvester_dagster.access.journals import by_issn, read_journal
 from harvester_dagster.access.rules import case_of, decide
-from harvester_dagster.access.run import enrich, refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.config import Config, Metastore
 from harvester_dagster.services import launcher
 from harvester_dagster.store import database

@@ -31,8 +31,6 @@ from harvester_dagster.access.runs import Run, Start
 from harvester_dagster.access.writer import Writers
 from harvester_dagster.outside.failures import OutsideError
 
-__all__ = ["Enricher", "Report", "enrich", "refresh_journals"]  # whoever runs needs no other module
-
 _SECONDS_TO_COMMIT = 1.0
 _SHOW_SECONDS = 0.5
 

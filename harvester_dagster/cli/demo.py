@@ -9,7 +9,8 @@ import typer
 from harvester_dagster import reports
 from harvester_dagster.access import cli as access
 from harvester_dagster.access import endpoints
-from harvester_dagster.access.run import enrich, refresh_journals
+from harvester_dagster.access.enricher import refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.cli import showing
 from harvester_dagster.cli.errors import told
 from harvester_dagster.cli.night import report, run_night

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from harvester_dagster.access import endpoints, explain, journal_store, runs
+from harvester_dagster.access.enricher import Enricher, refresh_journals
 from harvester_dagster.access.modes import MODES
-from harvester_dagster.access.run import Enricher, refresh_journals
 from harvester_dagster.access.runs import InProgress, RunRow
 from harvester_dagster.config import Config
 from harvester_dagster.outside.failures import OutsideError

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from harvester_dagster.access import endpoints, runs
-from harvester_dagster.access.run import enrich, refresh_journals
+from harvester_dagster.access.enricher import refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.access.runs import InProgress, StoppedBefore
 from harvester_dagster.config import Config
 from harvester_dagster.outside.failures import OutsideError

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 
-from harvester_dagster.access.run import Enricher
+from harvester_dagster.access.enricher import Enricher
 from harvester_dagster.access.solr import Solr
 from harvester_dagster.config import Metastore
 from harvester_dagster.outside.outside import Outside

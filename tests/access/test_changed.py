@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from harvester_dagster.access import endpoints, sample
-from harvester_dagster.access.run import Enricher, enrich, refresh_journals
+from harvester_dagster.access.enricher import Enricher, refresh_journals
+from harvester_dagster.access.run import enrich
 from tests.access.conftest import NOW, Collection, Make
 from tests.access.meddling import Asked, Proxy
 

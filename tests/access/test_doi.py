@@ -11,7 +11,8 @@ import pytest
 
 from harvester_dagster.access import doi
 from harvester_dagster.access.documents import from_fields
-from harvester_dagster.access.run import Enricher, enrich
+from harvester_dagster.access.enricher import Enricher
+from harvester_dagster.access.run import enrich
 from tests.access.conftest import NOW, Collection, Make
 
 FREE = {"is_oa": True, "oa_status": "gold", "best_oa_location": {"url": "https://example.org"}}

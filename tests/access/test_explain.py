@@ -13,8 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from harvester_dagster.access import cli, explain
+from harvester_dagster.access.enricher import Enricher, refresh_journals
 from harvester_dagster.access.rules import NAMES
-from harvester_dagster.access.run import Enricher, enrich, refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.config import Config
 from harvester_dagster.store.database import Pool
 from tests.access.conftest import NOW, Collection, Make

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harvester_dagster.access import endpoints, reader, runs, sample, writer
-from harvester_dagster.access.run import Enricher, enrich, refresh_journals
+from harvester_dagster.access.enricher import Enricher, refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
 from harvester_dagster.services import launcher
 from tests.access.conftest import NOW, Collection, Make
@@ -141,7 +142,8 @@ _KILLED = """
 import sys
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
-from harvester_dagster.access.run import Enricher, enrich
+from harvester_dagster.access.enricher import Enricher
+from harvester_dagster.access.run import enrich
 from harvester_dagster.access.solr import Solr
 from harvester_dagster.config import Metastore
 from harvester_dagster.outside.outside import Outside

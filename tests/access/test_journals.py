@@ -5,8 +5,8 @@ import tracemalloc
 
 from harvester_dagster.access import journal_store
 from harvester_dagster.access.documents import from_fields
+from harvester_dagster.access.enricher import Enricher, refresh_journals
 from harvester_dagster.access.journals import by_issn, read_journal
-from harvester_dagster.access.run import Enricher, refresh_journals
 from tests.access.conftest import Collection, Make
 
 HELD = '{"fromyear": "1990", "toyear": "2000"}'

@@ -11,9 +11,10 @@ import pytest
 
 from harvester_dagster.access import endpoints, journal_store, runs, sample
 from harvester_dagster.access.documents import from_fields
+from harvester_dagster.access.enricher import Enricher, refresh_journals
 from harvester_dagster.access.journals import by_issn, read_journal
 from harvester_dagster.access.rules import case_of, decide
-from harvester_dagster.access.run import Enricher, enrich, refresh_journals
+from harvester_dagster.access.run import enrich
 from harvester_dagster.access.runs import InProgress, StoppedBefore
 from tests.access.conftest import NOW, Collection, Make
 from tests.access.meddling import Asked, Instead, Proxy
