@@ -172,7 +172,7 @@ class GuardedTransport:
         response.status_code, response.reason = raw.status, raw.reason or ""
         response.headers = CaseInsensitiveDict(raw.headers)
         if "Set-Cookie" in raw.headers:
-            extract_cookies_to_jar(response.cookies, request, raw)
+            extract_cookies_to_jar(response.cookies, request, raw)  # type: ignore[no-untyped-call]
         return response
 
 
