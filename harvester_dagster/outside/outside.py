@@ -161,10 +161,18 @@ class Outside(AbstractContextManager["Outside"]):
         call = _Call("PUT", url, {**_PACKED, **(headers or {})}, timeout, data=data)
         return self._retried(lambda: self._answer(call, 64 * MIB, 120, ()), attempts, 120)
 
-    def probe(self, url: str, *, timeout: float = 30, attempts: int = 2, patience: float = 5) -> Probe:
+    def probe(
+        self,
+        url: str,
+        *,
+        timeout: float = 30,
+        attempts: int = 2,
+        patience: float = 5,
+        follows: Callable[[str], bool] = lambda _url: True,
+    ) -> Probe:
         """HEAD, then a GET whose body stays unread where HEAD was refused. Raises when there was no answer at all,
-        and when a transient status stays after all attempts."""
-        return self._retried(lambda: self._probe(url, timeout, patience), attempts, patience)
+        and when a transient status stays after all attempts; RefusedError ("not-followed") at such a redirect."""
+        return self._retried(lambda: self._probe(url, timeout, patience, follows), attempts, patience)
 
     def download(
         self,
@@ -199,9 +207,12 @@ class Outside(AbstractContextManager["Outside"]):
             body = b"".join(_chunks(response, max_bytes))
         return Answer(response.status_code, response.headers, body, str(response.url))
 
-    def _probe(self, url: str, timeout: float, patience: float) -> Probe:
+    def _probe(self, url: str, timeout: float, patience: float, follows: Callable[[str], bool]) -> Probe:
+        def look(method: str, headers: Mapping[str, str]) -> tuple[requests.Response, tuple[Hop, ...]]:
+            return self._follow(_Call(method, url, headers, timeout, follows=follows), patience)
+
         try:
-            response, hops = self._follow(_Call("HEAD", url, {"Accept-Encoding": "identity"}, timeout), patience)
+            response, hops = look("HEAD", {"Accept-Encoding": "identity"})
             with response:
                 _drain(response)
                 if response.status_code < 400:
@@ -211,10 +222,10 @@ class Outside(AbstractContextManager["Outside"]):
         except TransientError as error:
             if error.code != "cut":  # some servers hang up on HEAD
                 raise
-        response, hops = self._follow(_Call("GET", url, {"Range": "bytes=0-0"}, timeout), patience)
+        response, hops = look("GET", {"Range": "bytes=0-0"})
         if response.status_code == 416:  # nothing in it: there is no first byte
             response.close()
-            response, hops = self._follow(_Call("GET", url, {}, timeout), patience)
+            response, hops = look("GET", {})
         with response:
             if response.status_code in _TRANSIENT_STATUS:
                 raise self._failed(response)
@@ -275,6 +286,8 @@ class Outside(AbstractContextManager["Outside"]):
                 sentence = f"{shown(call.url)} redirects more than {MAX_REDIRECTS} times"
                 raise PermanentError("too-many-redirects", sentence)
             url = _target(asked[0], location)
+            if not call.follows(url):
+                raise RefusedError("not-followed", f"{shown(call.url)} redirects to {shown(url)}: not to be called")
             if _origin(url) != _origin(asked[0]):
                 headers = CaseInsensitiveDict({k: v for k, v in headers.items() if k.lower() in _SAFE_ELSEWHERE})
                 cookies = None
@@ -325,6 +338,7 @@ class _Call(NamedTuple):
     timeout: float
     params: Mapping[str, str] | None = None
     data: bytes | str | Path | Mapping[str, str] | None = None
+    follows: Callable[[str], bool] = lambda _url: True
 
     @property
     def is_conditional(self) -> bool:

@@ -37,6 +37,14 @@ READY_SECONDS = 15
 """The server's watchdog restarts its worker in 2 to 4 seconds."""
 MAX_CHARACTERS = 4_000_000
 MAX_TEXTS = 100
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # packing cost the server 2 of 9 ms for a small PDF
+    "Content-Type": "application/octet-stream",  # the content tells its type, not who served it
+    "X-Tika-Timeout-Millis": str(SECONDS * 1000),
+    "writeLimit": str(MAX_CHARACTERS),
+    "maxEmbeddedResources": str(MAX_TEXTS),
+}
 _SMALL = 1 << 20
 """Bytes that are sent from memory; more are streamed from the file."""
 _REFUSED = (413, 415, 422)
@@ -63,17 +71,9 @@ class Server:
 
     def read(self, body: "Body") -> list[dict[str, Any]]:
         """Metadata and XHTML of the document and of what is embedded in it. Raises OutsideError."""
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",  # packing cost the server 2 of 9 ms for a small PDF
-            "Content-Type": "application/octet-stream",  # the content tells its type, not who served it
-            "X-Tika-Timeout-Millis": str(SECONDS * 1000),
-            "writeLimit": str(MAX_CHARACTERS),
-            "maxEmbeddedResources": str(MAX_TEXTS),
-        }
         data = body.path.read_bytes() if body.length <= _SMALL else body.path
         with self._turn:
-            answer = self._outside.put(f"{self.address}/rmeta/xml", data=data, headers=headers, timeout=SECONDS + 10)
+            answer = self._outside.put(f"{self.address}/rmeta/xml", data=data, headers=HEADERS, timeout=SECONDS + 10)
         try:
             found = msgspec.json.decode(answer.body)
         except msgspec.DecodeError:
