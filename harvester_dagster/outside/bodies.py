@@ -10,10 +10,11 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from psycopg import Connection, OperationalError
@@ -48,13 +49,17 @@ class Body:
         return self.objects.path(self.key)
 
 
-class _Known(NamedTuple):
+class _Fetched(NamedTuple):
     """A row of `fetch` that ended well."""
 
     validator: str | None
     digest: bytes
     length: int
     media_type: str | None
+
+
+Known = Mapping[tuple[str, str | None], _Fetched]
+"""What `Bodies.known` found, by URL and validator."""
 
 
 class Bodies:
@@ -67,13 +72,30 @@ class Bodies:
         self._clock = clock
         self._turns = _Turns(pool)
 
-    def get(self, url: str, validator: str | None) -> Body:
-        """The body that the URL has while this validator holds. Raises OutsideError, also when objects fail."""
+    def get(self, url: str, validator: str | None, known: Known = MappingProxyType({})) -> Body:
+        """The body that the URL has while this validator holds. Raises OutsideError, also when objects fail.
+
+        `known` spares the question what is kept of it."""
+        if (url, validator) in known and (body := self._existing(known[url, validator])):
+            return body
         check_url_form(url)
         if body := self._kept(url, validator):
             return body
         with self._turns.of(url):
             return self._kept(url, validator) or self._fetched(url, validator)
+
+    def known(self, wanted: Sequence[tuple[str, str | None]]) -> Known:
+        """What was fetched of these URLs under these validators, by one statement."""
+        asked = [place for place in dict.fromkeys(wanted) if _can_be_asked(place)]
+        with self._pool.connection() as connection:
+            rows = connection.execute(
+                """SELECT w.place, f.validator, f.digest, f.length, f.media_type
+                   FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS w (url, validator, place)
+                   JOIN harvester.fetch f ON f.ok AND md5(f.url) = md5(w.url) AND f.url = w.url
+                    AND coalesce(f.validator, '') = coalesce(w.validator, '') AND f.digest IS NOT NULL""",
+                ([url for url, _ in asked], [validator for _, validator in asked]),
+            )
+            return {asked[row[0] - 1]: _Fetched(row[1], bytes(row[2]), row[3], row[4]) for row in rows}
 
     def content_validator(self, url: str, previous: str | None) -> str | None:
         """For a URL that names no validator: one made of its content, fetched now.
@@ -94,9 +116,13 @@ class Bodies:
 
     def _kept(self, url: str, validator: str | None) -> Body | None:
         known = self._known(url, validator)
-        if known is None or not self._objects.exists(body_key(known.digest.hex())):
+        return self._existing(known) if known else None
+
+    def _existing(self, known: _Fetched) -> Body | None:
+        digest = known.digest.hex()
+        if not self._objects.exists(body_key(digest)):
             return None
-        return Body(known.digest.hex(), known.length, known.media_type, self._objects)
+        return Body(digest, known.length, known.media_type, self._objects)
 
     def _fetched(self, url: str, validator: str | None) -> Body:
         before = self._newest(url)
@@ -138,18 +164,18 @@ class Bodies:
         self._remember(url, validator, downloaded.status, downloaded.sha256, downloaded.length, media_type)
         return Body(digest, downloaded.length, media_type, self._objects)
 
-    def _known(self, url: str, validator: str | None) -> _Known | None:
+    def _known(self, url: str, validator: str | None) -> _Fetched | None:
         return self._row("AND coalesce(validator, '') = coalesce(%s, '')", url, validator)
 
-    def _newest(self, url: str) -> _Known | None:
+    def _newest(self, url: str) -> _Fetched | None:
         return self._row("ORDER BY fetched_at DESC LIMIT 1", url)
 
-    def _row(self, clause: str, url: str, *values: Any) -> _Known | None:
+    def _row(self, clause: str, url: str, *values: Any) -> _Fetched | None:
         query = f"""SELECT validator, digest, length, media_type FROM harvester.fetch
                     WHERE ok AND md5(url) = md5(%s) AND url = %s AND digest IS NOT NULL {clause}"""
         with self._pool.connection() as connection:
             row = connection.execute(query, (url, url, *values)).fetchone()
-        return _Known(row[0], bytes(row[1]), row[2], row[3]) if row else None
+        return _Fetched(row[0], bytes(row[1]), row[2], row[3]) if row else None
 
     def _remember(
         self, url: str, validator: str | None, status: int, digest: bytes, length: int, media_type: str | None
@@ -245,6 +271,17 @@ class _Turns:
             if not session.closed:
                 session.autocommit = False
             self._pool.putconn(session)
+
+
+def _can_be_asked(place: tuple[str, str | None]) -> bool:
+    """Whether a statement can carry it: of a URL that is none, or a validator with NUL, nothing was ever kept."""
+    url, validator = place
+    try:
+        check_url_form(url)
+        (validator or "").encode()
+    except (OutsideError, UnicodeError):
+        return False
+    return "\0" not in (validator or "")
 
 
 def body_key(digest: str) -> str:

@@ -14,8 +14,10 @@ import time
 from functools import cache
 from typing import Any
 
-import requests.adapters
+import requests
 import urllib3
+from requests.cookies import extract_cookies_to_jar
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from harvester_dagster.outside.addresses import Resolve, why_not_public
@@ -119,15 +121,11 @@ def _connect(address: str, port: int) -> socket.socket:
     return sock
 
 
-class GuardedAdapter(requests.adapters.HTTPAdapter):
-    """requests' transport, on the guard's sockets."""
+class GuardedTransport:
+    """Sends what requests prepared, on the guard's sockets. requests' own adapter cost as much as the sending: it looks
+    for proxies, clients' certificates and cookies each time. Raises what urllib3 does."""
 
     def __init__(self, guard: Guard, hosts_kept: int, connections_per_host: int) -> None:
-        self._guard = guard
-        super().__init__(pool_connections=hosts_kept, pool_maxsize=connections_per_host, max_retries=0)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        guard = self._guard
         tls = cache(_tls_context)  # one for all connections, loaded when the first is encrypted: it costs 30 ms
 
         class Http(HTTPConnection):
@@ -147,11 +145,35 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, ssl_context=tls(), **kwargs)
 
-        self.poolmanager = urllib3.PoolManager(num_pools=connections, maxsize=maxsize, block=block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
+        self._pools = urllib3.PoolManager(num_pools=hosts_kept, maxsize=connections_per_host)
+        self._pools.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
 
-    def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
-        """The context verifies; requests would load the authorities again for each connection."""
+    def close(self) -> None:
+        self._pools.clear()
+
+    def send(self, request: requests.PreparedRequest, connect_seconds: float, read_seconds: float) -> requests.Response:
+        """The answer, its body unread."""
+        body: Any = request.body
+        raw = self._pools.connection_from_url(str(request.url)).urlopen(
+            str(request.method),
+            request.path_url,
+            body,
+            request.headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=urllib3.Timeout(connect=connect_seconds, read=read_seconds),
+            chunked=body is not None and "Content-Length" not in request.headers,
+            preload_content=False,
+            decode_content=False,
+        )
+        response = requests.Response()
+        response.request, response.url, response.raw = request, str(request.url), raw
+        response.status_code, response.reason = raw.status, raw.reason or ""
+        response.headers = CaseInsensitiveDict(raw.headers)
+        if "Set-Cookie" in raw.headers:
+            extract_cookies_to_jar(response.cookies, request, raw)  # type: ignore[no-untyped-call]
+        return response
 
 
 def _tls_context() -> ssl.SSLContext:

@@ -9,6 +9,7 @@ import hashlib
 import http.client
 import io
 import json as json_text
+import re
 import ssl
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -27,7 +28,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import requote_uri
 
 from harvester_dagster.outside.addresses import Resolve, system_addresses
-from harvester_dagster.outside.connections import CONNECT_SECONDS, Guard, GuardedAdapter, deadline
+from harvester_dagster.outside.connections import CONNECT_SECONDS, Guard, GuardedTransport, deadline
 from harvester_dagster.outside.failures import Hop, OutsideError, PermanentError, RefusedError, TransientError
 from harvester_dagster.outside.pace import Pace
 
@@ -43,6 +44,8 @@ _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520,
 _HEAD_IS_FINAL = frozenset({429, 503})
 _CLOSED = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 _SAFE_ELSEWHERE = frozenset({"accept", "accept-encoding", "user-agent", "range", "if-none-match", "if-modified-since"})
+_PACKED = {"Accept-Encoding": "gzip, deflate"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _Answered = TypeVar("_Answered")
 
 
@@ -98,10 +101,10 @@ class Outside(AbstractContextManager["Outside"]):
         self._user_agent = user_agent
         self._pace = Pace(per_host_per_second, pace_folder)
         self._back_off = tenacity.wait_random_exponential(multiplier=back_off, max=30)
-        self._adapter = GuardedAdapter(Guard(allow_hosts, resolve), hosts_kept=256, connections_per_host=64)
+        self._transport = GuardedTransport(Guard(allow_hosts, resolve), hosts_kept=256, connections_per_host=64)
 
     def close(self) -> None:
-        self._adapter.close()
+        self._transport.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -121,7 +124,7 @@ class Outside(AbstractContextManager["Outside"]):
         accept: Container[int] = (),
     ) -> Answer:
         """The whole body. A status from 400 on is raised, unless it is in `accept`; 304 is an answer."""
-        call = _Call("GET", url, {"Accept-Encoding": "gzip, deflate", **(headers or {})}, timeout, params=params)
+        call = _Call("GET", url, {**_PACKED, **(headers or {})}, timeout, params=params)
         return self._retried(lambda: self._answer(call, max_bytes, patience, accept), attempts, patience)
 
     def post(
@@ -138,11 +141,11 @@ class Outside(AbstractContextManager["Outside"]):
         accept: Container[int] = (),
     ) -> Answer:
         """As `get`. Redirects are not followed; tried again only on request, for it may have been done."""
-        headers = {"Accept-Encoding": "gzip, deflate", **(headers or {})}
+        headers = headers or {}
         if json is not None:
             data = json_text.dumps(json).encode()
             headers = {"Content-Type": "application/json", **headers}
-        call = _Call("POST", url, headers, timeout, data=data)
+        call = _Call("POST", url, {**_PACKED, **headers}, timeout, data=data)
         return self._retried(lambda: self._answer(call, max_bytes, patience, accept), attempts, patience)
 
     def put(
@@ -151,20 +154,25 @@ class Outside(AbstractContextManager["Outside"]):
         *,
         data: bytes | str | Path,
         headers: Mapping[str, str] | None = None,
-        max_bytes: int = 64 * MIB,
         timeout: float = 60,
         attempts: int = 1,
-        patience: float = 120,
-        accept: Container[int] = (),
     ) -> Answer:
         """As `post`. A Path is streamed from its file."""
-        call = _Call("PUT", url, {"Accept-Encoding": "gzip, deflate", **(headers or {})}, timeout, data=data)
-        return self._retried(lambda: self._answer(call, max_bytes, patience, accept), attempts, patience)
+        call = _Call("PUT", url, {**_PACKED, **(headers or {})}, timeout, data=data)
+        return self._retried(lambda: self._answer(call, 64 * MIB, 120, ()), attempts, 120)
 
-    def probe(self, url: str, *, timeout: float = 30, attempts: int = 2, patience: float = 5) -> Probe:
+    def probe(
+        self,
+        url: str,
+        *,
+        timeout: float = 30,
+        attempts: int = 2,
+        patience: float = 5,
+        follows: Callable[[str], bool] = lambda _url: True,
+    ) -> Probe:
         """HEAD, then a GET whose body stays unread where HEAD was refused. Raises when there was no answer at all,
-        and when a transient status stays after all attempts."""
-        return self._retried(lambda: self._probe(url, timeout, patience), attempts, patience)
+        and when a transient status stays after all attempts; RefusedError ("not-followed") at such a redirect."""
+        return self._retried(lambda: self._probe(url, timeout, patience, follows), attempts, patience)
 
     def download(
         self,
@@ -199,9 +207,12 @@ class Outside(AbstractContextManager["Outside"]):
             body = b"".join(_chunks(response, max_bytes))
         return Answer(response.status_code, response.headers, body, str(response.url))
 
-    def _probe(self, url: str, timeout: float, patience: float) -> Probe:
+    def _probe(self, url: str, timeout: float, patience: float, follows: Callable[[str], bool]) -> Probe:
+        def look(method: str, headers: Mapping[str, str]) -> tuple[requests.Response, tuple[Hop, ...]]:
+            return self._follow(_Call(method, url, headers, timeout, follows=follows), patience)
+
         try:
-            response, hops = self._follow(_Call("HEAD", url, {"Accept-Encoding": "identity"}, timeout), patience)
+            response, hops = look("HEAD", {"Accept-Encoding": "identity"})
             with response:
                 _drain(response)
                 if response.status_code < 400:
@@ -211,10 +222,10 @@ class Outside(AbstractContextManager["Outside"]):
         except TransientError as error:
             if error.code != "cut":  # some servers hang up on HEAD
                 raise
-        response, hops = self._follow(_Call("GET", url, {"Range": "bytes=0-0"}, timeout), patience)
+        response, hops = look("GET", {"Range": "bytes=0-0"})
         if response.status_code == 416:  # nothing in it: there is no first byte
             response.close()
-            response, hops = self._follow(_Call("GET", url, {}, timeout), patience)
+            response, hops = look("GET", {})
         with response:
             if response.status_code in _TRANSIENT_STATUS:
                 raise self._failed(response)
@@ -275,6 +286,8 @@ class Outside(AbstractContextManager["Outside"]):
                 sentence = f"{shown(call.url)} redirects more than {MAX_REDIRECTS} times"
                 raise PermanentError("too-many-redirects", sentence)
             url = _target(asked[0], location)
+            if not call.follows(url):
+                raise RefusedError("not-followed", f"{shown(call.url)} redirects to {shown(url)}: not to be called")
             if _origin(url) != _origin(asked[0]):
                 headers = CaseInsensitiveDict({k: v for k, v in headers.items() if k.lower() in _SAFE_ELSEWHERE})
                 cookies = None
@@ -290,7 +303,7 @@ class Outside(AbstractContextManager["Outside"]):
         try:
             try:
                 return self._transmit(request)
-            except requests.ConnectionError as error:
+            except urllib3.exceptions.HTTPError as error:
                 # A kept connection that the host closed in this moment tells nothing about the host.
                 if call.method not in ("GET", "HEAD") or not any(isinstance(it, _CLOSED) for it in _causes(error)):
                     raise
@@ -304,8 +317,7 @@ class Outside(AbstractContextManager["Outside"]):
 
     def _transmit(self, request: requests.PreparedRequest) -> requests.Response:
         left = max(deadline.left(), 0.001)
-        # proxies: yt-dlp, when somebody imports it, makes requests look into what is None by default.
-        return self._adapter.send(request, stream=True, timeout=(min(CONNECT_SECONDS, left), left), proxies={})
+        return self._transport.send(request, min(CONNECT_SECONDS, left), left)
 
     def _failed(self, response: requests.Response) -> OutsideError:
         status, url = response.status_code, str(response.url)
@@ -326,6 +338,7 @@ class _Call(NamedTuple):
     timeout: float
     params: Mapping[str, str] | None = None
     data: bytes | str | Path | Mapping[str, str] | None = None
+    follows: Callable[[str], bool] = lambda _url: True
 
     @property
     def is_conditional(self) -> bool:
@@ -352,7 +365,7 @@ def check_url_form(url: str) -> None:
         raise RefusedError("url-too-long", f"{shown(url)} is longer than {MAX_URL} characters")
     try:
         url.encode()
-        if any(ord(character) < 32 or ord(character) == 127 for character in url):
+        if _CONTROL.search(url):
             raise ValueError("it has control characters")
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
@@ -378,14 +391,12 @@ def _prepared(
     request = requests.PreparedRequest()
     data: Any = call.data.open("rb") if isinstance(call.data, Path) else call.data
     try:
-        request.prepare(
-            method=call.method,
-            url=url,
-            headers=headers,
-            params=call.params if first else None,
-            data=data,
-            cookies=cookies or {},
-        )
+        request.prepare_method(call.method)
+        request.prepare_url(url, call.params if first else None)
+        request.prepare_headers(headers)
+        if cookies:
+            request.prepare_cookies(cookies)
+        request.prepare_body(data, None)
     except (requests.RequestException, UnicodeError, ValueError) as error:
         raise RefusedError("bad-url", f"{shown(url)!r} cannot be called: {type(error).__name__}") from None
     if len(str(request.url)) > MAX_URL:

@@ -6,12 +6,14 @@ passed in).
 """
 
 import errno
+import itertools
 import os
 import re
 import shutil
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -44,6 +46,10 @@ class Objects(Protocol):
 
     def put(self, key: str, content: bytes | Path) -> None:
         """A Path is taken over: the file is gone from where it was."""
+
+    def note(self, key: str, content: bytes) -> None:
+        """As `put`, for what its reader can judge and do without: a power cut, which a `put` survives, may take it
+        away or leave it broken. Not waiting for the disk is most of the time of a small one."""
 
     def get(self, key: str) -> bytes: ...
 
@@ -84,6 +90,17 @@ class Folder:
             file = _near(content, self.scratch) if isinstance(content, Path) else _written(content, self.scratch)
             try:
                 _place(file, target)
+            except BaseException:
+                file.unlink(missing_ok=True)
+                raise
+
+    def note(self, key: str, content: bytes) -> None:
+        target = self._file(key)
+        with _disk(self.root):
+            file = _new_name(self.scratch)
+            try:
+                file.write_bytes(content)
+                _named(file, target)
             except BaseException:
                 file.unlink(missing_ok=True)
                 raise
@@ -159,6 +176,9 @@ class Bucket:
         with self._failures(key):
             self._client.upload_file(str(content), self._bucket, name)
         self._cache.take(key, content)
+
+    def note(self, key: str, content: bytes) -> None:
+        self.put(key, content)
 
     def get(self, key: str) -> bytes:
         with self._failures(key):
@@ -336,6 +356,15 @@ def _scratch(root: Path) -> Path:
     return scratch
 
 
+_number = itertools.count()
+_ours = uuid.uuid4().hex
+
+
+def _new_name(scratch: Path) -> Path:
+    """For a file that nobody else makes. `mkstemp` takes longer than writing it."""
+    return scratch / f"{_ours}-{os.getpid()}-{next(_number)}"
+
+
 def _written(content: bytes, scratch: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=scratch)
     path = Path(name)
@@ -362,17 +391,22 @@ def _near(file: Path, scratch: Path) -> Path:
 
 
 def _place(file: Path, target: Path) -> None:
+    """Give the file its name, to last."""
+    _named(file, target)
+    with suppress(FileNotFoundError):  # and the object too, by now
+        _sync(target.parent)
+
+
+def _named(file: Path, target: Path) -> None:
     """Give the file its name. Its folder may be removed as empty, by `delete`, while we make and use it."""
     for tries_left in range(9, -1, -1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             file.replace(target)
-            break
+            return
         except (FileNotFoundError, FileExistsError):
             if not tries_left:
                 raise
-    with suppress(FileNotFoundError):  # and the object too, by now
-        _sync(target.parent)
 
 
 def _sync(path: Path) -> None:

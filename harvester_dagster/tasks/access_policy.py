@@ -22,6 +22,8 @@ _BY_EXTENSION = MimeTypes()
 """Python's own table, whatever files the machine has."""
 _SVG = frozenset({"image/svg+xml", "image/svg"})
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
+NOT_FOLLOWED = "not followed"
+"""In place of a validator, for what redirects to YouTube while nobody is to be contacted there."""
 _YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 
 
@@ -57,7 +59,19 @@ def contact_refused(subject: Subject, context: Context) -> str | None:
 
 def content_refused(subject: Subject, context: Context) -> str | None:
     """What holds for every task that reads a file's content."""
-    return analysis_refused(subject.properties) or contact_refused(subject, context) or not_reachable(subject)
+    return (
+        analysis_refused(subject.properties)
+        or contact_refused(subject, context)
+        or not_reachable(subject)
+        or _leads_to_youtube(subject)
+    )
+
+
+def _leads_to_youtube(subject: Subject) -> str | None:
+    checked = subject.results.get("check_url")
+    if checked and (checked.data or {}).get("validator") == NOT_FOLLOWED:
+        return "it redirects to YouTube, and contact with it is switched off (tasks.youtube)"
+    return None
 
 
 def media_type(properties: Mapping[str, Any]) -> str:

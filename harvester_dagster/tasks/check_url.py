@@ -13,6 +13,7 @@ own sake (the content tasks do, under the validator), and which files are shown 
 | else (403, a loop, …)    | failure | what was seen, a strike more         | at the set's next run      |
 | else, when it is hidden  | failure | what hid it                          | after recheck_missing_days |
 
+With `tasks.youtube = false` nothing of YouTube is asked: a URL there, or one that redirects there, succeeds with 203.
 A strike is a day with such a failure; with `dead_after_nights` of them the file is hidden. A look that is put off
 (a host that hangs, our own disk) leaves everything as it was, due again.
 """
@@ -23,20 +24,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from harvester_dagster.documents.output import is_hidden
 from harvester_dagster.outside.failures import OutsideError, StorageError, TransientError
-from harvester_dagster.tasks.task import Context, Item, Outcome, Task
-
-if TYPE_CHECKING:
-    from harvester_dagster.outside.outside import Probe
+from harvester_dagster.outside.outside import Probe
+from harvester_dagster.tasks import access_policy
+from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 THREADS = 48
 PER_HOST = 4
 """Probes of one host at once, so that a dozen hosts that hang hold up nobody else. The polite rate comes before it."""
 SECONDS = 20.0
+_UNCHECKED = 203
 _GONE = frozenset({404, 410})
 _TEMPORARY = frozenset({302, 303, 307})
 _HOST_IS_AWAY = frozenset({"connect", "connect-timeout", "dns", "no-such-host", "held"})
@@ -47,19 +48,19 @@ _HANGS_AFTER = 5
 class _Seen(NamedTuple):
     """What one look at a URL told: an answer, or why there is none, or why it was put off."""
 
-    probe: "Probe | None" = None
+    probe: Probe | None = None
     validator: str | None = None
     error: OutsideError | None = None
     put_off: str = ""
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
-    if not context.settings.check_urls:
-        yield from ((item, _unchecked(item)) for item in items)
-        return
     by_url: dict[str, list[Item]] = {}
     for item in items:
-        by_url.setdefault(_url(item), []).append(item)
+        if _is_asked(item.subject, context):
+            by_url.setdefault(_url(item), []).append(item)
+        else:
+            yield item, _unchecked(item)
     for url, seen in _looks({url: _before(items[0]) for url, items in by_url.items()}, context):
         for item in by_url[url]:
             yield item, _outcome(item, seen, context)
@@ -108,9 +109,13 @@ def _before(item: Item) -> Mapping[str, Any]:
     return (item.previous.data or {}) if item.previous else {}
 
 
+def _is_asked(subject: Subject, context: Context) -> bool:
+    return context.settings.check_urls and access_policy.contact_refused(subject, context) is None
+
+
 def _unchecked(item: Item) -> Outcome:
-    """The set's server blocks checkers: later tasks run on trust."""
-    return Outcome("success", _data(_url(item), _Seen()) | {"status": 203})
+    """The set's server blocks checkers, or nobody is to be contacted there: later tasks run on trust."""
+    return Outcome("success", _data(_url(item), _Seen()) | {"status": _UNCHECKED})
 
 
 def _data(url: str, seen: _Seen) -> dict[str, Any]:
@@ -131,7 +136,7 @@ def _data(url: str, seen: _Seen) -> dict[str, Any]:
     }
 
 
-def _content_type(probe: "Probe") -> str | None:
+def _content_type(probe: Probe) -> str | None:
     return probe.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
 
 
@@ -190,13 +195,18 @@ def _host(url: str) -> str:
 
 def _look(url: str, known: str | None, context: Context) -> _Seen:
     try:
-        probe = context.outside.probe(url, timeout=SECONDS)
+        may_go = context.config.tasks.youtube
+        probe = context.outside.probe(
+            url, timeout=SECONDS, follows=lambda target: may_go or not access_policy.is_youtube(target)
+        )
         if probe.status >= 400:
             return _Seen(probe)
         return _Seen(probe, _validator(probe.headers) or context.bodies.content_validator(url, known))
     except StorageError as error:
         return _Seen(put_off=error.sentence)
     except OutsideError as error:
+        if error.code == "not-followed":
+            return _Seen(Probe(_UNCHECKED, url, {}, error.hops), access_policy.NOT_FOLLOWED)
         return _Seen(error=error)
     except Exception as error:  # a fault of ours: at this URL it must not end the others' looks
         return _Seen(put_off=f"{type(error).__name__}: {error}")
@@ -237,7 +247,7 @@ TASK = Task(
     version=1,
     reads=("$.hash", "$.url"),
     run=run,
-    looks_up=lambda _subject, context: context.settings.check_urls,
+    looks_up=_is_asked,
     batch=2000,
     summary="Is the file's URL there: follows redirects, sees status, type and whether it changed",
 )

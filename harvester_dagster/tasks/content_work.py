@@ -2,13 +2,16 @@
 
 Belongs here: the loop that the content tasks share: threads, fetching, the memory of what was made of a body, and
 how a raised failure becomes an outcome. Everything made of a body lives under `{folder}/{task}-{version}/{digest}/`;
-its `outcome.json` is written last, so a killed run repeats at most the bodies it was at.
+its `outcome.json` is written last, so a killed run repeats at most the bodies it was at. It is a note: one that a
+power cut broke says nothing, and its body is worked on again.
 Does not belong here: what is done with a body.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +20,7 @@ from harvester_dagster.outside.failures import PermanentError, TransientError
 from harvester_dagster.tasks.task import Context, Item, Outcome
 
 if TYPE_CHECKING:
-    from harvester_dagster.outside.bodies import Body
+    from harvester_dagster.outside.bodies import Body, Known
 
 ATTEMPTS = 3
 """Runs in which a document may take too long or kill what reads it, before that is its outcome."""
@@ -27,16 +30,38 @@ def each(
     items: Sequence[Item], context: Context, work: Callable[[Item], Outcome], threads: int
 ) -> Iterator[tuple[Item, Outcome]]:
     """Work on every item in threads; yield outcomes as they come, a raised failure as its kind says."""
+    waiting = deque(items)
+    done: SimpleQueue[tuple[Item, Outcome | BaseException]] = SimpleQueue()
+
+    def work_on() -> None:
+        while True:
+            try:
+                item = waiting.popleft()
+            except IndexError:
+                return
+            done.put((item, _ending(item, work, context)))
+
     with ThreadPoolExecutor(threads, thread_name_prefix="content") as pool:
-        waiting = {pool.submit(work, item): item for item in items}
         try:
-            for done in as_completed(waiting):
-                error = done.exception()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield waiting[done], done.result() if error is None else outcome_of(error, context)
+            for _ in range(min(threads, len(items))):
+                pool.submit(work_on)
+            for _ in items:
+                item, ending = done.get()
+                if isinstance(ending, BaseException):
+                    raise ending
+                yield item, ending
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            waiting.clear()
+            pool.shutdown(wait=False)
+
+
+def _ending(item: Item, work: Callable[[Item], Outcome], context: Context) -> Outcome | BaseException:
+    try:
+        return work(item)
+    except Exception as error:
+        return outcome_of(error, context)
+    except BaseException as error:
+        return error
 
 
 def outcome_of(error: Exception, context: Context) -> Outcome:
@@ -48,11 +73,21 @@ def outcome_of(error: Exception, context: Context) -> Outcome:
     return Outcome("retry", reason=f"{type(error).__name__}: {error}")
 
 
-def body_of(item: Item, context: Context) -> "Body":
-    """The body behind the item's URL as `check_url` knows it. Raises OutsideError."""
+def body_of(item: Item, context: Context, known: "Known | None" = None) -> "Body":
+    """The body behind the item's URL as `check_url` knows it; `known` is what `known_bodies` told of its batch.
+    Raises OutsideError."""
+    return context.bodies.get(*_place(item), known or {})
+
+
+def known_bodies(items: Sequence[Item], context: Context) -> "Known":
+    """What is known of the items' bodies, asked once for all: a statement per file costs more than many a file."""
+    return context.bodies.known([_place(item) for item in items])
+
+
+def _place(item: Item) -> tuple[str, str | None]:
     checked = item.subject.results.get("check_url")
     validator = (checked.data or {}).get("validator") if checked else None
-    return context.bodies.get(str(item.subject.properties["url"]), validator)
+    return str(item.subject.properties["url"]), validator
 
 
 def once(body: "Body", folder: str, context: Context, work: Callable[[str], Outcome]) -> Outcome:
@@ -63,7 +98,7 @@ def once(body: "Body", folder: str, context: Context, work: Callable[[str], Outc
         return remembered
     outcome = work(prefix)
     if outcome.kind != "retry":
-        context.objects.put(prefix + "outcome.json", msgspec.json.encode(outcome))
+        context.objects.note(prefix + "outcome.json", msgspec.json.encode(outcome))
     return outcome
 
 
@@ -74,7 +109,11 @@ def gave_up(item: Item, reason: str) -> Outcome:
 
 
 def _recall(prefix: str, context: Context) -> Outcome | None:
-    key = prefix + "outcome.json"
-    if not context.objects.exists(key):
+    try:
+        return msgspec.json.decode(context.objects.get(prefix + "outcome.json"), type=Outcome)
+    except msgspec.DecodeError:
         return None
-    return msgspec.json.decode(context.objects.get(key), type=Outcome)
+    except PermanentError as error:
+        if error.code != "no-object":
+            raise
+        return None

@@ -8,19 +8,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harvester_dagster.tasks import access_policy, pictures
-from harvester_dagster.tasks.content_work import body_of, each, gave_up, once
+from harvester_dagster.tasks.content_work import body_of, each, gave_up, known_bodies, once
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 if TYPE_CHECKING:
-    from harvester_dagster.outside.bodies import Body
+    from harvester_dagster.outside.bodies import Body, Known
 
 
 def _condition(subject: Subject, context: Context) -> str | None:
     return access_policy.content_refused(subject, context) or access_policy.not_image(subject)
 
 
-def _preview(item: Item, context: Context) -> Outcome:
-    body = body_of(item, context)
+def _preview(item: Item, context: Context, known: "Known") -> Outcome:
+    body = body_of(item, context, known)
     try:
         return once(body, FOLDER, context, lambda prefix: _shrink(body, prefix, context))
     except pictures.TooSlowError as error:
@@ -37,7 +37,8 @@ def _shrink(body: "Body", prefix: str, context: Context) -> Outcome:
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
-    yield from each(items, context, lambda item: _preview(item, context), threads=8)
+    known = known_bodies(items, context)
+    yield from each(items, context, lambda item: _preview(item, context, known), threads=8)
 
 
 TASK = Task(

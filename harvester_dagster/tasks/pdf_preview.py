@@ -10,11 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from harvester_dagster.tasks import access_policy, pictures
-from harvester_dagster.tasks.content_work import body_of, each, gave_up, once
+from harvester_dagster.tasks.content_work import body_of, each, gave_up, known_bodies, once
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 if TYPE_CHECKING:
-    from harvester_dagster.outside.bodies import Body
+    from harvester_dagster.outside.bodies import Body, Known
 
 _COMPLAINTS = {
     "Incorrect password": "the PDF is encrypted",
@@ -77,8 +77,8 @@ def _condition(subject: Subject, context: Context) -> str | None:
     return access_policy.content_refused(subject, context) or access_policy.not_pdf(subject.properties)
 
 
-def _preview(item: Item, context: Context) -> Outcome:
-    body = body_of(item, context)
+def _preview(item: Item, context: Context, known: "Known") -> Outcome:
+    body = body_of(item, context, known)
     try:
         return once(body, FOLDER, context, lambda prefix: _render(body, prefix, context))
     except pictures.TooSlowError as error:
@@ -98,7 +98,8 @@ def _render(body: "Body", prefix: str, context: Context) -> Outcome:
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
-    yield from each(items, context, lambda item: _preview(item, context), threads=8)
+    known = known_bodies(items, context)
+    yield from each(items, context, lambda item: _preview(item, context, known), threads=8)
 
 
 TASK = Task(

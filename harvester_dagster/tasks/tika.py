@@ -21,12 +21,12 @@ import msgspec
 from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
 from harvester_dagster.outside.outside import Outside
 from harvester_dagster.tasks import access_policy
-from harvester_dagster.tasks.content_work import body_of, each, gave_up, once
+from harvester_dagster.tasks.content_work import body_of, each, gave_up, known_bodies, once
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from harvester_dagster.tasks.xhtml_text import language_of, text_of
 
 if TYPE_CHECKING:
-    from harvester_dagster.outside.bodies import Body
+    from harvester_dagster.outside.bodies import Body, Known
 
 CLIENTS = 4
 """Measured on two cores with small PDFs: 105 a second with one client, 340 with four, no more with eight."""
@@ -37,6 +37,16 @@ READY_SECONDS = 15
 """The server's watchdog restarts its worker in 2 to 4 seconds."""
 MAX_CHARACTERS = 4_000_000
 MAX_TEXTS = 100
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # packing cost the server 2 of 9 ms for a small PDF
+    "Content-Type": "application/octet-stream",  # the content tells its type, not who served it
+    "X-Tika-Timeout-Millis": str(SECONDS * 1000),
+    "writeLimit": str(MAX_CHARACTERS),
+    "maxEmbeddedResources": str(MAX_TEXTS),
+}
+_SMALL = 1 << 20
+"""Bytes that are sent from memory; more are streamed from the file."""
 _REFUSED = (413, 415, 422)
 """The document's fault; any other refusal is a matter of the server or its address, and nobody's for ever."""
 _EXCEPTION = "X-TIKA:EXCEPTION:"
@@ -61,17 +71,9 @@ class Server:
 
     def read(self, body: "Body") -> list[dict[str, Any]]:
         """Metadata and XHTML of the document and of what is embedded in it. Raises OutsideError."""
-        headers = {
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",  # packing cost the server 2 of 9 ms for a small PDF
-            "Content-Type": "application/octet-stream",  # the content tells its type, not who served it
-            "X-Tika-Timeout-Millis": str(SECONDS * 1000),
-            "writeLimit": str(MAX_CHARACTERS),
-            "maxEmbeddedResources": str(MAX_TEXTS),
-        }
-        path = body.path
+        data = body.path.read_bytes() if body.length <= _SMALL else body.path
         with self._turn:
-            answer = self._outside.put(f"{self.address}/rmeta/xml", data=path, headers=headers, timeout=SECONDS + 10)
+            answer = self._outside.put(f"{self.address}/rmeta/xml", data=data, headers=HEADERS, timeout=SECONDS + 10)
         try:
             found = msgspec.json.decode(answer.body)
         except msgspec.DecodeError:
@@ -102,7 +104,8 @@ def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome
             yield from ((item, _away(server)) for item in items)
             return
         suspects: list[Item] = []
-        for item, outcome in each(items, context, lambda item: _first(item, server, context), THREADS):
+        known = known_bodies(items, context)
+        for item, outcome in each(items, context, lambda item: _first(item, server, context, known), THREADS):
             if outcome is _SUSPECT:
                 suspects.append(item)
             else:
@@ -115,7 +118,7 @@ def _alone(suspects: Sequence[Item], server: Server, context: Context) -> Iterat
         if not server.ready():
             yield from ((left, _away(server)) for left in suspects[place:])
             return
-        for found, outcome in each([item], context, lambda item: _first(item, server, context), 1):
+        for found, outcome in each([item], context, lambda item: _first(item, server, context, {}), 1):
             yield found, gave_up(item, "Tika died or hung on it") if outcome is _SUSPECT else outcome
 
 
@@ -126,8 +129,8 @@ def _away(server: Server) -> Outcome:
     return Outcome("retry", reason=f"the Tika server at {server.address} does not answer")
 
 
-def _first(item: Item, server: Server, context: Context) -> Outcome:
-    body = body_of(item, context)
+def _first(item: Item, server: Server, context: Context, known: "Known") -> Outcome:
+    body = body_of(item, context, known)
     return once(body, FOLDER, context, lambda _prefix: _extract(body, server))
 
 
@@ -148,7 +151,9 @@ def _extract(body: "Body", server: Server) -> Outcome:
 def outcome_of_answer(found: Sequence[Mapping[str, Any]], seconds: float = 0.0) -> Outcome:
     """What the answer comes to: content with an exception still counts; nothing at all is an outcome too."""
     texts = [text for one in found[: MAX_TEXTS + 1] if (text := _text(one))]
-    exceptions = [_in_words(value) for one in found for name, value in one.items() if _is_exception(name)]
+    exceptions = [
+        _in_words(value) for one in found for name, value in one.items() if name.startswith(_EXCEPTION) and name != _CUT
+    ]
     about = {
         "content_type": _content_type(found),
         "cut": any(_CUT in one for one in found),
@@ -171,10 +176,6 @@ def _text(one: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     name = one.get("X-TIKA:embedded_resource_path")
     return {"text": text, "language": language_of(text), **({"embedded": str(name)[:300]} if name else {})}
-
-
-def _is_exception(name: str) -> bool:
-    return name.startswith(_EXCEPTION) and name != _CUT
 
 
 def _in_words(trace: object) -> str:

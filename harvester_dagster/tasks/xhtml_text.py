@@ -79,17 +79,21 @@ def language_of(text: str) -> str:
     """`nl`, `en`, or `unk` for any other and for what is too short to tell; judged by its begin and its middle."""
     middle = len(text) // 2
     sample = text if len(text) <= 2 * _SAMPLE else f"{text[:_SAMPLE]} {text[middle : middle + _SAMPLE]}"
-    with _identifying:
-        language, probability = _identifier().classify(sample)
+    language, probability = _identifier().classify(sample)
     return language if language in ("nl", "en") and probability >= _SURE else "unk"
 
 
-_identifying = threading.Lock()
+def _identifier() -> Any:
+    """Loading takes 0.8 s: once, by who comes first. It only reads then, so all threads may ask at once."""
+    with _loading:
+        return _loaded()
+
+
+_loading = threading.Lock()
 
 
 @cache
-def _identifier() -> Any:
-    """Loading takes 0.8 s, once."""
+def _loaded() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
@@ -109,7 +113,8 @@ def _body(xhtml: str) -> "_Element | None":
         return None
     if root is None:
         return None
-    return next((one for one in root.iter() if _tag(one) == "body"), None)
+    beside = next((one for one in root if _tag(one) == "body"), None)  # not through the head: it has most elements
+    return beside if beside is not None else next((one for one in root.iter() if _tag(one) == "body"), None)
 
 
 def _lines(block: "_Element", web_page: bool) -> Iterator[str]:
@@ -171,6 +176,9 @@ def _length(elements: Sequence["_Element"]) -> int:
 
 def _without_running_heads(pages: Sequence[list[str]]) -> Iterator[list[str]]:
     """Drop a first or last line that at least half of the pages have too, whatever number is in it."""
+    if len(pages) < _FEW_PAGES:  # and no work for it: most files have few
+        yield from pages
+        return
     heads = _repeated([page[0] for page in pages if page], len(pages))
     feet = _repeated([page[-1] for page in pages if page], len(pages))
     for page in pages:

@@ -264,3 +264,27 @@ def office(name: str) -> bytes:
 )
 def test_the_first_bytes_tell_what_it_is(head: bytes, media_type: str | None) -> None:
     assert sniffed(head) == media_type
+
+
+def test_what_is_known_of_many_is_asked_at_once(bodies: Bodies, site: Site) -> None:
+    site["/a"] = answer(body=PDF)
+    here = site.url("/a")
+    plain, validated = bodies.get(here, None), bodies.get(here, '"1"')
+    site.asked.clear()
+    wanted = [
+        (here, '"1"'),
+        (here, None),
+        (here, '"2"'),
+        (site.url("/b"), None),
+        ("no\0url", None),
+        (here, "\0"),
+        ("", None),
+    ]
+    known = bodies.known(wanted)
+    assert set(known) == {(here, '"1"'), (here, None)}
+    assert (bodies.get(here, None, known), bodies.get(here, '"1"', known)) == (plain, validated)
+    assert site.asked == []
+    plain.objects.delete([plain.key])
+    assert bodies.get(here, None, known) == plain, "what is known and gone is fetched again"
+    assert site.count("/a") == 1
+    assert bodies.known([]) == {}

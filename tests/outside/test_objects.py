@@ -62,6 +62,14 @@ def test_what_was_put_is_there(objects: Objects) -> None:
     assert objects.path(KEY).read_bytes() == b"hello"
 
 
+def test_a_note_is_an_object_too(objects: Objects) -> None:
+    for content in (b"hello", b"again"):
+        objects.note(KEY, content)
+        assert objects.get(KEY) == content
+    assert [stored.key for stored in objects.list()] == [KEY]
+    assert list(objects.scratch.iterdir()) == []
+
+
 def test_putting_it_again_does_no_harm(objects: Objects) -> None:
     objects.put(KEY, b"hello")
     objects.put(KEY, b"hello")

@@ -15,6 +15,7 @@ from harvester_dagster.outside.bodies import Bodies
 from harvester_dagster.outside.outside import Outside
 from harvester_dagster.store.database import Pool
 from harvester_dagster.store.objects import Folder
+from harvester_dagster.tasks import access_policy
 from harvester_dagster.tasks.check_url import TASK
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Subject
 from harvester_dagster.vocabularies.trees import Vocabularies
@@ -204,6 +205,39 @@ def test_a_set_that_is_not_checked_succeeds_without_a_request(site: Site, world:
     assert TASK.looks_up
     subject = Subject({"url": site.url("/a")}, {})
     assert TASK.looks_up(subject, trusting) != TASK.looks_up(subject, world), "a set that is checked has its own result"
+
+
+@pytest.mark.parametrize("host", ["www.youtube.com", "youtu.be"])
+def test_youtube_is_not_asked_when_it_is_switched_off(
+    host: str, site: Site, pool: Pool, world: Context, tmp_path: Path
+) -> None:
+    """YouTube's names lead to the local server, so that a request would be seen."""
+    here = Outside(allow_hosts=("127.0.0.1", host), per_host_per_second=0, resolve=lambda _host, _port: ["127.0.0.1"])
+    video, moved = site.url("/watch", host), site.url("/moved")
+    site["/watch"] = answer(body=b"a page")
+    site["/moved"] = redirect(video)
+    with here:
+        allowed = replace(world, outside=here, bodies=Bodies(pool, world.objects, here, lambda: NIGHT))
+        private = replace(allowed, config=parse({"tasks": {"youtube": False}}))
+        assert seen_status(look(private, video)) == 203
+        assert site.asked == []
+        hop = look(private, moved)
+        assert seen_status(hop) == 203
+        assert hop.data and [one["url"] for one in hop.data["redirects"]] == [moved]
+        assert {one.path for one in site.asked} == {"/moved"}
+        follower = Subject({"url": moved, "access_rights": "OpenAccess"}, {"check_url": stored(hop, world)})
+        assert "YouTube" in (access_policy.content_refused(follower, private) or "")
+        assert TASK.looks_up
+        assert TASK.looks_up(Subject({"url": video}, {}), private) != TASK.looks_up(
+            Subject({"url": video}, {}), allowed
+        )
+        assert seen_status(look(allowed, moved)) == 200
+        assert site.count("/watch")
+
+
+def seen_status(outcome: Outcome) -> Any:
+    assert outcome.kind == "success", outcome.reason
+    return (outcome.data or {})["status"]
 
 
 def test_without_a_validator_the_body_is_compared(site: Site, world: Context) -> None:

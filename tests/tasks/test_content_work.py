@@ -93,6 +93,18 @@ def test_killed_in_the_middle_nothing_stored_is_done_again(
     assert ended(children), "the killed run left processes behind"
 
 
+def test_a_note_that_a_power_cut_broke_says_nothing(site: Site, world: Context) -> None:
+    one = item(site.add("a.png", image(1)))
+    ((_, outcome),) = image_preview.TASK.run([one], world)
+    (note,) = [found.key for found in world.objects.list() if found.key.endswith("/outcome.json")]
+    whole = world.objects.get(note)
+    for broken in (b"", whole[:-1], whole[: len(whole) // 2], bytes(len(whole))):
+        world.objects.put(note, broken)
+        ((_, again),) = image_preview.TASK.run([one], world)
+        assert (again.kind, set(again.data or ())) == ("success", set(outcome.data or ()))
+        assert len(world.objects.get(note)) > len(whole) // 2
+
+
 def ended(processes: list[psutil.Process]) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=10)
     return not alive
