@@ -74,9 +74,9 @@ class Batch(NamedTuple):
     key: str
     version: str
     accept_at: datetime
-    documents: Sequence[Live]
-    results: Sequence[Found]
-    standing: Mapping[int, Standing]
+    documents: list[Live]
+    results: list[Found]
+    standing: dict[int, Standing]
 
 
 def assembled(world: World, batch: Batch) -> list[New]:

@@ -1,10 +1,11 @@
 """Records of stored pages as documents ready to compare: pure, so that any process can do it."""
 
-from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
+from harvester_dagster.config import set_spec
 from harvester_dagster.documents import canonical
 from harvester_dagster.sources.source import Record, Request, Unreadable
 from harvester_dagster.workers import World
@@ -15,8 +16,16 @@ class Page(NamedTuple):
 
     content: bytes
     first: int
-    wanted: Sequence[int]
-    hashes: Sequence[bytes]
+    wanted: list[int]
+    hashes: list[bytes]
+
+
+class Chunk(NamedTuple):
+    """Pages of a set's harvest, which asked for what changed since a moment."""
+
+    key: str
+    since: datetime | None
+    pages: list[Page]
 
 
 class Incoming(NamedTuple):
@@ -46,10 +55,12 @@ class Extracted(NamedTuple):
     problems: list[tuple[str | None, str, str]]
 
 
-def extracted(world: World, kind: str, request: Request, pages: Sequence[Page]) -> Extracted:
+def extracted(world: World, chunk: Chunk) -> Extracted:
     found = Extracted([], [])
-    for page in pages:
-        records = world.catalog.kinds[kind].extract(page.content, page.wanted, request)
+    settings = world.config.sets[chunk.key]
+    request = Request(settings, set_spec(chunk.key, world.config), chunk.since, world.config.production)
+    for page in chunk.pages:
+        records = world.catalog.kinds[settings.kind].extract(page.content, page.wanted, request)
         for index, record in zip(page.wanted, records, strict=True):
             if isinstance(record, Unreadable):
                 found.problems.append((record.external_id, "unreadable", record.reason))

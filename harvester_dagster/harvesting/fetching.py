@@ -91,6 +91,8 @@ def _store_pages(installation: Installation, attempt: Attempt, pages: Iterator[b
                     storing.result()
                 storing = storer.submit(_store_bundle, installation, attempt, number, bundle)
                 bundle, size, number = [], 0, number + 1
+                if attempt.base_gen == 0 or attempt.mode == "reset":  # all of it will be extracted
+                    installation.workers.prepare()
         if storing:
             storing.result()
     if bundle:

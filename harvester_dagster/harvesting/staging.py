@@ -17,13 +17,13 @@ from psycopg.types.json import Jsonb
 
 from harvester_dagster.harvesting import attempts, generations
 from harvester_dagster.harvesting.attempts import Attempt
-from harvester_dagster.harvesting.extracting import Extracted, Incoming, Page, Sent, extracted
-from harvester_dagster.harvesting.fetching import kind_of, request_of, stored_pages
+from harvester_dagster.harvesting.extracting import Chunk, Extracted, Incoming, Page, Sent, extracted
+from harvester_dagster.harvesting.fetching import kind_of, stored_pages
 from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.installation import Installation
-from harvester_dagster.sources.source import Kind, Request
+from harvester_dagster.sources.source import Kind
 from harvester_dagster.store.database import copy
 
 BATCH = 5_000
@@ -66,7 +66,7 @@ def stage(
         generations.clean(connection, state.set_id, attempt.attempt_id)
         generations.staged(connection, state.set_id, None)  # not before all of it is there
         connection.execute("DELETE FROM problem WHERE attempt_id = %s", (attempt.attempt_id,))
-    run = _Staging(installation, state, attempt, kind_of(installation, key), request_of(installation, key, attempt))
+    run = _Staging(installation, state, attempt, kind_of(installation, key))
     with rarely_collected():
         run.all_pages(progress)
     with installation.pool.connection() as connection:
@@ -88,14 +88,8 @@ def stage(
 class _Staging:
     """The state of one staging run."""
 
-    def __init__(self, installation: Installation, state: SetState, attempt: Attempt, kind: Kind, request: Request):
-        self.installation, self.state, self.attempt, self.kind, self.request = (
-            installation,
-            state,
-            attempt,
-            kind,
-            request,
-        )
+    def __init__(self, installation: Installation, state: SetState, attempt: Attempt, kind: Kind):
+        self.installation, self.state, self.attempt, self.kind = installation, state, attempt, kind
         self.gen = state.accepted_gen + 1
         self.records = self.unreadable = self.notes = 0
         self.batch: list[Sent] = []
@@ -148,7 +142,7 @@ class _Staging:
         waiting: deque[tuple[int, Future[Extracted]]] = deque()
         with ThreadPoolExecutor(workers.count, thread_name_prefix="extract") as pool:
             for chunk in self._chunks(waiting):
-                future = pool.submit(workers.run, extracted, self.kind.name, self.request, chunk)
+                future = pool.submit(workers.run, extracted, Chunk(self.state.key, self.attempt.since, chunk))
                 waiting.append((self.records, future))
                 if len(waiting) > workers.count:
                     yield self._kept(*waiting.popleft())
@@ -176,7 +170,7 @@ class _Staging:
         first = self.records
         self.records += len(raws)
         hashes = [self._raw_hash(raw) for raw in raws]
-        wanted: Sequence[int] = range(len(raws))
+        wanted = list(range(len(raws)))
         if self.by_raw_hash:
             known = [self.by_raw_hash.get(raw_hash) for raw_hash in hashes]
             self.unseen.difference_update(known)

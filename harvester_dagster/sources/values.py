@@ -23,8 +23,6 @@ _PUBLIC_DOMAIN = {"mark": "pdm", "zero": "cc0"}
 
 def text(value: Any) -> str | None:
     """A trimmed text; empty and anything that is not a scalar is null."""
-    if value is None:
-        return None
     if isinstance(value, str):
         return value.strip() or None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -34,8 +32,6 @@ def text(value: Any) -> str | None:
 
 def line(value: Any) -> str | None:
     """A text of one line (a title, a name, a keyword): inner white space collapsed."""
-    if value is None:
-        return None
     return " ".join(value.split()) or None if isinstance(value, str) else text(value)
 
 

@@ -13,7 +13,7 @@ from tests.harvesting.world import KEY, Scripted, World, catalog, check
 def test_without_much_work_nothing_is_started(world: World) -> None:
     world.source.put("a", "b")
     world.night()
-    assert world.installation.workers.run(pid) == os.getpid()
+    assert world.installation.workers.run(pid, None) == os.getpid()
 
 
 def test_a_night_in_other_processes_is_the_same_night(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_a_night_in_other_processes_is_the_same_night(open_world: OpenWorld, mon
     world.source.put(*names[::3], title="Another")
     world.source.delete(*names[1::7])
     world.night()
-    assert world.installation.workers.run(pid) != os.getpid()
+    assert world.installation.workers.run(pid, None) != os.getpid()
     assert world.titles(KEY)["000"] == "Another" and "001" not in world.titles(KEY)
     assert world.outputs() == world.rebuilt()
     check(world)
@@ -38,20 +38,20 @@ def test_what_a_killed_process_had_is_done_again(world: World, monkeypatch: pyte
     monkeypatch.setattr(workers, "START_AFTER", 0)
     world.source.put("a", "b", "c")
     started(world)
-    os.kill(world.installation.workers.run(pid), signal.SIGKILL)
+    os.kill(world.installation.workers.run(pid, None), signal.SIGKILL)
     world.night()
     assert sorted(world.titles()) == ["a", "b", "c"]
     started(world)
-    assert world.installation.workers.run(pid) != os.getpid(), "new ones were started"
+    assert world.installation.workers.run(pid, None) != os.getpid(), "new ones were started"
 
 
 def started(world: World) -> None:
     """Workers that are ready."""
-    world.installation.workers.run(pid)
+    world.installation.workers.run(pid, None)
     ready = world.installation.workers._warm
     assert ready is not None
     ready.result(30)
 
 
-def pid(_world: workers.World) -> int:
+def pid(_world: workers.World, _: None) -> int:
     return os.getpid()

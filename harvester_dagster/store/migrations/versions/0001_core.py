@@ -89,7 +89,8 @@ CREATE INDEX problem_of_record ON problem (external_id);
 CREATE SEQUENCE doc_id_block INCREMENT BY 1000;          -- ids are taken in blocks of a thousand
 CREATE TABLE document (                                 -- the immutable key map: SRN = source:set:external_id
     doc_id      bigint NOT NULL UNIQUE,
-    set_id      int NOT NULL REFERENCES harvest_set,
+    set_id      int NOT NULL,                           -- no REFERENCES: its check was a third of a COPY's time, and
+                                                        -- sets are never deleted
     entity      text NOT NULL,
     external_id text COLLATE "C" NOT NULL,
     owner_id    bigint,                                 -- the product of a file
