@@ -40,8 +40,9 @@ project around it (a bare client, a bare COPY, a bare `_bulk`, poppler and Pillo
 says what the project costs and holds on other machines; the figure itself does not. Where a row has no such ceiling,
 the number that it must stay below stands there. Nights run in processes of their own over a real embedded PostgreSQL
 with fsync on, the source in another process on loopback, so that on two cores three programs share the processors.
-"Outputs included" is everything up to an accepted generation that consumers could read; "harvest and documents only"
-ends before their outputs are made. `make bench` measures again; `BENCH="harvest --million"` takes a million."""
+"Outputs included" is everything up to an accepted generation that consumers could read, but for the document tasks (and
+so without validation, which is one); "harvest and documents only" ends before outputs are made. `make bench` measures
+again; `BENCH="harvest --million"` takes a million."""
 
 
 def main() -> None:
@@ -90,8 +91,15 @@ def _kept(group: str, rows: list[Row], busy: float) -> list[dict[str, Any]]:
 
 
 def _commit() -> str:
-    asked = ["git", "-C", str(HERE), "describe", "--always", "--abbrev=12", "--dirty"]
-    return subprocess.run(asked, capture_output=True, text=True).stdout.strip() or "unknown"
+    """What was measured; a change of what is written here is none."""
+    written = [f":(exclude){path.relative_to(HERE.parent)}" for path in (RESULTS, REPORT)]
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return f"{commit}{' with changes' if changed else ''}" if commit else "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(HERE.parent), *arguments], capture_output=True, text=True).stdout.strip()
 
 
 def _machine() -> str:
