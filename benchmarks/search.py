@@ -23,9 +23,9 @@ from psycopg import Connection
 from benchmarks.rows import Row
 from harvester_dagster import config, installation
 from harvester_dagster.config import Config
-from harvester_dagster.documents import canonical, production
+from harvester_dagster.documents import canonical
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.harvesting import attempts, generations, sets
+from harvester_dagster.harvesting import attempts, generations, production, sets
 from harvester_dagster.harvesting.attempts import Window
 from harvester_dagster.installation import Installation
 from harvester_dagster.search import build, documents, index, mapping, swap

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from psycopg import Connection
 
@@ -173,11 +173,11 @@ class _Pass:
         doc_ids = reduce(_either, [work.doc_ids for work in works])
         if doc_ids is None or doc_ids:
             batches = self._candidates(doc_ids, live("r", "%(gen)s"))
-            self._through(batches, [work.doc_ids for work in works], self.gen)
+            self._through(batches, [work.doc_ids for work in works])
         again = reduce(_either, [work.again for work in works])
         if self.gen > self.state.accepted_gen and (again is None or again):
             batches = self._candidates(again, "r.to_gen = %(gen)s AND r.from_gen < %(gen)s")
-            self._through(batches, [work.again for work in works], self.state.accepted_gen)
+            self._through(batches, [work.again for work in works])
         with self.installation.pool.connection() as connection:
             connection.execute(
                 "UPDATE task_progress SET settled = true WHERE set_id = %s AND task = ANY (%s) AND NOT settled",
@@ -275,14 +275,11 @@ class _Pass:
             if len(batch) < BATCH:
                 return
 
-    def _through(self, batches: Iterator[list[Candidate]], wanted: Sequence[frozenset[int] | None], gen: int) -> None:
-        """All batches; the next one is read and evaluated while one is worked on."""
-        evaluated = (self._looked(batch, wanted) for batch in batches)
-        with ThreadPoolExecutor(1, thread_name_prefix="candidates") as reader:
-            coming = reader.submit(next, evaluated, None)
-            while (looked := coming.result()) is not None:
-                coming = reader.submit(next, evaluated, None)
-                self._settle(looked, gen)
+    def _through(self, batches: Iterator[list[Candidate]], wanted: Sequence[frozenset[int] | None]) -> None:
+        """All batches: while one is worked on, what the next one reads is noted, and the one after it evaluated."""
+        looked = _ahead(self._looked(batch, wanted) for batch in batches)
+        for noted in _ahead(self._noted(found) for found in looked):
+            self._settle(noted)
 
     def _looked(self, batch: Sequence[Candidate], wanted: Sequence[frozenset[int] | None]) -> list[_Looked]:
         values = [self.reader(candidate.body) for candidate in batch]
@@ -293,10 +290,8 @@ class _Pass:
             found.append(_Looked(one, [batch[place] for place in mine], evaluated))
         return found
 
-    def _settle(self, looked: Sequence[_Looked], gen: int) -> None:
-        """Note what the documents of a batch read, then run each task on what has no usable result."""
-        with self.installation.pool.connection() as connection:
-            self._note_uses(connection, looked)
+    def _settle(self, looked: Sequence[_Looked]) -> None:
+        """Run each task on what has no usable result."""
         for one, candidates, evaluated in looked:
             waiting: dict[bytes, Candidate] = {}
             for candidate, (why_not, mark) in zip(candidates, evaluated, strict=True):
@@ -313,14 +308,19 @@ class _Pass:
             for start in range(0, len(pending), one.task.batch):
                 self._work(one, pending[start : start + one.task.batch])
 
+    def _noted(self, looked: list[_Looked]) -> list[_Looked]:
+        """Note which input each revision has now; a document whose input became another one gets a new output."""
+        with self.installation.pool.connection() as connection:
+            self._note_uses(connection, looked)
+        return looked
+
     def _note_uses(self, connection: Connection[Any], looked: Sequence[_Looked]) -> None:
-        """Which input each revision has now; a document whose input became another one gets a new output."""
         uses = [
             (candidate.doc_id, candidate.from_gen, one.task.name, self.state.set_id, mark)
             for one, candidates, evaluated in looked
             for candidate, (_, mark) in zip(candidates, evaluated, strict=True)
         ]
-        before = {} if self.first else self._noted(connection, uses)
+        before = {} if self.first else self._noted_before(connection, uses)
         gone = [use[:3] for use in uses if use[:3] in before and before[use[:3]] != use[4]] if before else []
         if gone:
             connection.execute(
@@ -342,7 +342,7 @@ class _Pass:
             connection, sorted({place[0] for place in gone} | {row[0] for row in fresh if row[1] <= accepted})
         )
 
-    def _noted(self, connection: Connection[Any], uses: Sequence[_Use]) -> dict[tuple[int, int, str], bytes]:
+    def _noted_before(self, connection: Connection[Any], uses: Sequence[_Use]) -> dict[tuple[int, int, str], bytes]:
         revisions = list({use[:2] for use in uses})
         rows = connection.execute(
             """SELECT u.doc_id, u.from_gen, u.task, u.fingerprint
@@ -399,3 +399,15 @@ class _Pass:
             results.store(
                 connection, one.task, done, now=self.context.now, set_id=self.state.set_id, later=one.dependents
             )
+
+
+T = TypeVar("T")
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; the next one is made, in a thread, while one is worked on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item

@@ -6,9 +6,9 @@ from typing import Any
 from opensearchpy import OpenSearch
 
 from harvester_dagster import config
-from harvester_dagster.documents import canonical, production
+from harvester_dagster.documents import canonical
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.harvesting import sets
+from harvester_dagster.harvesting import production, sets
 from harvester_dagster.installation import Installation
 from harvester_dagster.store.database import copy
 from harvester_dagster.versions import versions
