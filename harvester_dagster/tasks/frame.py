@@ -277,7 +277,7 @@ class _Pass:
 
     def _through(self, batches: Iterator[list[Candidate]], wanted: Sequence[frozenset[int] | None]) -> None:
         """All batches: while one is worked on, what the next one reads is noted, and the one after it evaluated."""
-        looked = _ahead(self._looked(batch, wanted) for batch in batches)
+        looked = _ahead(self._looked(batch, wanted) for batch in _ahead(batches))
         for noted in _ahead(self._noted(found) for found in looked):
             self._settle(noted)
 
