@@ -281,13 +281,16 @@ class _Pass:
         for noted in _ahead(self._noted(found) for found in looked):
             self._settle(noted)
 
-    def _looked(self, batch: Sequence[Candidate], wanted: Sequence[frozenset[int] | None]) -> list[_Looked]:
+    def _looked(self, batch: list[Candidate], wanted: Sequence[frozenset[int] | None]) -> list[_Looked]:
         values = [self.reader(candidate.body) for candidate in batch]
         found = []
         for one, doc_ids in zip(self.ones, wanted, strict=True):
-            mine = [place for place, candidate in enumerate(batch) if doc_ids is None or candidate.doc_id in doc_ids]
-            evaluated = [one.evaluation.of(batch[place], values[place]) for place in mine]
-            found.append(_Looked(one, [batch[place] for place in mine], evaluated))
+            if doc_ids is None:
+                found.append(_Looked(one, batch, one.evaluation.of(batch, values)))
+                continue
+            mine = [place for place, candidate in enumerate(batch) if candidate.doc_id in doc_ids]
+            candidates = [batch[place] for place in mine]
+            found.append(_Looked(one, candidates, one.evaluation.of(candidates, [values[place] for place in mine])))
         return found
 
     def _settle(self, looked: Sequence[_Looked]) -> None:

@@ -117,16 +117,19 @@ class Evaluation:
         self._own = itemgetter(*places) if places else lambda _values: None
         self._remembered: dict[Any, Evaluated] = {}
 
-    def of(self, candidate: Candidate, values: Sequence[bytes]) -> Evaluated:
-        key = (candidate.results, self._own(values)) if self.task.after else self._own(values)
-        found = self._remembered.get(key)
-        if found is None:
-            found = self._evaluated(subject_of(candidate, self.context))
-            if len(self._remembered) >= MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = found
-        return found
+    def of(self, candidates: Sequence[Candidate], values: Sequence[Sequence[bytes]]) -> list[Evaluated]:
+        """What it makes of each, in their order."""
+        own = [self._own(cut) for cut in values]
+        if self.task.after:
+            own = [(cut, candidate.results) for cut, candidate in zip(own, candidates, strict=True)]
+        known = self._remembered.get
+        return [known(key) or self._evaluated(key, one) for key, one in zip(own, candidates, strict=True)]
 
-    def _evaluated(self, subject: Subject) -> Evaluated:
+    def _evaluated(self, key: Any, candidate: Candidate) -> Evaluated:
+        subject = subject_of(candidate, self.context)
         why_not = self.task.condition(subject, self.context)
-        return Evaluated(why_not, b"" if why_not else fingerprint(self.task, subject, self.context))
+        found = Evaluated(why_not, b"" if why_not else fingerprint(self.task, subject, self.context))
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = found
+        return found
