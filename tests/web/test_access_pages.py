@@ -30,7 +30,7 @@ def status(site: Site) -> Any:
 def until(site: Site, state: str) -> Any:
     give_up = time.monotonic() + 30
     while (found := status(site))["state"] != state:
-        assert time.monotonic() < give_up, found
+        assert found["state"] != "failed" and time.monotonic() < give_up, str(found)
         time.sleep(0.05)
     return found
 
