@@ -263,7 +263,9 @@ def running(
         str(pool.conninfo), autocommit=True, options="-c search_path=harvester,public"
     ) as connection:
         key = endpoint_id(connection, endpoint)
-        _lock(connection, key, endpoint, patience if _is_told(connection, key) else max(patience, _SECONDS_TO_LET_GO))
+        _lock(
+            connection, key, endpoint, patience if _is_going_on(connection, key) else max(patience, _SECONDS_TO_LET_GO)
+        )
         run = Run(connection, _begin(connection, key, endpoint, mode, basis, now, request))
         try:
             yield run
@@ -271,8 +273,8 @@ def running(
             run.close()
 
 
-def _is_told(connection: Connection[Any], key: int) -> bool:
-    """Whether a run is going on, for all that is known: one that has ended may hold its lock a moment longer."""
+def _is_going_on(connection: Connection[Any], key: int) -> bool:
+    """By its row: a run that has ended may hold its lock a moment longer."""
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM access_run WHERE endpoint_id = %s AND state = 'running')", (key,)
     ).fetchone()
