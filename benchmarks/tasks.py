@@ -102,7 +102,9 @@ def _tasks(world: World, count: int) -> Tasks:
         steps.outputs(opened, key)
         steps.conclude(opened, key)
         with opened.pool.connection() as connection:
-            sample = connection.execute("SELECT body FROM output_body WHERE (body->>'entity') = 'products' LIMIT 2000")
+            sample = connection.execute(
+                "SELECT body::json FROM output_body WHERE (body::json->>'entity') = 'products' LIMIT 2000"
+            )
             outputs = [body for (body,) in sample]
         schema.validate(outputs[0])  # compiles it
         validating = _timed(lambda: [schema.validate(output) for output in outputs]) / len(outputs) * count

@@ -107,8 +107,8 @@ def _harvests(connection: Connection[Any], state: sets.SetState) -> Iterator[Sta
 
 def _revisions(connection: Connection[Any], found: Found, state: sets.SetState) -> Iterator[Stage]:
     rows = connection.execute(
-        """SELECT r.from_gen, r.to_gen, r.state, r.source_modified_at, b.body->>'reason', g.accepted_at, e.accepted_at,
-                  r.from_gen > %(gen)s
+        """SELECT r.from_gen, r.to_gen, r.state, r.source_modified_at, b.body::json->>'reason', g.accepted_at,
+                  e.accepted_at, r.from_gen > %(gen)s
            FROM revision r JOIN body b USING (doc_id, from_gen)
            LEFT JOIN generation g ON g.set_id = r.set_id AND g.gen = r.from_gen
            LEFT JOIN generation e ON e.set_id = r.set_id AND e.gen = r.to_gen

@@ -3,33 +3,43 @@
 A function gets the `World` and what is given to it, and its result goes back to the caller, who alone writes: a worker
 that outlives a killed parent can do no harm. Work runs here until it has taken half a second; then workers start beside
 it, and take it over when they are ready. Belongs here: where a function runs. Does not belong here: any such function.
+
+Why not a library's pool (measured): the standard library's workers import the main module, which in a run is all of
+Dagster; loky's take twice as long to start, and 30 µs of the processors' time to be handed a product.
 """
 
+import fcntl
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_type_hints
+from queue import SimpleQueue
+from typing import IO, Any, NamedTuple, TypeVar, get_type_hints
 
+import cloudpickle
 import msgspec
 
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from loky import ProcessPoolExecutor
+from harvester_dagster.harvesting.garbage import rarely_collected
 
 START_AFTER = 0.5
-"""Seconds of work; starting takes a worker about as long."""
-IDLE_SECONDS = 60
+"""Seconds of work; starting takes about as long."""
 MOST = 4
+CLOSING_SECONDS = 10
+PIPE_BYTES = 1024 * 1024
+"""The most that Linux gives anybody; of the usual 64 KB, two processes wait for each other sixteen times as often."""
+_LENGTH = 8
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+Pipes = tuple[int, int]
+"""A worker's ends of its two pipes: it reads what is asked from one and writes its answers to the other."""
 
 
 class World(NamedTuple):
@@ -47,71 +57,177 @@ class Workers:
         self._world = World(catalog, config)
         self._spent = 0.0
         self._changing = threading.Lock()
-        self._pool: ProcessPoolExecutor | None = None
-        self._warm: Future[None] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers: set[_Worker] = set()
+        self._ready = 0
+        self._places: SimpleQueue[_Worker | None] = SimpleQueue()
+        """Where work may go now. None, while no worker is ready, is here: threads of one process would only take the
+        interpreter from each other."""
+        self._places.put(None)
 
     def run(self, function: Callable[[World, Given], Made], given: Given) -> Made:
         """The function's result, from wherever it runs. Its annotations say how what it takes and gives is written
         (MessagePack: a third of the time of pickling thousands of small tuples)."""
-        pool = self._pool
-        if pool and self._warm and self._warm.done():
-            try:
-                written: Future[bytes] = pool.submit(_run, function, msgspec.msgpack.encode(given))
-                made: Made = _made(function).decode(written.result())
-                return made
-            except BrokenExecutor:  # a worker was killed: what it had is done here, and new ones are started
-                self._give_up(pool)
+        place = self._places.get()
+        try:
+            if place is None:
+                return self._here(function, given)
+            written = place.ask(pickle.dumps(function), msgspec.msgpack.encode(given))
+        finally:
+            self._give_back(place)
+        if not written:  # the worker was killed, or the function raises, which it does here again
+            return self._here(function, given)
+        made: Made = _made(function).decode(written)
+        return made
+
+    def _here(self, function: Callable[[World, Given], Made], given: Given) -> Made:
         began = time.thread_time()
         made = function(self._world, given)
-        with self._changing:
-            self._spent += time.thread_time() - began
-            if self._spent > START_AFTER and self._pool is None:
-                self._start()
+        self._spent += time.thread_time() - began
+        if self._spent > START_AFTER:
+            self.prepare()
         return made
 
     def prepare(self) -> None:
         """Much work is coming."""
         with self._changing:
-            if self._pool is None:
-                self._start()
+            missing = self.count - len(self._workers)
+            if self.count == 1 or not missing:
+                return
+            process, started = _started(self._world, missing)
+            self._processes.append(process)
+            self._workers.update(started)
+        for worker in started:
+            threading.Thread(target=self._welcome, args=(worker,), daemon=True).start()
 
-    def _give_up(self, broken: "ProcessPoolExecutor") -> None:
+    def _welcome(self, worker: "_Worker") -> None:
+        """Give it a place when it has imported all that it needs."""
+        worker.answer()
         with self._changing:
-            if self._pool is broken:
-                self._pool, self._spent = None, 0.0
+            if worker.lost:
+                self._workers.discard(worker)
+            else:
+                self._ready += 1
+                self._places.put(worker)
+
+    def _give_back(self, place: "_Worker | None") -> None:
+        """A place is free again. Work comes back here when the last worker is lost, and leaves when there is one."""
+        with self._changing:
+            if place and not place.lost:
+                self._places.put(place)
+                return
+            if place:
+                self._workers.discard(place)
+                self._ready -= 1
+            if not self._ready:
+                self._places.put(None)
 
     def close(self) -> None:
-        with self._changing:
-            if self._pool:
-                self._pool.shutdown(wait=True, kill_workers=True)
-                self._pool = None
-
-    def _start(self) -> None:
-        # Unlike the standard library's, its workers do not import the main module (all of Dagster, in a run) and get
-        # a catalog that holds functions without a name.
-        from loky import ProcessPoolExecutor
-
-        self._pool = ProcessPoolExecutor(self.count, timeout=IDLE_SECONDS, initializer=_begin, initargs=(self._world,))
-        self._warm = self._pool.submit(_ready)
+        for worker in self._workers:
+            worker.close()
+        for process in self._processes:
+            try:
+                process.wait(CLOSING_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-_worlds: list[World] = []
+class _Worker:
+    """A process that does what one caller at a time asks of it."""
+
+    def __init__(self, asked: int, answers: int) -> None:
+        self.lost = False
+        self._asked, self._answers = os.fdopen(asked, "wb"), os.fdopen(answers, "rb")
+
+    def ask(self, *asked: bytes) -> bytes | None:
+        """The answer; empty when the function raises, None when the process is lost."""
+        try:
+            for one in asked:
+                _write(self._asked, one)
+        except OSError:
+            self.lost = True
+            return None
+        return self.answer()
+
+    def answer(self) -> bytes | None:
+        written = _read(self._answers)
+        self.lost = written is None
+        return written
+
+    def close(self) -> None:
+        for pipe in (self._asked, self._answers):
+            with suppress(OSError):
+                pipe.close()
 
 
-def _begin(world: World) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
-    _worlds.append(world)
+def _started(world: World, count: int) -> tuple["subprocess.Popen[bytes]", list[_Worker]]:
+    """Workers that are starting, and the first one's process, which forks the others when it has imported all."""
+    asked, answers = [os.pipe() for _ in range(count)], [os.pipe() for _ in range(count)]
+    for reader, _ in (*asked, *answers):
+        with suppress(AttributeError, OSError):  # other systems have no such setting
+            fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    theirs: list[Pipes] = [(asked[number][0], answers[number][1]) for number in range(count)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"from {__name__} import serve; serve({theirs})"],
+        stdin=subprocess.PIPE,
+        pass_fds=[end for ends in theirs for end in ends],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    for end in (end for ends in theirs for end in ends):
+        os.close(end)
+    assert process.stdin
+    with suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(cloudpickle.dumps(world))  # its catalog may hold functions without a name
+    return process, [_Worker(asked[number][1], answers[number][0]) for number in range(count)]
 
 
-def _ready() -> None:
-    """A worker that answers has imported all that it needs."""
+def serve(pipes: Sequence[Pipes]) -> None:
+    """The whole life of workers, from the first one's process: each ends when its parent has, or does not want it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends these processes
+    world = pickle.load(sys.stdin.buffer)
+    mine = pipes[0]
+    for own in pipes[1:]:
+        if os.fork() == 0:
+            mine = own
+            break
+    for end in (end for ends in pipes if ends != mine for end in ends):
+        os.close(end)
+    with os.fdopen(mine[0], "rb") as asked, os.fdopen(mine[1], "wb") as answers, suppress(BrokenPipeError):
+        _work(world, asked, answers)
+    with suppress(ChildProcessError):
+        while mine == pipes[0]:
+            os.wait()
 
 
-def _run(function: Callable[[World, Given], Made], written: bytes) -> bytes:
-    from harvester_dagster.harvesting.garbage import rarely_collected
-
+def _work(world: World, asked: IO[bytes], answers: IO[bytes]) -> None:
+    _write(answers, b"")  # ready
     with rarely_collected():
-        return msgspec.msgpack.encode(function(_worlds[0], _given(function).decode(written)))
+        while (function := _read(asked)) and (given := _read(asked)):
+            _write(answers, _answer(world, pickle.loads(function), given))
+
+
+def _answer(world: World, function: Callable[[World, Any], Any], given: bytes) -> bytes:
+    try:
+        return msgspec.msgpack.encode(function(world, _given(function).decode(given)))
+    except Exception:  # it is raised where the work was asked for
+        return b""
+
+
+def _write(stream: IO[bytes], content: bytes) -> None:
+    stream.write(len(content).to_bytes(_LENGTH))
+    stream.write(content)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> bytes | None:
+    """None at the end of the stream, also amid something."""
+    head = stream.read(_LENGTH)
+    if len(head) < _LENGTH:
+        return None
+    length = int.from_bytes(head)
+    content = stream.read(length)
+    return content if len(content) == length else None
 
 
 @cache

@@ -59,13 +59,14 @@ def staged(connection: Connection[Any], set_id: int, attempt_id: int | None) -> 
 
 
 COUNTS = """
-WITH begun AS (SELECT doc_id, entity FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s),
-     ended AS (SELECT doc_id, entity FROM revision WHERE set_id = %(set)s AND to_gen = %(gen)s)
-SELECT coalesce(b.entity, e.entity),
-       count(*) FILTER (WHERE e.doc_id IS NULL),
-       count(*) FILTER (WHERE b.doc_id IS NOT NULL AND e.doc_id IS NOT NULL),
-       count(*) FILTER (WHERE b.doc_id IS NULL)
-FROM begun b FULL JOIN ended e USING (doc_id) GROUP BY 1
+SELECT entity, sum(began - changed)::int, sum(changed)::int, sum(ended - changed)::int FROM (
+    SELECT entity, count(*) AS began, 0 AS ended, 0 AS changed
+    FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s GROUP BY 1
+    UNION ALL
+    SELECT entity, 0, count(*), 0 FROM revision WHERE set_id = %(set)s AND to_gen = %(gen)s GROUP BY 1
+    UNION ALL
+    SELECT o.entity, 0, 0, count(*) FROM revision o JOIN revision n ON n.doc_id = o.doc_id AND n.from_gen = %(gen)s
+    WHERE o.set_id = %(set)s AND o.to_gen = %(gen)s GROUP BY 1) c GROUP BY 1
 """
 
 

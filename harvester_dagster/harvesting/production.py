@@ -21,7 +21,7 @@ from harvester_dagster.harvesting.assembling import Batch, Found, Live, New, Sta
 from harvester_dagster.harvesting.garbage import rarely_collected
 from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
-from harvester_dagster.store.database import copy
+from harvester_dagster.store.database import analyze, copy
 from harvester_dagster.tasks.results import STANDING
 
 if TYPE_CHECKING:
@@ -73,15 +73,14 @@ def produce(
         run = _Production(installation, state, row[0])
         roots = run.stale_roots(connection, attempt.outputs_made)
     batches = [roots[start : start + BATCH] for start in range(0, len(roots), BATCH)]
-    made, at_once = Made(0, 0, 0, 0, ()), installation.workers.count + 1
+    made, at_once = Made(0, 0, 0, 0, ()), 2 * installation.workers.count
     with rarely_collected(), ThreadPoolExecutor(at_once, thread_name_prefix="outputs") as threads:
         for done, one in enumerate(threads.map(run.batch, batches), start=1):
             made = _sum(made, one)
             progress(f"{key}: {min(done * BATCH, len(roots)):,} of {len(roots):,} outputs made")
     with installation.pool.connection() as connection:
         connection.execute("UPDATE attempt SET outputs_made = true WHERE attempt_id = %s", (attempt.attempt_id,))
-        if state.accepted_gen == 0 and roots:
-            connection.execute("ANALYZE output")
+        analyze(connection, "output", made.written)
     return made
 
 
@@ -109,7 +108,7 @@ class _Production:
         parameters = {"set": self.state.set_id, "gen": self.gen}
         found = connection.execute("SELECT EXISTS (SELECT FROM output WHERE set_id = %(set)s)", parameters).fetchone()
         self.has_outputs = found == (True,)
-        if self.state.accepted_gen and self.state.output_version != self.version:
+        if self.state.output_version != self.version and (self.state.accepted_gen or not made_before):
             query = """SELECT doc_id FROM document WHERE set_id = %(set)s AND owner_id IS NULL ORDER BY 1"""
         else:
             changed = """UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s

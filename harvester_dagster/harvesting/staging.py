@@ -8,7 +8,7 @@ records: one look-up, the closes, three COPYs; no statement per document. Memory
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -24,12 +24,16 @@ from harvester_dagster.harvesting.generations import live
 from harvester_dagster.harvesting.sets import SetState, find
 from harvester_dagster.installation import Installation
 from harvester_dagster.sources.source import Kind
-from harvester_dagster.store.database import copy
+from harvester_dagster.store.database import analyze, copy
 
-BATCH = 5_000
+BATCH = 2_000
 CHUNK = 250
 """Records that are extracted together, of pages that are not longer than this together."""
 CHUNK_BYTES = 4 * 1024 * 1024
+MOST_WRITING = 2
+"""Batches."""
+AHEAD = 8
+"""Chunks for a worker: while a batch is compared, it must not run out of them."""
 ID_BLOCK = 1_000
 MOST_PROBLEMS = 10_000
 
@@ -79,9 +83,8 @@ def stage(
         )
         if attempt.state in attempts.OPEN:
             generations.staged(connection, state.set_id, attempt.attempt_id)
-        if state.accepted_gen == 0:
-            for table in ("document", "revision", "body"):
-                connection.execute(f"ANALYZE {table}")
+        for table in ("document", "revision", "body"):
+            analyze(connection, table, run.written)
         return attempts.by_id(connection, attempt.attempt_id)
 
 
@@ -91,7 +94,7 @@ class _Staging:
     def __init__(self, installation: Installation, state: SetState, attempt: Attempt, kind: Kind):
         self.installation, self.state, self.attempt, self.kind = installation, state, attempt, kind
         self.gen = state.accepted_gen + 1
-        self.records = self.unreadable = self.notes = 0
+        self.records = self.unreadable = self.notes = self.written = 0
         self.batch: list[Sent] = []
         self.upto = 0
         """Records before this one have been handed on."""
@@ -103,28 +106,32 @@ class _Staging:
         self.raw_hasher = hashlib.sha256(attempt.mapping_version.encode())
         self.by_raw_hash: dict[bytes, int] = {}
         self.unseen: set[int] = set()
+        self.has_documents = False
         self.ids: deque[int] = deque()
+        self.writing: deque[tuple[Future[None], Set[str]]] = deque()
+        """Batches that are written, and their records: what is known of any others does not change by it."""
 
     def all_pages(self, progress: Callable[[str], None]) -> None:
-        if self.attempt.complete:
-            self._load_known()
+        self._load_known()
         with ThreadPoolExecutor(1, thread_name_prefix="copy") as writer:
-            writing: Future[None] | None = None
             for sent in self._extracted():
                 self.batch.extend(sent)
                 if max(len(self.batch), len(self.problems), len(self.repeated) // 4) >= BATCH:
-                    writing = self._flush(writer, writing)
+                    self._flush(writer)
                     progress(f"{self.state.key}: {self.records:,} records compared")
-            writing = self._flush(writer, writing)
-            if writing:
-                writing.result()
+            self._flush(writer)
+            self._await_writes()
         if self.attempt.complete:
             self._close_unseen()
-        if self.attempt.mode != "reset":
+        if self.attempt.mode != "reset" and self.state.accepted_gen:
             self._restore()
 
     def _load_known(self) -> None:
         with self.installation.pool.connection() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM document WHERE set_id = %s)", (self.state.set_id,))
+            self.has_documents = cursor.fetchone() == (True,)
+            if not (self.attempt.complete and self.has_documents):
+                return
             cursor.execute(
                 f"""SELECT doc_id, raw_hash FROM revision r
                     WHERE set_id = %(set)s AND entity = %(entity)s AND {live("r", "%(gen)s")}""",
@@ -140,11 +147,12 @@ class _Staging:
         extracted at a time."""
         workers = self.installation.workers
         waiting: deque[tuple[int, Future[Extracted]]] = deque()
-        with ThreadPoolExecutor(workers.count, thread_name_prefix="extract") as pool:
+        ahead = workers.count * AHEAD
+        with ThreadPoolExecutor(ahead, thread_name_prefix="extract") as pool:
             for chunk in self._chunks(waiting):
                 future = pool.submit(workers.run, extracted, Chunk(self.state.key, self.attempt.since, chunk))
                 waiting.append((self.records, future))
-                if len(waiting) > workers.count:
+                if len(waiting) > ahead:
                     yield self._kept(*waiting.popleft())
             while waiting:
                 yield self._kept(*waiting.popleft())
@@ -222,31 +230,34 @@ class _Staging:
                 )
                 self.unseen.difference_update(doc_id for (doc_id,) in seen)
 
-    def _flush(self, writer: ThreadPoolExecutor, writing: Future[None] | None) -> Future[None] | None:
+    def _flush(self, writer: ThreadPoolExecutor) -> None:
         """Compare a batch and hand its writes to the writing thread: the server works while the next is extracted."""
         if self.problems:
             self._write_problems()
         batch, self.batch = self.batch, []
         if not batch:
             self._forget()
-            return writing
+            return
         unique = {sent.external_id: sent for sent in batch}
-        if writing:
-            writing.result()
+        if not all(written.isdisjoint(unique) for _, written in self.writing):
+            self._await_writes()
         with self.installation.pool.connection() as connection:
-            known = self._look_up(connection, list(unique)) if self._has_documents(connection) else {}
+            known = self._look_up(connection, list(unique)) if self.has_documents else {}
             self._take_ids(connection, unique.values(), known)
             writes = self._compare(unique.values(), known)
         self._forget()
-        return writer.submit(self._write, writes)
+        self._await_writes(but=MOST_WRITING - 1)
+        self.writing.append((writer.submit(self._write, writes), unique.keys()))
+        self.has_documents = True
+
+    def _await_writes(self, but: int = 0) -> None:
+        """Until no more than these are under way."""
+        while len(self.writing) > but:
+            self.writing.popleft()[0].result()
 
     def _forget(self) -> None:
         """What is known to repeat concerns the records after it; those read ahead are still to come."""
         self.repeated = {doc_id: number for doc_id, number in self.repeated.items() if number >= self.upto}
-
-    def _has_documents(self, connection: Connection[Any]) -> bool:
-        row = connection.execute("SELECT EXISTS (SELECT FROM document WHERE set_id = %s)", (self.state.set_id,))
-        return bool(row.fetchone() == (True,))
 
     def _look_up(self, connection: Connection[Any], external_ids: list[str]) -> dict[tuple[str, str], _Known]:
         """The documents of these records and all that they own, with their state in the candidate."""
@@ -391,6 +402,7 @@ class _Staging:
                     writes.documents,
                 )
             if writes.revisions:
+                self.written += len(writes.revisions)
                 copy(
                     connection,
                     "revision",

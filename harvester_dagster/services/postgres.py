@@ -32,6 +32,7 @@ _SETTINGS = {
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "wal_level": "minimal",
+    "wal_init_zero": "off",
     "max_wal_senders": "0",
     "random_page_cost": "1.1",
     "jit": "off",

@@ -87,8 +87,8 @@ def clean_up(installation: Installation) -> Cleaned:
 
 _UNUSED_FETCHES = """
 WITH used AS MATERIALIZED (
-    SELECT DISTINCT b.body -> 'properties' ->> 'url' AS url FROM revision r JOIN body b USING (doc_id, from_gen)
-    WHERE b.body -> 'properties' ->> 'url' IS NOT NULL)
+    SELECT DISTINCT b.body::json -> 'properties' ->> 'url' AS url FROM revision r JOIN body b USING (doc_id, from_gen)
+    WHERE b.body::json -> 'properties' ->> 'url' IS NOT NULL)
 SELECT fetch_id, digest FROM harvester.fetch f
 WHERE fetched_at < %(before)s AND NOT EXISTS (SELECT FROM used WHERE used.url = f.url)
 """

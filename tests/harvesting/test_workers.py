@@ -2,7 +2,9 @@
 
 import os
 import signal
+import time
 
+import psutil
 import pytest
 
 from harvester_dagster import workers
@@ -38,20 +40,46 @@ def test_what_a_killed_process_had_is_done_again(world: World, monkeypatch: pyte
     monkeypatch.setattr(workers, "START_AFTER", 0)
     world.source.put("a", "b", "c")
     started(world)
-    os.kill(world.installation.workers.run(pid, None), signal.SIGKILL)
+    killed = {world.installation.workers.run(pid, None) for _ in range(10)}
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
     world.night()
     assert sorted(world.titles()) == ["a", "b", "c"]
     started(world)
-    assert world.installation.workers.run(pid, None) != os.getpid(), "new ones were started"
+    assert world.installation.workers.run(pid, None) not in {*killed, os.getpid()}, "new ones were started"
+
+
+def test_what_a_function_raises_is_raised_here_and_costs_no_process(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "START_AFTER", 0)
+    started(world)
+    with pytest.raises(ZeroDivisionError):
+        world.installation.workers.run(divided, 0)
+    assert world.installation.workers.run(divided, 5) == 2
+    assert world.installation.workers.run(pid, None) != os.getpid()
+
+
+def test_a_worker_ends_with_its_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_AFTER", 0)
+    started(world)
+    process = psutil.Process(world.installation.workers.run(pid, None))
+    world.installation.workers.close()
+    process.wait(10)
 
 
 def started(world: World) -> None:
     """Workers that are ready."""
     world.installation.workers.run(pid, None)
-    ready = world.installation.workers._warm
-    assert ready is not None
-    ready.result(30)
+    deadline = time.monotonic() + 30
+    while world.installation.workers.run(pid, None) == os.getpid():
+        assert time.monotonic() < deadline
 
 
 def pid(_world: workers.World, _: None) -> int:
     return os.getpid()
+
+
+def divided(_world: workers.World, by: int) -> int:
+    print("what is printed is no answer")
+    return 10 // by

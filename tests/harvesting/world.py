@@ -122,7 +122,7 @@ class World:
         """What consumers see of a set: bodies by external id."""
         state = self.state(key)
         found = self.rows(
-            """SELECT d.external_id, b.body FROM output o JOIN output_body b USING (doc_id, from_gen)
+            """SELECT d.external_id, b.body::json FROM output o JOIN output_body b USING (doc_id, from_gen)
                JOIN document d USING (doc_id)
                WHERE o.set_id = %s AND o.published AND o.from_gen <= %s AND (o.to_gen IS NULL OR o.to_gen > %s)""",
             state.set_id,
@@ -160,7 +160,7 @@ class World:
         state = self.state(key)
         live = self.rows(
             """SELECT r.doc_id, d.owner_id, d.external_id, r.entity, r.state, r.from_gen, r.source_modified_at,
-                      g.accepted_at, b.body, o.body
+                      g.accepted_at, b.body::json, o.body
                FROM revision r JOIN document d USING (doc_id) JOIN body b USING (doc_id, from_gen)
                JOIN generation g ON g.set_id = r.set_id AND g.gen = r.hash_gen
                LEFT JOIN overwrite o USING (doc_id)
