@@ -156,11 +156,10 @@ class _Production:
                     FROM these d JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
                     JOIN body b ON b.doc_id = r.doc_id AND b.from_gen = r.from_gen
                     LEFT JOIN generation g ON g.set_id = r.set_id AND g.gen = r.hash_gen
-                    LEFT JOIN overwrite o ON o.doc_id = r.doc_id
-                    ORDER BY r.doc_id""",
+                    LEFT JOIN overwrite o ON o.doc_id = r.doc_id""",
                 {"roots": list(roots), "gen": self.gen},
             )
-            return [Live._make(row) for row in cursor.fetchall()]
+            return sorted(map(Live._make, cursor.fetchall()))  # a fifth of the server's time, if it were to do it
 
     def _results(self, connection: Connection[Any], doc_ids: Sequence[int]) -> list[Found]:
         wanted = [task.name for task in self.installation.catalog.tasks]

@@ -26,7 +26,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.sources.source import Kind
 from harvester_dagster.store.database import analyze, copy
 
-BATCH = 2_000
+BATCH = 1_000
 CHUNK = 250
 """Records that are extracted together, of pages that are not longer than this together."""
 CHUNK_BYTES = 4 * 1024 * 1024

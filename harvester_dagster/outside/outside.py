@@ -122,9 +122,11 @@ class Outside(AbstractContextManager["Outside"]):
         attempts: int = 4,
         patience: float = 120,
         accept: Container[int] = (),
+        follows: Callable[[str], bool] = lambda _url: True,
     ) -> Answer:
-        """The whole body. A status from 400 on is raised, unless it is in `accept`; 304 is an answer."""
-        call = _Call("GET", url, {**_PACKED, **(headers or {})}, timeout, params=params)
+        """The whole body. A status from 400 on is raised, unless it is in `accept`; 304 is an answer. RefusedError
+        ("not-followed") at a redirect to where it may not go."""
+        call = _Call("GET", url, {**_PACKED, **(headers or {})}, timeout, params=params, follows=follows)
         return self._retried(lambda: self._answer(call, max_bytes, patience, accept), attempts, patience)
 
     def post(

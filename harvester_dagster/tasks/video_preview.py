@@ -13,7 +13,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -74,7 +74,7 @@ def _named(subject: Subject) -> str | None:
 def _preview(page: str, named: str | None, item: Item, context: Context) -> Outcome:
     started = time.perf_counter()
     try:
-        found = Found(named, None, None) if named else look(page, context.outside)
+        found = Found(named, None, None) if named else look(page, context)
         if found is None:
             return Outcome("empty", reason="the page has no video with a picture")
         body = context.bodies.get(found.picture, None)
@@ -101,10 +101,11 @@ def _shrink(path: Path, key: str, prefix: str, context: Context) -> Outcome:
     return Outcome("success", {"full_size": key, **pictures.store(made, prefix, context.objects)})
 
 
-def look(page: str, outside: Outside) -> Found | None:
+def look(page: str, context: Context) -> Found | None:
     """What yt-dlp reads off the page; None without a picture. Raises OutsideError, also for a page without a video."""
     await_turn(home() / "video_preview.turn")
-    reader = _reader(outside)
+    private = not context.config.tasks.youtube
+    reader = _reader(context.outside, lambda url: not (private and is_youtube(url)))
     from yt_dlp.utils import YoutubeDLError
 
     try:
@@ -157,8 +158,8 @@ def await_turn(turn: Path) -> None:
         file.flush()
 
 
-def _reader(outside: Outside) -> Any:
-    """A YoutubeDL whose every call goes through `Outside`, bounded in number and time."""
+def _reader(outside: Outside, may_ask: Callable[[str], bool]) -> Any:
+    """A YoutubeDL whose every call goes through `Outside`, bounded in number and time, and where it may."""
     # yt-dlp's handler for requests changes requests itself: every later call of ours without a proxy raised TypeError.
     sys.modules.setdefault("yt_dlp.networking._requests", None)  # type: ignore[arg-type]
     from yt_dlp import YoutubeDL
@@ -176,6 +177,8 @@ def _reader(outside: Outside) -> Any:
             left = self.until - time.monotonic()
             if self.calls > CALLS_A_PAGE or left <= 0:
                 raise RequestError("the page asks for too much")
+            if not may_ask(request.url):
+                raise RequestError("it leads to YouTube, and contact with it is switched off (tasks.youtube)")
             try:
                 answer = self._answer(request, left)
             except OutsideError as error:
@@ -198,7 +201,7 @@ def _reader(outside: Outside) -> Any:
             bounds["accept"] = (400, 401, 403, 404, 405, 410, 451)
             if request.data is not None:
                 return outside.post(request.url, data=request.data, headers=headers, **bounds)
-            return outside.get(request.url, headers=headers, attempts=2, **bounds)
+            return outside.get(request.url, headers=headers, attempts=2, follows=may_ask, **bounds)
 
     return Reader(
         {

@@ -64,6 +64,14 @@ def test_the_picture_of_a_video_page(site: Site, here: Context) -> None:
     assert site.asked["/video.mp4"] == 0
 
 
+def test_a_page_that_embeds_youtube_asks_nothing_there_when_it_is_switched_off(site: Site, world: Context) -> None:
+    frame = '<iframe src="https://www.youtube.com/embed/dQw4w9WgXcQ"></iframe>'
+    url = site.add("embeds", f"<html><body>{frame}</body></html>".encode(), "text/html; charset=utf-8")
+    found = outcome(url, with_tasks(world, video_hosts=["127.0.0.1"], youtube=False))
+    assert found.kind == "empty"
+    assert "tasks.youtube" in found.reason
+
+
 def named(url: str, thumbnail: str) -> Item:
     """A file of which youtube_api has named a picture."""
     known = Result("success", {"previews": {"full_size": thumbnail}}, "", None, 1, NOW)
