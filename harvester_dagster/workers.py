@@ -123,7 +123,7 @@ class Workers:
                 self._places.put(None)
 
     def close(self) -> None:
-        for worker in self._workers:
+        for worker in list(self._workers):
             worker.close()
         for process in self._processes:
             try:
@@ -169,7 +169,7 @@ def _started(world: World, count: int) -> tuple["subprocess.Popen[bytes]", list[
             fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     theirs: list[Pipes] = [(asked[number][0], answers[number][1]) for number in range(count)]
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from {__name__} import serve; serve({theirs})"],
+        [sys.executable, "-P", "-c", f"from {__name__} import serve; serve({theirs})"],
         stdin=subprocess.PIPE,
         pass_fds=[end for ends in theirs for end in ends],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import NamedTuple
 
-import msgspec
-
 from harvester_dagster.config import set_spec
 from harvester_dagster.documents import canonical
 from harvester_dagster.sources.source import Record, Request, Unreadable
@@ -74,7 +72,7 @@ def _sent(number: int, record: Record, raw_hash: bytes) -> Sent:
     incoming = []
     for document in record.documents:
         properties = canonical.encode(document.properties)
-        body = canonical.encode({"properties": msgspec.Raw(properties), "reason": document.reason})
+        body = b'{"properties":%b,"reason":%b}' % (properties, canonical.encode(document.reason))
         digest = canonical.digest(properties)
         incoming.append(Incoming(document.entity, document.external_id, document.state, digest, body))
     return Sent(number, record.external_id, record.modified_at, raw_hash, tuple(incoming))

@@ -111,6 +111,8 @@ CREATE TABLE revision (                                 -- narrow: the only wide
     source_modified_at text,
     PRIMARY KEY (doc_id, from_gen)
 ) WITH (fillfactor = 80);
+ALTER TABLE revision ALTER COLUMN hash SET STATISTICS 0, ALTER COLUMN raw_hash SET STATISTICS 0,
+    ALTER COLUMN source_modified_at SET STATISTICS 0;    -- nothing is chosen by them
 CREATE UNIQUE INDEX revision_one_open ON revision (doc_id) WHERE to_gen IS NULL;
 CREATE INDEX revision_from ON revision (set_id, from_gen);
 CREATE INDEX revision_to ON revision (set_id, to_gen) WHERE to_gen IS NOT NULL;
@@ -145,6 +147,7 @@ CREATE TABLE output (
     made_from bytea NOT NULL,                           -- hash over everything it was made from
     PRIMARY KEY (doc_id, from_gen)
 ) WITH (fillfactor = 80);
+ALTER TABLE output ALTER COLUMN hash SET STATISTICS 0, ALTER COLUMN made_from SET STATISTICS 0;
 CREATE UNIQUE INDEX output_one_open ON output (doc_id) WHERE to_gen IS NULL;
 CREATE INDEX output_from ON output (set_id, from_gen);
 CREATE INDEX output_to ON output (set_id, to_gen) WHERE to_gen IS NOT NULL;
