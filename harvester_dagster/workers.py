@@ -94,8 +94,12 @@ class Workers:
             missing = self.count - len(self._workers)
             if self.count == 1 or not missing:
                 return
-            process, started = _started(self._world, missing)
-            self._processes.append(process)
+            try:
+                process, started = _started(self._world, missing)
+            except OSError:  # this machine has no room for them: it goes on without
+                self._spent = 0.0
+                return
+            self._processes = [*(one for one in self._processes if one.poll() is None), process]
             self._workers.update(started)
         for worker in started:
             threading.Thread(target=self._welcome, args=(worker,), daemon=True).start()
@@ -105,7 +109,7 @@ class Workers:
         worker.answer()
         with self._changing:
             if worker.lost:
-                self._workers.discard(worker)
+                self._lose(worker)
             else:
                 self._ready += 1
                 self._places.put(worker)
@@ -117,20 +121,27 @@ class Workers:
                 self._places.put(place)
                 return
             if place:
-                self._workers.discard(place)
+                self._lose(place)
                 self._ready -= 1
             if not self._ready:
                 self._places.put(None)
 
+    def _lose(self, worker: "_Worker") -> None:
+        self._workers.discard(worker)
+        self._spent = 0.0  # so much work again before new ones start
+
     def close(self) -> None:
-        for worker in list(self._workers):
-            worker.close()
+        workers = list(self._workers)
+        for worker in workers:
+            worker.dismiss()
         for process in self._processes:
             try:
                 process.wait(CLOSING_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for worker in workers:
+            worker.close()
 
 
 class _Worker:
@@ -142,11 +153,11 @@ class _Worker:
 
     def ask(self, *asked: bytes) -> bytes | None:
         """The answer; empty when the function raises, None when the process is lost."""
+        self.lost = True  # until it has answered: whatever ends this call before, nobody may read that answer as his
         try:
             for one in asked:
                 _write(self._asked, one)
         except OSError:
-            self.lost = True
             return None
         return self.answer()
 
@@ -155,10 +166,13 @@ class _Worker:
         self.lost = written is None
         return written
 
+    def dismiss(self) -> None:
+        """It ends when it has done what it is at."""
+        with suppress(OSError):
+            self._asked.close()
+
     def close(self) -> None:
-        for pipe in (self._asked, self._answers):
-            with suppress(OSError):
-                pipe.close()
+        self._answers.close()
 
 
 def _started(world: World, count: int) -> tuple["subprocess.Popen[bytes]", list[_Worker]]:
@@ -172,7 +186,7 @@ def _started(world: World, count: int) -> tuple["subprocess.Popen[bytes]", list[
         [sys.executable, "-P", "-c", f"from {__name__} import serve; serve({theirs})"],
         stdin=subprocess.PIPE,
         pass_fds=[end for ends in theirs for end in ends],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))},
     )
     for end in (end for ends in theirs for end in ends):
         os.close(end)
@@ -193,7 +207,7 @@ def serve(pipes: Sequence[Pipes]) -> None:
             break
     for end in (end for ends in pipes if ends != mine for end in ends):
         os.close(end)
-    with os.fdopen(mine[0], "rb") as asked, os.fdopen(mine[1], "wb") as answers, suppress(BrokenPipeError):
+    with suppress(BrokenPipeError), os.fdopen(mine[0], "rb") as asked, os.fdopen(mine[1], "wb") as answers:
         _work(world, asked, answers)
     with suppress(ChildProcessError):
         while mine == pipes[0]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BATCH = 1_000
 MOST_EXAMPLES = 10
+MOST_AT_ONCE = 6
+"""Batches, with a connection each; the pool has eight."""
 
 
 class Made(NamedTuple):
@@ -73,7 +75,7 @@ def produce(
         run = _Production(installation, state, row[0])
         roots = run.stale_roots(connection, attempt.outputs_made)
     batches = [roots[start : start + BATCH] for start in range(0, len(roots), BATCH)]
-    made, at_once = Made(0, 0, 0, 0, ()), 2 * installation.workers.count
+    made, at_once = Made(0, 0, 0, 0, ()), min(2 * installation.workers.count, MOST_AT_ONCE)
     with rarely_collected(), ThreadPoolExecutor(at_once, thread_name_prefix="outputs") as threads:
         for done, one in enumerate(threads.map(run.batch, batches), start=1):
             made = _sum(made, one)

@@ -3,7 +3,8 @@
 A candidate is the set's next, tentative generation (`generations.py`). A record whose raw bytes and mapping are
 unchanged is not extracted; one whose properties hash is unchanged is not written. Everything goes by batches of
 records: one look-up, the closes, three COPYs; no statement per document. Memory: the accepted state's raw hashes
-(about 0.2 KB a record) and two batches. Of a record that comes more than once what comes last holds.
+(about 0.2 KB a record), three batches, and the chunks that are being extracted. Of a record that comes more than once
+what comes last holds.
 """
 
 import hashlib
@@ -34,6 +35,8 @@ MOST_WRITING = 2
 """Batches."""
 AHEAD = 8
 """Chunks for a worker: while a batch is compared, it must not run out of them."""
+MOST_REPEATED = 20_000
+"""Unchanged records beside some that are compared; more are not remembered."""
 ID_BLOCK = 1_000
 MOST_PROBLEMS = 10_000
 
@@ -83,8 +86,8 @@ def stage(
         )
         if attempt.state in attempts.OPEN:
             generations.staged(connection, state.set_id, attempt.attempt_id)
-        for table in ("document", "revision", "body"):
-            analyze(connection, table, run.written)
+        for table, added in run.added.items():
+            analyze(connection, table, added)
         return attempts.by_id(connection, attempt.attempt_id)
 
 
@@ -94,7 +97,8 @@ class _Staging:
     def __init__(self, installation: Installation, state: SetState, attempt: Attempt, kind: Kind):
         self.installation, self.state, self.attempt, self.kind = installation, state, attempt, kind
         self.gen = state.accepted_gen + 1
-        self.records = self.unreadable = self.notes = self.written = 0
+        self.records = self.unreadable = self.notes = 0
+        self.added = dict.fromkeys(("document", "revision", "body"), 0)
         self.batch: list[Sent] = []
         self.upto = 0
         """Records before this one have been handed on."""
@@ -116,7 +120,7 @@ class _Staging:
         with ThreadPoolExecutor(1, thread_name_prefix="copy") as writer:
             for sent in self._extracted():
                 self.batch.extend(sent)
-                if max(len(self.batch), len(self.problems), len(self.repeated) // 4) >= BATCH:
+                if max(len(self.batch), len(self.problems)) >= BATCH or len(self.repeated) >= MOST_REPEATED:
                     self._flush(writer)
                     progress(f"{self.state.key}: {self.records:,} records compared")
             self._flush(writer)
@@ -152,7 +156,9 @@ class _Staging:
             for chunk in self._chunks(waiting):
                 future = pool.submit(workers.run, extracted, Chunk(self.state.key, self.attempt.since, chunk))
                 waiting.append((self.records, future))
-                if len(waiting) > ahead:
+                if len(self.repeated) >= MOST_REPEATED:  # everything, so that it can be forgotten
+                    yield [sent for _ in range(len(waiting)) for sent in self._kept(*waiting.popleft())]
+                elif len(waiting) > ahead:
                     yield self._kept(*waiting.popleft())
             while waiting:
                 yield self._kept(*waiting.popleft())
@@ -167,7 +173,7 @@ class _Staging:
                 chunk.append(page)
                 records += len(page.wanted)
                 size += len(content)
-            if records >= CHUNK or size >= CHUNK_BYTES or len(self.repeated) >= 4 * BATCH:
+            if records >= CHUNK or size >= CHUNK_BYTES or len(self.repeated) >= MOST_REPEATED:
                 yield chunk
                 chunk, records, size = [], 0, 0
         yield chunk
@@ -375,6 +381,8 @@ class _Staging:
                 self.ids.extend(range(first, first + ID_BLOCK))
 
     def _write(self, writes: _Writes) -> None:
+        for table, rows in (("document", writes.documents), ("revision", writes.revisions), ("body", writes.bodies)):
+            self.added[table] += len(rows)
         with self.installation.pool.connection() as connection:
             if writes.undo:
                 for table in ("revision", "body"):
@@ -402,7 +410,6 @@ class _Staging:
                     writes.documents,
                 )
             if writes.revisions:
-                self.written += len(writes.revisions)
                 copy(
                     connection,
                     "revision",

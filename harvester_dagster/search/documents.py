@@ -139,7 +139,7 @@ def removal(doc_id: int, srn: str) -> Line:
 
 def _lines(connection: Connection[Any], parameters: dict[str, Any], also: str) -> Lines:
     with connection.cursor() as cursor, cursor.copy(_LINES.format(also=also), parameters) as rows:
-        rows.set_types(["int8", "text", "bytea", "bytea"])  # json travels as its text
+        rows.set_types(["int8", "text", "bytea", "bytea"])  # the text of its JSON
         for doc_id, srn, digest, body in rows.rows():
             yield line(doc_id, srn, digest, body)
 

@@ -24,7 +24,7 @@ _SVG = frozenset({"image/svg+xml", "image/svg"})
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
 NOT_FOLLOWED = "not followed"
 """In place of a validator, for what redirects to YouTube while nobody is to be contacted there."""
-_YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com")
+_YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com", "ytimg.com")
 
 
 def analysis_refused(properties: Mapping[str, Any]) -> str | None:

@@ -29,6 +29,7 @@ from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 SECONDS_BETWEEN = (2.0, 5.0)
 SECONDS_A_PAGE = 60.0
 CALLS_A_PAGE = 20
+NOT_ASKED = "it leads to YouTube, and contact with it is switched off (tasks.youtube)"
 _SAYS = re.compile(r"^(?:\x1b\[[0-9;]*m)?ERROR:(?:\x1b\[0m)?\s*")
 
 
@@ -64,6 +65,10 @@ def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome
         yield from ((item, outcome) for item in waiting)
 
 
+def _may_ask(url: str, context: Context) -> bool:
+    return context.config.tasks.youtube or not is_youtube(url)
+
+
 def _named(subject: Subject) -> str | None:
     """The picture that `youtube_api` named."""
     known = subject.results.get("youtube_api")
@@ -77,6 +82,8 @@ def _preview(page: str, named: str | None, item: Item, context: Context) -> Outc
         found = Found(named, None, None) if named else look(page, context)
         if found is None:
             return Outcome("empty", reason="the page has no video with a picture")
+        if not _may_ask(found.picture, context):
+            return Outcome("empty", reason=f"its picture: {NOT_ASKED}")
         body = context.bodies.get(found.picture, None)
         outcome = once(body, FOLDER, context, lambda prefix: _shrink(body.path, body.key, prefix, context))
     except TransientError as error:
@@ -104,8 +111,7 @@ def _shrink(path: Path, key: str, prefix: str, context: Context) -> Outcome:
 def look(page: str, context: Context) -> Found | None:
     """What yt-dlp reads off the page; None without a picture. Raises OutsideError, also for a page without a video."""
     await_turn(home() / "video_preview.turn")
-    private = not context.config.tasks.youtube
-    reader = _reader(context.outside, lambda url: not (private and is_youtube(url)))
+    reader = _reader(context.outside, lambda url: _may_ask(url, context))
     from yt_dlp.utils import YoutubeDLError
 
     try:
@@ -178,7 +184,7 @@ def _reader(outside: Outside, may_ask: Callable[[str], bool]) -> Any:
             if self.calls > CALLS_A_PAGE or left <= 0:
                 raise RequestError("the page asks for too much")
             if not may_ask(request.url):
-                raise RequestError("it leads to YouTube, and contact with it is switched off (tasks.youtube)")
+                raise RequestError(NOT_ASKED)
             try:
                 answer = self._answer(request, left)
             except OutsideError as error:
@@ -235,6 +241,7 @@ TASK = Task(
     reads=("$.url", "youtube_api.previews"),
     run=run,
     condition=_condition,
+    looks_up=lambda _subject, context: context.config.tasks.youtube,  # a page that led to YouTube may be followed now
     after=("youtube_api",),
     summary="A picture of a video page, by YouTube's API or yt-dlp, with two thumbnails.",
 )

@@ -1,5 +1,6 @@
 """What a harvest finds new, changed, unchanged, deleted, and what it makes of odd records."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -81,10 +82,14 @@ def test_a_delete_of_something_unknown_is_nothing(world: World) -> None:
 @pytest.mark.parametrize("page_size", [1, 10])
 @pytest.mark.parametrize("batch", [1, 100])
 class TestTheSameRecordTwice:
-    """On one page or on two, compared in one batch or in two; what comes last holds."""
+    """On one page or on two, compared in one batch or in two, of which the first is still being written; what comes
+    last holds."""
 
     def world(self, open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch, page_size: int, batch: int) -> World:
         monkeypatch.setattr(staging, "BATCH", batch)
+        monkeypatch.setattr(staging, "CHUNK", batch)
+        write = staging._Staging._write
+        monkeypatch.setattr(staging._Staging, "_write", lambda *arguments: (time.sleep(0.05), write(*arguments)))
         world = open_world(deletes="no")
         world.source.page_size = page_size
         return world

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from harvester_dagster import workers
 from tests.harvesting.conftest import OpenWorld
 from tests.harvesting.world import KEY, Scripted, World, catalog, check
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_without_much_work_nothing_is_started(world: World) -> None:
@@ -49,6 +54,38 @@ def test_what_a_killed_process_had_is_done_again(world: World, monkeypatch: pyte
     assert world.installation.workers.run(pid, None) not in {*killed, os.getpid()}, "new ones were started"
 
 
+def test_what_a_process_that_is_killed_at_work_had_is_done_here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_AFTER", 0)
+    started(world)
+    for _ in range(world.installation.workers.count):
+        assert world.installation.workers.run(killed_elsewhere, os.getpid()) == os.getpid()
+    started(world)
+
+
+def test_a_worker_ends_with_its_parent() -> None:
+    program = """
+import os, time
+from harvester_dagster import config
+from harvester_dagster.catalog import CATALOG
+from harvester_dagster.workers import Workers
+from tests.harvesting.test_workers import pid
+workers = Workers(CATALOG, config.parse({}))
+workers.prepare()
+while workers.run(pid, None) == os.getpid():
+    time.sleep(0.01)
+print(*{workers.run(pid, None) for _ in range(10)}, flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert parent.stdout
+    processes = [psutil.Process(int(process)) for process in parent.stdout.readline().split()]
+    parent.kill()
+    parent.communicate()
+    assert processes
+    for process in processes:
+        process.wait(10)
+
+
 def test_what_a_function_raises_is_raised_here_and_costs_no_process(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +97,7 @@ def test_what_a_function_raises_is_raised_here_and_costs_no_process(
     assert world.installation.workers.run(pid, None) != os.getpid()
 
 
-def test_a_worker_ends_with_its_parent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_ends_with_its_installation(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "START_AFTER", 0)
     started(world)
     process = psutil.Process(world.installation.workers.run(pid, None))
@@ -78,6 +115,12 @@ def started(world: World) -> None:
 
 def pid(_world: workers.World, _: None) -> int:
     return os.getpid()
+
+
+def killed_elsewhere(_world: workers.World, here: int) -> int:
+    if os.getpid() != here:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return here
 
 
 def divided(_world: workers.World, by: int) -> int:

@@ -124,7 +124,7 @@ CREATE TABLE body (                                     -- immutable; uncompress
                                                         -- text, for to check it once more was a third of its COPY
     PRIMARY KEY (doc_id, from_gen)
 ) WITH (toast_tuple_target = 8160);
-ALTER TABLE body ALTER COLUMN body SET STORAGE EXTERNAL, ALTER COLUMN body SET STATISTICS 0,
+ALTER TABLE body ALTER COLUMN body SET STORAGE EXTERNAL, ALTER COLUMN body SET STATISTICS 1,
     ALTER COLUMN doc_id SET STATISTICS 10, ALTER COLUMN from_gen SET STATISTICS 10;  -- a sample row is a page to read
 
 CREATE TABLE generation (
@@ -159,7 +159,7 @@ CREATE TABLE output_body (
     reasons  text[],                                    -- why it is invalid
     PRIMARY KEY (doc_id, from_gen)
 ) WITH (toast_tuple_target = 8160);
-ALTER TABLE output_body ALTER COLUMN body SET STORAGE EXTERNAL, ALTER COLUMN body SET STATISTICS 0,
+ALTER TABLE output_body ALTER COLUMN body SET STORAGE EXTERNAL, ALTER COLUMN body SET STATISTICS 1,
     ALTER COLUMN doc_id SET STATISTICS 10, ALTER COLUMN from_gen SET STATISTICS 10;
 
 CREATE TABLE result (
