@@ -79,6 +79,27 @@ def test_a_delete_of_something_unknown_is_nothing(world: World) -> None:
     right(world)
 
 
+def test_unchanged_records_among_changed_ones_cost_few_comparisons(
+    open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full harvest remembers some unchanged records and lets them go together, not page by page."""
+    monkeypatch.setattr(staging, "MOST_REPEATED", 40)
+    compared: list[int] = []
+    flush = staging._Staging._flush
+    monkeypatch.setattr(staging._Staging, "_flush", lambda *arguments: (compared.append(1), flush(*arguments)))
+    world = open_world(deletes="no")
+    world.source.page_size = 5
+    names = [f"{number:03}" for number in range(400)]
+    world.source.put(*names)
+    world.night()
+    compared.clear()
+    world.source.put(*names[::20], title="Another")
+    world.night()
+    assert counts(world) == {"changed": 20, "unchanged": 380}
+    assert len(compared) <= 400 // 40 + 2
+    right(world)
+
+
 @pytest.mark.parametrize("page_size", [1, 10])
 @pytest.mark.parametrize("batch", [1, 100])
 class TestTheSameRecordTwice:
