@@ -154,11 +154,11 @@ def _growth(shape: Shape, costs: dict[int, float]) -> Iterator[Row]:
 def _statements(new_world: "NewWorld", count: int) -> Iterator[Row]:
     """As many batches for a tenth of the documents: as many statements."""
     for shape in (JSON, LOM):
-        with new_world() as world:
-            nights = [
-                apart(_night, world, f"{shape.kind}:n{size}", "full", size / count, _fifth(shape, size))
-                for size in (count, count // 10)
-            ]
+        nights = []
+        for size in (count, count // 10):
+            with new_world() as world:
+                key = f"{shape.kind}:n{size}"
+                nights.append(apart(_night, world, key, "full", size / count, _fifth(shape, size)))
         many, few = (night.statements for night in nights)
         name = f"statements {shape.name}: {count:,} beside {count // 10:,} in as many batches"
         yield Row(name, many, "", few, many / few, "≤ 1")
