@@ -76,18 +76,17 @@ def _arguments() -> argparse.Namespace:
 
 
 def _kept(group: str, rows: list[Row], busy: float) -> list[dict[str, Any]]:
-    """All results, those of this group measured now laid over the older ones."""
+    """All results, those of this group measured now in the places of the older ones."""
     before = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    measured = {row.name for row in rows}
     stamp = {
         "commit": _commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{_machine()}, load average {busy:.0f} before",
     }
-    new = [{"group": group, **row._asdict(), "met": is_met(row), **stamp} for row in rows]
+    new = {(group, row.name): {"group": group, **row._asdict(), "met": is_met(row), **stamp} for row in rows}
+    kept = [new.pop((entry["group"], entry["name"]), entry) for entry in before]
     places = list(MEASURES)
-    kept = [entry for entry in before if not (entry["group"] == group and entry["name"] in measured)]
-    return sorted([*kept, *new], key=lambda entry: places.index(entry["group"]))
+    return sorted([*kept, *new.values()], key=lambda entry: places.index(entry["group"]))
 
 
 def _commit() -> str:
