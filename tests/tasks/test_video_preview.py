@@ -78,6 +78,12 @@ def named(url: str, thumbnail: str) -> Item:
     return Item(b"1", Subject({"url": url}, {"youtube_api": known}), None, "sample:all:1")
 
 
+def test_a_picture_at_youtube_is_not_fetched_when_it_is_switched_off(world: Context) -> None:
+    quiet = with_tasks(world, video_hosts=["vimeo.com"], youtube=False)
+    ((_, found),) = TASK.run([named("https://vimeo.com/1", "https://i.ytimg.com/vi/dQw4w9WgXcQ/hq.jpg")], quiet)
+    assert (found.kind, found.reason) == ("empty", f"its picture: {video_preview.NOT_ASKED}")
+
+
 def test_the_picture_that_youtube_api_named_needs_no_page(site: Site, here: Context) -> None:
     thumbnail = site.add("named.jpg", picture(), "image/jpeg")
     ((_, found),) = TASK.run([named("https://www.youtube.com/watch?v=dQw4w9WgXcQ", thumbnail)], here)
