@@ -1,7 +1,8 @@
 # What a person types here. `make` alone lists it. A second call of a target does only what is not done yet.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run up test bench lock tools test-tools
+.PHONY: help setup run up check test soak bench lock tools test-tools check-format check-lint check-types \
+	check-contracts check-definitions check-tests
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +11,7 @@ PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11; do \
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq
 export DAGSTER_DISABLE_TELEMETRY := 1
+unexport PYTHONDONTWRITEBYTECODE  # runs are processes: each would compile all of Dagster
 
 # $(call need,program,Debian package,what it is for): installs it where it is missing, or says so and goes on
 need = command -v $(1) >/dev/null || { echo "Installing $(2)"; \
@@ -21,20 +23,48 @@ help:  ## this list
 
 setup: $(VENV)/.project tools  ## the virtual environment and what the system lacks
 
-run: setup  ## a whole night on the sample sources; LIE=half|dead|empty|loop… makes a source misbehave
-	@$(BIN)/harvester demo $(if $(LIE),--lie $(LIE))
+run: setup  ## a whole night on the sample sources; LIE=half|dead|empty|loop… a source misbehaves; RUN="--port N"
+	@$(BIN)/harvester demo $(if $(LIE),--lie $(LIE)) $(RUN)
 
-up: setup  ## everything, until Ctrl-C: database, web interface, schedules
-	@$(BIN)/harvester up $(if $(wildcard harvester.toml)$(HARVESTER_CONFIG),,--demo)
+up: setup  ## everything, until Ctrl-C: database, web interface, schedules; UP="--port N --pages-port M"
+	@$(BIN)/harvester up $(if $(wildcard harvester.toml)$(HARVESTER_CONFIG),,--demo) $(UP)
 
-test: setup test-tools  ## lint, types, import contracts, definitions, all tests
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	HARVESTER_CONFIG=harvester.example.toml $(BIN)/dagster definitions validate --log-level warning
-	$(BIN)/python -m pytest -n 2 $(or $(TESTS),--ignore=tests/dagster)
-	$(if $(TESTS),,$(BIN)/python -m pytest tests/dagster)  # one installation, in order: not in parallel
+check: setup  ## format, lint, types, contracts, definitions, and every test that needs no service: in 30 s
+	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts \
+		check-definitions check-tests
+
+test: setup test-tools  ## all of that and all tests, in 10 minutes
+	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts check-definitions
+	@$(BIN)/harvester services fetch
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n 3 $(TESTS)  # one mostly waits for the daemon
+
+soak: setup test-tools  ## fifty times as many random histories and made-up examples; power cuts for an hour
+	@$(BIN)/harvester services fetch
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2 --timeout 0 -m examples $(TESTS)
+	$(BIN)/python -m pytest -s -m campaign tests/campaign
+
+# $(call part,name,command): one line where it succeeds, all that it said where it fails
+part = log=$$(mktemp); begun=$$(date +%s); $(2) >$$log 2>&1 && result=ok || result=FAILED; \
+	[ $$result = ok ] || cat $$log >&2; rm -f $$log; \
+	printf '%-12s %s in %d s\n' $(1) $$result $$(($$(date +%s) - begun)); [ $$result = ok ]
+
+check-format:
+	@$(call part,format,$(BIN)/ruff format --check .)
+
+check-lint:
+	@$(call part,lint,$(BIN)/ruff check .)
+
+check-types:
+	@$(call part,types,$(BIN)/mypy)
+
+check-contracts:
+	@$(call part,contracts,$(BIN)/lint-imports)
+
+check-definitions:
+	@$(call part,definitions,VIRTUAL_ENV=$(CURDIR)/$(VENV) HARVESTER_CONFIG=harvester.example.toml $(BIN)/dg check defs)
+
+check-tests:
+	@$(call part,tests,$(BIN)/python -m pytest -n 2 -m "not service" $(TESTS))
 
 bench: setup  ## measure speed, each figure beside its ceiling
 	@$(BIN)/python -m benchmarks $(BENCH)

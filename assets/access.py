@@ -11,48 +11,46 @@ from typing import Any
 
 import dagster as dg
 
-from assets import showing
-from harvester_dagster.access import endpoints, journal_store, runs
-from harvester_dagster.access.enricher import Enricher, refresh_journals
-from harvester_dagster.access.figures import Report
-from harvester_dagster.access.modes import MODES
-from harvester_dagster.access.run import enrich
-from harvester_dagster.access.runs import InProgress, StoppedBefore
+from assets import code, names, showing
+from harvester_dagster.access.runs import endpoints, journal_store, run_rows
+from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
+from harvester_dagster.access.runs.figures import RunReport
+from harvester_dagster.access.runs.modes import MODES
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.access.runs.run_rows import InProgress, StoppedBefore
+from harvester_dagster.failures import OutsideError
 from harvester_dagster.installation import Installation
-from harvester_dagster.outside.failures import OutsideError
 from harvester_dagster.services.launcher import Unavailable
 
 OWNER = "team:library"
-GROUP = "metastore"
-REQUEST_TAG = "access/request"
-"""The run that somebody asked for on the pages; without it, it is one of Dagster's own."""
 _PATIENCE = timedelta(hours=6)
 """A run waits so long for another one of its endpoint: backfills start several at once."""
 _SHOWN = 100
 
 
-def partitions(names: Sequence[str]) -> dg.StaticPartitionsDefinition:
-    return dg.StaticPartitionsDefinition([f"{name}:{mode}" for name in names for mode in MODES])
+def partitions(named: Sequence[str]) -> dg.StaticPartitionsDefinition:
+    """`endpoint:mode`, for every endpoint and mode."""
+    return dg.StaticPartitionsDefinition([f"{name}:{mode}" for name in named for mode in MODES])
 
 
-def access_assets(names: Sequence[str]) -> list[dg.AssetsDefinition]:
+def access_assets(named: Sequence[str]) -> list[dg.AssetsDefinition]:
     """The three assets over these endpoints; none without an endpoint."""
-    return [_journals(partitions(names)), _decisions_and_updates(partitions(names))] if names else []
+    return [_journals(partitions(named)), _decisions_and_updates(partitions(named))] if named else []
 
 
 def _journals(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
-        name="journals",
+        name=names.JOURNALS,
         partitions_def=keys,
-        group_name=GROUP,
+        group_name=names.METASTORE_GROUP,
         owners=[OWNER],
         kinds={"solr", "postgres"},
         description="All journals from SFX with their holdings, embargoes and titles, swapped in at once. Read once "
         "per endpoint: a copy that is young enough serves every mode.",
         check_specs=[
             dg.AssetCheckSpec(
-                "journals_valid",
-                asset="journals",
+                names.JOURNALS_VALID,
+                asset=names.JOURNALS,
                 description="Every journal has holdings, and every holding can be read and has a first year. Red: it "
                 "lists those that the library should mend (all of them: `harvester journals invalid`).",
             )
@@ -69,7 +67,7 @@ def _journals(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
             check_results=[
                 dg.AssetCheckResult(
                     passed=not bad,
-                    check_name="journals_valid",
+                    check_name=names.JOURNALS_VALID,
                     severity=dg.AssetCheckSeverity.WARN,
                     description=f"{len(bad):,} journals to mend" if bad else "nothing to mend",
                     metadata={
@@ -91,29 +89,31 @@ def _journals(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
 
 def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
     @dg.multi_asset(
-        name="access",
+        name=names.ACCESS_OP,
         partitions_def=keys,
-        group_name=GROUP,
+        group_name=names.METASTORE_GROUP,
         specs=[
             dg.AssetSpec(
-                "access_decisions",
-                deps=["journals"],
+                names.ACCESS_DECISIONS,
+                deps=[names.JOURNALS],
                 owners=[OWNER],
                 kinds={"python", "postgres"},
+                code_version=code.access_version(),
                 description="Who may read each document of the mode, by which rule, and until when that holds.",
             ),
             dg.AssetSpec(
-                "access_updates",
-                deps=["access_decisions"],
+                names.ACCESS_UPDATES,
+                deps=[names.ACCESS_DECISIONS],
                 owners=[OWNER],
                 kinds={"solr"},
+                code_version=code.access_version(),
                 description="What differed, written back to Solr: sent = applied + skipped + failed.",
             ),
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                "updates_applied",
-                asset="access_updates",
+                names.UPDATES_APPLIED,
+                asset=names.ACCESS_UPDATES,
                 description="Everything that was sent was applied, or needed no update any more. Red: some failed, "
                 "or moved twice and are left for the next run.",
             )
@@ -122,13 +122,13 @@ def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefi
     def access(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> Iterator[Any]:
         mode = context.partition_key.rpartition(":")[2]
         with _endpoint(harvester, context.partition_key) as job:
-            asked = context.run.tags.get(REQUEST_TAG)
+            asked = context.run.tags.get(names.REQUEST_TAG)
             report = enrich(job, mode, patience=_PATIENCE.total_seconds(), request=int(asked) if asked else None)
         if report.state != "complete":
             raise dg.Failure(f"{report.state}; a later run goes on there", _figures(report), allow_retries=False)
         counts = report.counts
         yield dg.MaterializeResult(
-            asset_key="access_decisions",
+            asset_key=names.ACCESS_DECISIONS,
             metadata={
                 **_figures(report),
                 "decided by": _table("rule", counts.rules),
@@ -137,7 +137,7 @@ def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefi
         )
         left = counts.failed + counts.moved
         yield dg.MaterializeResult(
-            asset_key="access_updates",
+            asset_key=names.ACCESS_UPDATES,
             metadata={
                 **{name: getattr(counts, name) for name in ("sent", "applied", "skipped", "failed", "conflicts")},
                 "from what to what": _table("change", counts.changes),
@@ -148,7 +148,7 @@ def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefi
             check_results=[
                 dg.AssetCheckResult(
                     passed=not left,
-                    check_name="updates_applied",
+                    check_name=names.UPDATES_APPLIED,
                     description=f"{left:,} of {counts.sent:,} not applied" if left else "all applied",
                     metadata={"not applied": left},
                 )
@@ -165,11 +165,11 @@ def _endpoint(harvester: Installation, key: str) -> Iterator[Enricher]:
         with endpoints.opened(harvester.config, name, harvester.pool, harvester.clock) as job:
             yield job
     except (OutsideError, InProgress, StoppedBefore, Unavailable) as error:
-        runs.withdraw_request(harvester.pool, name, harvester.clock(), str(error))
+        run_rows.withdraw_request(harvester.pool, name, harvester.clock(), str(error))
         raise dg.Failure(str(error)) from error
 
 
-def _figures(report: Report) -> dict[str, Any]:
+def _figures(report: RunReport) -> dict[str, Any]:
     return {
         "documents": report.counts.processed,
         "unchanged": report.counts.unchanged,

@@ -1,7 +1,8 @@
 """What a set's night harvests: raw pages from the source, then products and files extracted and compared.
 
 `harvest` is an asset of its own, so that documents can be extracted again without asking the source. The documents
-of all entities are one op: one pass over the stored pages.
+of all entities are one op: one pass over the stored pages. Dagster's pages:
+https://docs.dagster.io/guides/build/assets/defining-assets and https://docs.dagster.io/guides/test/asset-checks
 """
 
 from collections.abc import Iterator
@@ -9,15 +10,18 @@ from enum import Enum
 
 import dagster as dg
 
-from assets import showing
+from assets import code, names, night_runs, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.harvesting import steps
-from harvester_dagster.harvesting.attempts import Attempt
+from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
+from harvester_dagster.sets import sets, steps
+from harvester_dagster.sets.attempts import Attempt
 
 
 class Ask(Enum):
+    """What a run asks its source for: what is due (`auto`), everything (`full`), everything compared anew (`reset`)."""
+
     auto = "auto"
     full = "full"
     reset = "reset"
@@ -29,21 +33,18 @@ class HarvestConfig(dg.Config):
     ask: Ask = Ask.auto
 
 
-NIGHT_TAG = "harvest/night"
-
-
 @dg.asset(
-    name="harvest",
+    name=names.HARVEST,
     partitions_def=SETS,
-    group_name="harvest",
+    group_name=names.HARVEST_GROUP,
     kinds={"python", "http"},
     owners=[OWNER],
     description="The raw pages of a set, as its source sent them: a delta since the last harvest where that can be, "
     "else everything. A source that fails makes its set fall back; it fails nothing else.",
     check_specs=[
         dg.AssetCheckSpec(
-            "source_answered",
-            asset="harvest",
+            names.SOURCE_ANSWERED,
+            asset=names.HARVEST,
             partitions_def=SETS,
             description="The source gave a whole answer. If not, the set keeps its accepted state tonight.",
         )
@@ -52,34 +53,37 @@ NIGHT_TAG = "harvest/night"
 def harvest(
     context: dg.AssetExecutionContext, config: HarvestConfig, harvester: dg.ResourceParam[Installation]
 ) -> dg.MaterializeResult:
-    night = context.run.tags.get(NIGHT_TAG)
+    """Ask the source and store its pages; a source that fails leaves its check red and fails no run."""
+    sets.synchronise(harvester.pool, harvester.config, harvester.clock())
     attempt = steps.harvest(
         harvester,
         context.partition_key,
         asked=None if config.ask is Ask.auto else config.ask.value,
         run_id=context.run.run_id,
-        night_id=int(night) if night else None,
+        night_id=night_runs.night_of(context.instance, context.run, harvester),
         progress=context.log.info,
     )
     if attempt is None:
         return dg.MaterializeResult(
             metadata={"state": "retired: gone from the configuration, nothing is asked"},
-            check_results=[dg.AssetCheckResult(passed=True, check_name="source_answered", metadata={"retired": True})],
+            check_results=[
+                dg.AssetCheckResult(passed=True, check_name=names.SOURCE_ANSWERED, metadata={"retired": True})
+            ],
         )
     answered = attempt.state != "failed"
     return dg.MaterializeResult(
-        metadata=_metadata(attempt),
+        metadata=_metadata(attempt, steps.list_notes(harvester, attempt)),
         check_results=[
             dg.AssetCheckResult(
                 passed=answered,
-                check_name="source_answered",
+                check_name=names.SOURCE_ANSWERED,
                 description="whole answer" if answered else attempt.reason,
             )
         ],
     )
 
 
-def _metadata(attempt: Attempt) -> showing.Metadata:
+def _metadata(attempt: Attempt, notes: list[str]) -> showing.Metadata:
     ended = attempt.fetched_at or attempt.ended_at
     return {
         "mode": f"{attempt.mode} ({attempt.why})",
@@ -89,25 +93,28 @@ def _metadata(attempt: Attempt) -> showing.Metadata:
         "attempt": attempt.attempt_id,
         "state": attempt.state,
         **({"reason": attempt.reason} if attempt.reason else {}),
+        **({"notes": "; ".join(notes)} if notes else {}),
     }
 
 
-def documents_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def documents_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
     """`ENTITY/documents` for every entity of the catalog, by one op."""
+    version = code.documents_version(catalog, config)
     specs = [
         dg.AssetSpec(
-            [entity.name, "documents"],
-            deps=["harvest"],
+            names.documents_of(entity.name),
+            deps=[names.HARVEST],
             description=f"{entity.description}: extracted, and compared by hash with what was accepted.",
             group_name=entity.name,
             owners=[OWNER],
             kinds={"python", "postgres"},
+            code_version=version,
             skippable=True,
         )
         for entity in catalog.entities
     ]
 
-    @dg.multi_asset(name="documents", specs=specs, partitions_def=SETS, can_subset=True)
+    @dg.multi_asset(name=names.DOCUMENTS_OP, specs=specs, partitions_def=SETS, can_subset=True)
     def documents(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult]:

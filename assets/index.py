@@ -1,39 +1,37 @@
 """The search index of the version that is about to be announced: `create_opensearch_index` and its check.
 
-It comes after all sets and before `set_current_dataset_version`, which asks `search.swap` whether it may go on: the
-check is red where the version has no verified index, and the night goes on either way.
+Comes after all sets and before `set_current_dataset_version`, which may not go on without it (`releases/release.py`);
+the check is red where the version has no verified index, and the night goes on either way.
 """
 
 import dagster as dg
 
-from assets import showing
+from assets import code, names, night_runs, showing
 from assets.partitions import OWNER
 from harvester_dagster.catalog import Catalog
+from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import swap
+from harvester_dagster.releases import release
 from harvester_dagster.search.build import IndexReport
-from harvester_dagster.versions import release
-
-NAME = "create_opensearch_index"
-CHECK = "index_verified"
-NIGHT_TAG = "harvest/night"
+from harvester_dagster.sets import sets
 
 
-def index_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def index_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
     """Unpartitioned; one index of each entity that has a mapping."""
 
     @dg.asset(
-        name=NAME,
-        deps=[[entity.name, "set"] for entity in catalog.entities],
-        group_name="release",
+        name=names.CREATE_OPENSEARCH_INDEX,
+        deps=[names.set_of(entity.name) for entity in catalog.entities],
+        group_name=names.RELEASE_GROUP,
         owners=[OWNER],
         kinds={"opensearch"},
+        code_version=code.index_version(catalog, config),
         description="The index of the next version: cloned from the current one with what differs, or built anew; "
         "verified before anything points at it.",
         check_specs=[
             dg.AssetCheckSpec(
-                CHECK,
-                asset=NAME,
+                names.INDEX_VERIFIED,
+                asset=names.CREATE_OPENSEARCH_INDEX,
                 description="Counts and checksums are those of the version, and the test queries answer. Red: the "
                 "version is not announced, and the previous one goes on serving (unless `index.require` is false).",
             )
@@ -42,11 +40,10 @@ def index_asset(catalog: Catalog) -> dg.AssetsDefinition:
     def create_opensearch_index(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult:
-        night = context.run.tags.get(NIGHT_TAG)
-        version = release.prepare(
-            harvester, run_id=context.run.run_id, night_id=int(night) if night else None, progress=context.log.info
-        )
-        report = swap.prepare(harvester, version, progress=context.log.info)
+        sets.synchronise(harvester.pool, harvester.config, harvester.clock())
+        night_id = night_runs.release_begins(context.instance, context.run, harvester)
+        version = release.prepare(harvester, run_id=context.run.run_id, night_id=night_id, progress=context.log.info)
+        report = release.bring_up_index(harvester, version, progress=context.log.info)
         if report is None:
             return _result("there is no version to index: no set has accepted anything yet", True, {}, harvester)
         said = {"ready": "verified", "none": report.reason, "failed": report.reason}[report.outcome]
@@ -62,7 +59,7 @@ def _result(said: str, passed: bool, metadata: showing.Metadata, harvester: Inst
         check_results=[
             dg.AssetCheckResult(
                 passed=passed,
-                check_name=CHECK,
+                check_name=names.INDEX_VERIFIED,
                 severity=dg.AssetCheckSeverity.ERROR if required else dg.AssetCheckSeverity.WARN,
                 description=said,
                 metadata=metadata,

@@ -1,18 +1,22 @@
-"""The jobs: a set's night, a release, and what an operator does by hand.
+"""The jobs: a set's night, a release, access in one endpoint and mode, and what an operator does by hand.
 
-The job that runs a set selects no release asset: a partitioned run on `*` would promote inside every set's run.
+Belongs here: which assets a run makes together, and the ops that are no asset. The job that runs a set selects no
+release asset: a partitioned run on `*` would promote inside every set's run. Dagster's pages:
+https://docs.dagster.io/guides/build/jobs/asset-jobs and https://docs.dagster.io/guides/build/ops
 """
 
 from typing import Any
 
 import dagster as dg
 
-from assets.sets import CHECK
+from assets import names, night_runs
+from assets import release as release_assets
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.harvesting import steps
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import swap
-from harvester_dagster.versions import versions
+from harvester_dagster.publication import audit
+from harvester_dagster.publication.audit import Doer
+from harvester_dagster.releases import release
+from harvester_dagster.sets import sets, steps, versions
 
 AssetJob = Any
 """What `define_asset_job` returns: Dagster exports no name for it."""
@@ -21,43 +25,63 @@ AssetJob = Any
 def set_job(catalog: Catalog) -> AssetJob:
     """Everything of one set, from harvest to verdict, in one run."""
     selection = dg.AssetSelection.assets(
-        "harvest",
-        *([entity.name, "documents"] for entity in catalog.entities),
+        names.HARVEST,
+        *(names.documents_of(entity.name) for entity in catalog.entities),
         *(task.name for task in catalog.tasks),
-        "deactivate_invalid_products",
-        *([entity.name, "set"] for entity in catalog.entities),
+        names.DEACTIVATE_INVALID_PRODUCTS,
+        *(names.set_of(entity.name) for entity in catalog.entities),
     )
     return dg.define_asset_job(
-        "harvest_set",
+        names.HARVEST_SET_JOB,
         selection,
         executor_def=dg.in_process_executor,
+        hooks={night_runs.set_run_failed},
         description="One set's night: harvest, compare, enrich, judge. A run of it can be repeated at any time.",
     )
 
 
 VOCABULARIES = dg.define_asset_job(
-    "harvest_vocabularies",
-    dg.AssetSelection.assets("vocabularies"),
+    names.HARVEST_VOCABULARIES_JOB,
+    dg.AssetSelection.assets(names.VOCABULARIES),
     executor_def=dg.in_process_executor,
     description="Harvest the vocabularies that are configured beside those that ship.",
 )
 RELEASE = dg.define_asset_job(
-    "release",
-    dg.AssetSelection.assets("create_opensearch_index", "set_current_dataset_version"),
+    names.RELEASE_JOB,
+    dg.AssetSelection.assets(names.CREATE_OPENSEARCH_INDEX, names.SET_CURRENT_DATASET_VERSION),
     executor_def=dg.in_process_executor,
+    hooks={night_runs.release_failed},
     description="Promote what the sets have accepted, as one dataset version.",
 )
 
 
+def access_job() -> AssetJob:
+    """Its partitions are those of its assets (`assets/access.py`)."""
+    return dg.define_asset_job(
+        names.DECIDE_ACCESS_JOB,
+        selection=[names.JOURNALS, names.ACCESS_DECISIONS, names.ACCESS_UPDATES],
+        executor_def=dg.in_process_executor,
+        description="Decide who may read what in one endpoint and mode, and write it back.",
+    )
+
+
 class AcceptConfig(dg.Config):
+    """Which set, by its key `source:set`; and which attempt of it was looked at (0: the one that waits)."""
+
     source_set: str
+    attempt: int = 0
 
 
-@dg.op(description="Take a set's newest rejected candidate after all; its checks turn green.")
+@dg.op(
+    name=names.ACCEPT_CANDIDATE_OP,
+    description="Take a set's newest rejected candidate after all; its checks turn green.",
+)
 def accept_candidate(
     context: dg.OpExecutionContext, config: AcceptConfig, harvester: dg.ResourceParam[Installation]
 ) -> None:
-    outcome = steps.accept(harvester, config.source_set, context.log.info)
+    """Accept, and report a passing check for the partition that was red. Raises NothingToAccept, CandidateMoved."""
+    with audit.acting(Doer("dagster", f"run {context.run_id}")):
+        outcome = steps.accept(harvester, config.source_set, context.log.info, attempt_id=config.attempt or None)
     report_accepted(context.instance, harvester, config.source_set)
     context.log.info("%s: generation %s accepted by hand", config.source_set, outcome.generation)
 
@@ -67,8 +91,8 @@ def report_accepted(instance: dg.DagsterInstance, harvester: Installation, key: 
     for entity in harvester.catalog.entities:
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey([entity.name, "set"]),
-                check_name=CHECK,
+                asset_key=dg.AssetKey(names.set_of(entity.name)),
+                check_name=names.CHECK_SET_INTEGRITY,
                 passed=True,
                 description="accepted by hand",
                 partition=key,
@@ -77,9 +101,12 @@ def report_accepted(instance: dg.DagsterInstance, harvester: Installation, key: 
 
 
 @dg.job(
-    executor_def=dg.in_process_executor, description="Accept a rejected candidate by hand (see `harvester accept`)."
+    name=names.ACCEPT_JOB,
+    executor_def=dg.in_process_executor,
+    description="Accept a rejected candidate by hand (see `harvester accept`).",
 )
 def accept() -> None:
+    """One step: `accept_candidate`."""
     accept_candidate()
 
 
@@ -89,16 +116,51 @@ class RollbackConfig(dg.Config):
     version: int = 0
 
 
-@dg.op(description="Make an earlier version current again; automatic releases are held until one by hand.")
+@dg.op(
+    name=names.ROLL_BACK_OP,
+    description="Make an earlier version current again; automatic releases are held until one by hand.",
+)
 def roll_back(
     context: dg.OpExecutionContext, config: RollbackConfig, harvester: dg.ResourceParam[Installation]
 ) -> None:
+    """Bring the earlier version's index up, then move the pointer and the aliases. Raises NotPromotable."""
     with harvester.pool.connection() as connection:
         earlier = versions.by_id(connection, config.version) if config.version else versions.before_current(connection)
-    swap.roll_back(harvester, earlier, progress=context.log.info)
+    with audit.acting(Doer("dagster", f"run {context.run_id}")):
+        release.roll_back(harvester, earlier, progress=context.log.info)
     context.log.info("version %s is current; automatic releases are held", earlier.version_id)
 
 
-@dg.job(executor_def=dg.in_process_executor, description="Go back to an earlier dataset version.")
+@dg.job(
+    name=names.ROLLBACK_JOB, executor_def=dg.in_process_executor, description="Go back to an earlier dataset version."
+)
 def rollback() -> None:
+    """One step: `roll_back`."""
     roll_back()
+
+
+@dg.op(
+    name=names.MEND_OP,
+    description="Move aliases to the current version; close the night whose release did not come to its end.",
+)
+def mend_what_was_cut(context: dg.OpExecutionContext, harvester: dg.ResourceParam[Installation]) -> None:
+    """Finish what a killed run has begun; done twice it does nothing."""
+    if behind := release.catch_up(harvester, context.log.info):
+        context.log.warning("the index is behind: %s", behind)
+    release_assets.report_search(context.instance, harvester)
+    sets.synchronise(harvester.pool, harvester.config, harvester.clock())
+    night_id = night_runs.release_begins(context.instance, context.run, harvester)
+    if night_id is not None:
+        failed = night_runs.failed_release(context.instance, harvester, night_id)
+        release.end_night(harvester, night_id, failed_run=failed)
+        context.log.info("night %s is closed", night_id)
+
+
+@dg.job(
+    name=names.MEND_JOB,
+    executor_def=dg.in_process_executor,
+    description="What a killed run left: an alias behind the version, a night that nobody closed. Sensors ask for it.",
+)
+def mend() -> None:
+    """One step: `mend_what_was_cut`."""
+    mend_what_was_cut()

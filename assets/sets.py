@@ -9,28 +9,28 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets import showing
+from assets import code, names, night_runs, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.harvesting import steps
-from harvester_dagster.harvesting.steps import SetOutcome
+from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
+from harvester_dagster.sets import steps
+from harvester_dagster.sets.steps import SetOutcome
 
-CHECK = "check_set_integrity"
 
-
-def outputs_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def outputs_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
     """Makes the outputs of what changed and validates them."""
 
     @dg.asset(
-        name="deactivate_invalid_products",
+        name=names.DEACTIVATE_INVALID_PRODUCTS,
         partitions_def=SETS,
         deps=[task.name for task in catalog.tasks],
-        group_name="products",
+        group_name=names.OUTPUTS_GROUP,
         description="The outputs of what changed, made and validated against the published schema; an invalid product "
         "is not published, and its reasons are kept.",
         owners=[OWNER],
         kinds={"python", "postgres"},
+        code_version=code.outputs_version(catalog, config),
     )
     def deactivate_invalid_products(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
@@ -53,26 +53,27 @@ def outputs_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return deactivate_invalid_products
 
 
-def sets_asset(catalog: Catalog) -> dg.AssetsDefinition:
+def sets_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
     """`ENTITY/set` for every entity, each with its integrity check."""
-    keys = {entity.name: dg.AssetKey([entity.name, "set"]) for entity in catalog.entities}
+    keys = {entity.name: dg.AssetKey(names.set_of(entity.name)) for entity in catalog.entities}
 
     @dg.multi_asset(
-        name="sets",
+        name=names.SETS_OP,
         specs=[
             dg.AssetSpec(
                 key,
-                deps=[[name, "documents"], "deactivate_invalid_products"],
+                deps=[names.documents_of(name), names.DEACTIVATE_INVALID_PRODUCTS],
                 description=f"The accepted {name} of a set: tonight's, or the historic ones where those were rejected.",
-                group_name=f"accepted_{name}",  # the UI shows a key's last part only, and two are `set`
+                group_name=names.accepted_group(name),
                 owners=[OWNER],
                 kinds={"postgres"},
+                code_version=code.outputs_version(catalog, config),
             )
             for name, key in keys.items()
         ],
         check_specs=[
             dg.AssetCheckSpec(
-                CHECK,
+                names.CHECK_SET_INTEGRITY,
                 asset=key,
                 partitions_def=SETS,
                 blocking=False,
@@ -87,6 +88,7 @@ def sets_asset(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult]:
         outcome = steps.conclude(harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info)
+        night_runs.set_ended(context.instance, context.run, harvester, "success")
         for name, key in keys.items():
             yield dg.MaterializeResult(
                 asset_key=key,
@@ -124,7 +126,7 @@ def _check(partition: str, entity: str, key: dg.AssetKey, outcome: SetOutcome) -
     fallback = f"the accepted generation {outcome.generation} stays in place: {outcome.reason}"
     return dg.AssetCheckResult(
         asset_key=key,
-        check_name=CHECK,
+        check_name=names.CHECK_SET_INTEGRITY,
         passed=not outcome.is_replaced,
         severity=dg.AssetCheckSeverity.ERROR,
         description=fallback if outcome.is_replaced else verdict.get("reason", "nothing was proposed"),

@@ -1,12 +1,16 @@
 """How counts, examples and times become Dagster metadata: numbers that plot, tables, thumbnails.
 
-Belongs here: the form only. What is counted comes from the domain's reports.
+Belongs here: the form only. What is counted comes from the domain's reports. Dagster's page:
+https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
+
+from harvester_dagster import shown_text
 
 Metadata = dict[str, Any]
 
@@ -21,7 +25,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:
 
 
 def _cell(value: Any) -> str | int | float | bool:
-    return value if isinstance(value, str | int | float | bool) else "" if value is None else str(value)
+    if isinstance(value, int | float | bool):
+        return value
+    return "" if value is None else shown_text.one_line(str(value))
 
 
 def _type(records: Sequence[dg.TableRecord], name: str) -> str:
@@ -29,15 +35,12 @@ def _type(records: Sequence[dg.TableRecord], name: str) -> str:
     return "int" if isinstance(first, int) and not isinstance(first, bool) else "string"
 
 
-def counts(per_entity: Mapping[str, Mapping[str, int]] | None) -> Any:
-    """{entity: {new: 3, …}} as a table, one row an entity."""
-    per_entity = per_entity or {}
-    names = list(dict.fromkeys(name for row in per_entity.values() for name in row))
-    return table(
-        ["entity", *names], [[entity, *(row.get(name, 0) for name in names)] for entity, row in per_entity.items()]
-    )
-
-
 def why_commands(srns: Iterable[str]) -> Any:
-    lines = [f"    harvester why {srn}" for srn in srns]
+    """The commands that explain these documents, as Markdown's preformatted text."""
+    lines = [f"    harvester why {shlex.quote(shown_text.one_line(srn))}" for srn in srns]
     return dg.MetadataValue.md("\n".join(lines) if lines else "none")
+
+
+def pictures(named: Iterable[tuple[str, str]]) -> Any:
+    """Pictures in a row, by their names and data URIs."""
+    return dg.MetadataValue.md(" ".join(f"![{shown_text.markdown(name)}]({uri})" for name, uri in named))

@@ -1,6 +1,7 @@
 """An asset for each row of the task table, between a set's documents and its verdict.
 
-Tasks that go through the documents in one pass are one op.
+Tasks that go through the documents in one pass are one op. Dagster's page:
+https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,17 +9,19 @@ from enum import Enum
 
 import dagster as dg
 
-from assets import showing
+from assets import code, names, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.harvesting import steps
+from harvester_dagster.explain.thumbnails import data_uris
 from harvester_dagster.installation import Installation
-from harvester_dagster.tasks.reports import Report
+from harvester_dagster.sets import steps
+from harvester_dagster.sets.task_reports import TaskReport
 from harvester_dagster.tasks.task import Task
-from harvester_dagster.tasks.thumbnails import data_uris
 
 
 class Again(Enum):
+    """Which stored results are made anew beside what is pending."""
+
     nothing = ""
     failed = "failed"
     expired = "expired"
@@ -42,7 +45,7 @@ def op_of(catalog: Catalog, task: str) -> str:
 
 
 def _op_name(tasks: Sequence[Task]) -> str:
-    return tasks[0].name if len(tasks) == 1 else f"normalize_{tasks[0].entity}"
+    return tasks[0].name if len(tasks) == 1 else names.normalize_op(tasks[0].entity)
 
 
 def _pass_assets(tasks: Sequence[Task]) -> dg.AssetsDefinition:
@@ -55,6 +58,7 @@ def _pass_assets(tasks: Sequence[Task]) -> dg.AssetsDefinition:
             owners=[OWNER],
             kinds={"python"},
             code_version=str(task.version),
+            metadata=code.reference(task.run, "what the task does"),
             skippable=len(tasks) > 1,
         )
         for task in tasks
@@ -80,14 +84,14 @@ def _pass_assets(tasks: Sequence[Task]) -> dg.AssetsDefinition:
 
 def _deps(task: Task) -> list[dg.AssetKey]:
     """The tasks whose results it reads, else its documents; and the vocabularies, where it looks into them."""
-    before = [dg.AssetKey([name]) for name in task.after] or [dg.AssetKey([task.entity, "documents"])]
-    return [*before, *([dg.AssetKey(["vocabularies"])] if task.uses_vocabularies else [])]
+    before = [dg.AssetKey([name]) for name in task.after] or [dg.AssetKey(names.documents_of(task.entity))]
+    return [*before, *([dg.AssetKey([names.VOCABULARIES])] if task.uses_vocabularies else [])]
 
 
-def _metadata(report: Report, harvester: Installation) -> showing.Metadata:
-    pictures = " ".join(f"![{srn}]({uri})" for srn, uri in data_uris(report.pictures, harvester.objects))
+def _metadata(report: TaskReport, harvester: Installation) -> showing.Metadata:
+    pictures = data_uris(report.pictures, harvester.objects)
     metadata: showing.Metadata = {
-        **({"pictures": dg.MetadataValue.md(pictures)} if pictures else {}),
+        **({"pictures": showing.pictures(pictures)} if pictures else {}),
         "documents looked at": report.looked_at,
         "not applicable": report.not_applicable,
         "results that stood": report.reused,

@@ -2,29 +2,32 @@
 
 import dagster as dg
 
-from assets import showing
+from assets import code, names, showing
 from assets.partitions import OWNER
 from harvester_dagster.installation import Installation
-from harvester_dagster.vocabularies import harvesting
+from harvester_dagster.vocabularies.refresh import Refresh
 
 
 @dg.asset(
-    name="vocabularies",
-    group_name="vocabularies",
+    name=names.VOCABULARIES,
+    group_name=names.VOCABULARIES_GROUP,
     owners=[OWNER],
     kinds={"http", "skos"},
+    code_version=code.vocabularies_version(),
     description="Value trees and study vocabularies: what ships, and what was harvested beside it. One that shrinks, "
     "breaks or cannot be had leaves the state before it in use.",
     check_specs=[
         dg.AssetCheckSpec(
-            "vocabularies_taken_over",
-            asset="vocabularies",
+            names.VOCABULARIES_TAKEN_OVER,
+            asset=names.VOCABULARIES,
             description="Every configured vocabulary was taken over or is unchanged. Red: what was there stays in use.",
         )
     ],
 )
 def vocabularies(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> dg.MaterializeResult:
-    done = harvesting.harvest(harvester)
+    """Harvest every configured vocabulary; a bad one turns the check red and leaves what there was in use."""
+    refresh = Refresh(harvester.pool, harvester.objects, harvester.outside, harvester.clock())
+    done = refresh.harvest(harvester.config.vocabularies.skos)
     bad = [row for row in done if row.state in ("refused", "failed")]
     return dg.MaterializeResult(
         metadata={
@@ -41,7 +44,7 @@ def vocabularies(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[
         check_results=[
             dg.AssetCheckResult(
                 passed=not bad,
-                check_name="vocabularies_taken_over",
+                check_name=names.VOCABULARIES_TAKEN_OVER,
                 severity=dg.AssetCheckSeverity.WARN,
                 description="; ".join(f"{row.name}: {row.reason}" for row in bad) or "all are in use as they were sent",
             )

@@ -33,6 +33,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "content_tasks": lambda _: import_module("benchmarks.content_tasks").measure(),
     "search": lambda _: import_module("benchmarks.search").measure(),
     "access": lambda _: import_module("benchmarks.access").measure(),
+    "consumers": lambda _: import_module("benchmarks.consumers").measure(),
 }
 HOW_TO_READ = """\
 Each figure stands beside its ceiling, measured in the same run on the same machine: the same work with nothing of this

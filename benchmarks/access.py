@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 import requests
 
 from benchmarks.rows import Row
-from harvester_dagster.access import endpoints, runs, sample
-from harvester_dagster.access.documents import FIELDS, from_fields
-from harvester_dagster.access.enricher import refresh_journals
-from harvester_dagster.access.journals import by_issn, read_journal
-from harvester_dagster.access.rules import case_of, decide
-from harvester_dagster.access.run import enrich
+from harvester_dagster.access.decide.journals import by_issn, read_journal
+from harvester_dagster.access.decide.rules import case_of, decide
+from harvester_dagster.access.decide.solr_document import FIELDS, from_fields
+from harvester_dagster.access.runs import endpoints, run_rows
+from harvester_dagster.access.runs.enricher import refresh_journals
+from harvester_dagster.access.runs.run import enrich
 from harvester_dagster.config import Config, Metastore
+from harvester_dagster.demo import sample_index
 from harvester_dagster.services import launcher
 from harvester_dagster.store import database
 
@@ -61,7 +62,7 @@ def measure(count: int = 200_000) -> Iterator[Row]:
 
 
 def _deciding(count: int = 40_000) -> Iterator[Row]:
-    documents = [from_fields(fields) for fields in sample.documents(count)]
+    documents = [from_fields(fields) for fields in sample_index.documents(count)]
     journals = by_issn(read_journal(d)[0] for d in documents if d.source_ss == ("jnl_sfx",))
     started = time.perf_counter()
     for document in documents:
@@ -75,13 +76,13 @@ def _running(world: _World, count: int) -> Iterator[Row]:
         database.open_pool(world.postgres_url) as pool,
         endpoints.opened(world.config, "bench", pool, lambda: datetime.now(UTC)) as job,
     ):
-        endpoints.load(job.solr, list(sample.documents(count)))
+        sample_index.load(job.solr, list(sample_index.documents(count)))
         refresh_journals(job)
         ids = _bare_ids(world.solr_url)
         _bare_walk(world.solr_url)  # warm
         before = _bare_walk(world.solr_url) + _bare_updates(world.solr_url, ids, 1_000, 2)
         everything = _apart(world, "full")
-        best = runs.best(pool, "bench") or runs.Best(2, 1_000, 0)
+        best = run_rows.best(pool, "bench") or run_rows.Best(2, 1_000, 0)
     assert everything.applied == count, everything
     walk = _bare_walk(world.solr_url)
     nothing = _apart(world, "full")

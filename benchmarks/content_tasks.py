@@ -33,7 +33,7 @@ from reportlab.pdfgen.canvas import Canvas
 from benchmarks.rows import Row
 from harvester_dagster.config import SetSettings, parse
 from harvester_dagster.outside.bodies import Bodies
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.services import launcher
 from harvester_dagster.store.database import Pool, migrate, open_pool
 from harvester_dagster.store.objects import Folder

@@ -65,17 +65,17 @@ sets = {names}
 def _runs(world: World, rounds: int) -> float:
     """Seconds inside the best of some runs."""
     _configured(world, 1)
-    from harvester_dagster.cli.starting import dagster_home, opened
+    from harvester_dagster.cli.session import dagster_home, opened
 
     with opened() as installation:
         dagster_home(installation.config)
         import dagster as dg
 
-        from harvester_dagster import running
+        from harvester_dagster.cli import dagster_runs
 
         (key,) = installation.config.sets
-        running.run_set(installation, key)
-        ids = [running.run_set(installation, key) for _ in range(rounds)]
+        dagster_runs.run_set(installation, key)
+        ids = [dagster_runs.run_set(installation, key) for _ in range(rounds)]
         with dg.DagsterInstance.get() as instance:
             records = [instance.get_run_record_by_id(run_id) for run_id in ids]
     return min(

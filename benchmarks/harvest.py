@@ -28,20 +28,18 @@ from benchmarks.source import JSON, LOM, Server, Shape, served
 from harvester_dagster import config, installation
 from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.config import Config
-from harvester_dagster.harvesting import fetching, production, sets, staging, steps
-from harvester_dagster.harvesting.attempts import Mode
-from harvester_dagster.installation import Installation
+from harvester_dagster.installation import USUAL, Installation, Limits
 from harvester_dagster.services import launcher
-from harvester_dagster.versions import versions
+from harvester_dagster.sets import sets, steps, versions
+from harvester_dagster.sets.attempts import Mode
 
 ROUNDS = 3
 SIZES = (10_000, 100_000)
+SHAPES = (JSON, LOM)
 MILLION = 1_000_000
 PRODUCED = {JSON: 5_000, LOM: 2_000}
 RESENT = {JSON: 7_500, LOM: 5_000}
-WITHOUT_TASKS = replace(
-    CATALOG, tasks=(), entities=tuple(replace(entity, validate=lambda _: []) for entity in CATALOG.entities)
-)
+WITHOUT_TASKS = replace(CATALOG, tasks=(), entities=tuple(replace(entity, schema=None) for entity in CATALOG.entities))
 """Nor `deactivate_invalid_products`, which is one: the product tasks' benchmark has it."""
 TABLES = ("document", "revision", "body", "output", "output_body")
 T = TypeVar("T")
@@ -74,21 +72,23 @@ class Night(NamedTuple):
         return self.steps["harvest"] + self.steps["documents"]
 
 
-def measure(million: bool = False, sizes: tuple[int, ...] = SIZES) -> Iterator[Row]:
+def measure(
+    million: bool = False, sizes: tuple[int, ...] = SIZES, rounds: int = ROUNDS, shapes: Sequence[Shape] = SHAPES
+) -> Iterator[Row]:
     sizes = (*sizes, *((MILLION,) if million else ()))
     with worlds(sizes) as (server, new_world):
-        for shape in (JSON, LOM):
+        for shape in shapes:
             costs: dict[int, float] = {}
             for count in sizes:
-                firsts = [_first(new_world, shape, count) for _ in range(_rounds(count) - 1)]
+                firsts = [_first(new_world, shape, count) for _ in range(_rounds(count, rounds) - 1)]
                 with new_world() as world:
-                    yield from _one_size(world, server, shape, count, firsts, costs)
+                    yield from _one_size(world, server, shape, count, firsts, costs, _rounds(count, rounds))
             yield from _growth(shape, costs)
-        yield from _statements(new_world, sizes[0])
+        yield from _statements(new_world, sizes[0], shapes)
 
 
-def _rounds(count: int) -> int:
-    return 1 if count >= MILLION else ROUNDS
+def _rounds(count: int, rounds: int) -> int:
+    return 1 if count >= MILLION else rounds
 
 
 def _first(new_world: "NewWorld", shape: Shape, count: int) -> Night:
@@ -98,10 +98,9 @@ def _first(new_world: "NewWorld", shape: Shape, count: int) -> Night:
 
 
 def _one_size(
-    world: World, server: Server, shape: Shape, count: int, firsts: list[Night], costs: dict[int, float]
+    world: World, server: Server, shape: Shape, count: int, firsts: list[Night], costs: dict[int, float], rounds: int
 ) -> Iterator[Row]:
     key, called = f"{shape.kind}:n{count}", f"{shape.name}, {count:,}"
-    rounds = _rounds(count)
     fetched = max(apart(_fetch_and_parse, world, shape, count) for _ in range(rounds))
     initial = min((*firsts, apart(_night, world, key, "full")), key=lambda night: night.seconds)
     written = max(apart(_write, world, count) for _ in range(rounds))
@@ -122,7 +121,7 @@ def _one_size(
     yield Row(f"resend {called}: peak memory", resend.peak_mb, "MB", 800, resend.peak_mb / 800, "≤ 800 MB")
     yield Row(f"resend {called}: SQL statements", resend.statements, "", count, resend.statements / count, "")
 
-    delta = min((apart(_night, world, key, None) for _ in range(ROUNDS)), key=lambda night: night.seconds)
+    delta = min((apart(_night, world, key, None) for _ in range(rounds)), key=lambda night: night.seconds)
     yield Row(f"delta {called}, nothing new", delta.seconds, "s", 1, delta.seconds, "< 1 s")
     yield from _falling_back(world, server, key, called)
 
@@ -151,9 +150,9 @@ def _growth(shape: Shape, costs: dict[int, float]) -> Iterator[Row]:
             yield Row(name, cost * 1e6, "µs", costs[small] * 1e6, cost / costs[small], "≤ 1.3")
 
 
-def _statements(new_world: "NewWorld", count: int) -> Iterator[Row]:
+def _statements(new_world: "NewWorld", count: int, shapes: Sequence[Shape]) -> Iterator[Row]:
     """As many batches for a tenth of the documents: as many statements."""
-    for shape in (JSON, LOM):
+    for shape in shapes:
         nights = []
         for size in (count, count // 10):
             with new_world() as world:
@@ -178,14 +177,17 @@ def apart(work: Callable[..., T], world: World, *arguments: Any) -> T:
 
 
 def _night(
-    world: World, key: str, asked: Mode | None, batches: float = 1.0, bundle_bytes: int = fetching.BUNDLE_BYTES
+    world: World, key: str, asked: Mode | None, batches: float = 1.0, bundle_bytes: int = USUAL.page_bundle_bytes
 ) -> Night:
     """A set's night, and what it took. `batches`: their size, as a share of the usual one."""
-    staging.BATCH = int(staging.BATCH * batches)
-    staging.CHUNK = int(staging.CHUNK * batches)
-    staging.ID_BLOCK = int(staging.ID_BLOCK * batches)
-    production.BATCH = int(production.BATCH * batches)
-    fetching.BUNDLE_BYTES = bundle_bytes
+    limits = replace(
+        USUAL,
+        page_bundle_bytes=bundle_bytes,
+        extracted=int(USUAL.extracted * batches),
+        compared=int(USUAL.compared * batches),
+        ids=int(USUAL.ids * batches),
+        produced=int(USUAL.produced * batches),
+    )
     taken: dict[str, float] = {}
 
     @contextmanager
@@ -194,7 +196,7 @@ def _night(
         yield
         taken[step] = time.perf_counter() - began
 
-    with opened_in(world) as opened, counted() as statements:
+    with opened_in(world, limits=limits) as opened, counted() as statements:
         began = time.process_time()
         with timed("harvest"):
             steps.harvest(opened, key, asked=asked)
@@ -335,11 +337,11 @@ def worlds(counts: tuple[int, ...]) -> Iterator[tuple[Server, NewWorld]]:
 
 @contextmanager
 def opened_in(
-    world: World, catalog: Catalog = WITHOUT_TASKS, further_hosts: Sequence[str] = ()
+    world: World, catalog: Catalog = WITHOUT_TASKS, further_hosts: Sequence[str] = (), limits: Limits = USUAL
 ) -> Iterator[Installation]:
     os.environ["HARVESTER_HOME"] = world.folder
     read = configuration(world.source, world.counts, further_hosts)
-    with installation.opened(read, world.database, catalog=catalog) as opened:
+    with installation.opened(read, world.database, catalog=catalog, limits=limits) as opened:
         sets.synchronise(opened.pool, read, opened.clock())
         yield opened
 

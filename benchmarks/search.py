@@ -21,22 +21,26 @@ from opensearchpy import OpenSearch
 from psycopg import Connection
 
 from benchmarks.rows import Row
-from harvester_dagster import config, installation
+from harvester_dagster import canonical, config, installation
+from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Config
-from harvester_dagster.documents import canonical
+from harvester_dagster.documents.index_form import stored
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.harvesting import attempts, generations, production, sets
-from harvester_dagster.harvesting.attempts import Window
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import build, documents, index, mapping, swap
+from harvester_dagster.releases import release
+from harvester_dagster.search import build, bulk_lines, index, mapping
 from harvester_dagster.search.build import IndexReport
 from harvester_dagster.search.bulk import CHUNK_LINES
 from harvester_dagster.services import launcher
+from harvester_dagster.sets import attempts, generations, sets, versions
+from harvester_dagster.sets.attempts import Window
+from harvester_dagster.sets.locked_set import LockedSet, lock_set
+from harvester_dagster.sets.outputs import produce
 from harvester_dagster.store.database import copy
-from harvester_dagster.versions import versions
 
 SOURCE = {"kind": "sharekit", "url": "https://example.org", "sets": ["set"]}
 KEY = "bench:set"
+MAKING = CATALOG.making("products", Config())
 DUTCH = "de zorg voor patiënten vraagt kennis van methode onderzoek en praktijk waarin studenten samenwerken"
 ENGLISH = "students learn how research and practice in education work together with methods of evaluation"
 
@@ -48,13 +52,13 @@ def measure(count: int = 100_000) -> Iterator[Row]:
 
 
 def _building(opened: Installation, url: str, count: int) -> Iterator[Row]:
-    _accept(opened, {n: _product(n) for n in range(count)})
+    accept(opened, {n: product(n) for n in range(count)})
     with opened.pool.connection() as connection:
         connection.execute("ANALYZE")
     version = _prepare(opened)
     with opened.pool.connection() as connection:
         started = time.perf_counter()
-        bodies = [line.data for line in documents.whole(connection, version, "products")]
+        bodies = [line.data for line in bulk_lines.whole(connection, version, "products")]
         reading = count / (time.perf_counter() - started)
     yield Row("reading stored outputs", reading, "/s", 20_000, reading / 20_000, "≥ 20,000/s")
     one, two = (_bare(opened, url, bodies, clients) for clients in (1, 2))
@@ -64,14 +68,14 @@ def _building(opened: Installation, url: str, count: int) -> Iterator[Row]:
     yield Row("full build, beside one client", full, "/s", one, full / one, "≥ 0.9")
     yield Row("full build, beside two clients", full, "/s", two, full / two, "≥ 0.75")
     yield Row("memory of a full build", memory, "MB", 400, memory / 400, "≤ 400 MB")
-    swap.publish(opened, version)
+    release.publish(opened, version)
 
     changed = random.Random(1).sample(range(count), count // 100)
-    _accept(opened, {n: _product(n, edition=2) for n in changed})
+    accept(opened, {n: product(n, edition=2) for n in changed})
     started = time.perf_counter()
     version = _prepare(opened)
     delta = build.bring_up(opened, version)
-    swap.publish(opened, version)
+    release.publish(opened, version)
     seconds = time.perf_counter() - started
     assert delta.entities[0].how == "clone", delta
     yield Row("1 % changed, to the swapped alias", seconds, "s", report.seconds, seconds / report.seconds, "≤ 0.05")
@@ -86,9 +90,10 @@ def _building(opened: Installation, url: str, count: int) -> Iterator[Row]:
 
 def _producing(opened: Installation, count: int) -> Iterator[Row]:
     """Outputs of products that are all new, each with a file that has 1 KB of text."""
-    attempt = _stage(opened, count)
-    started = time.process_time(), time.perf_counter()
-    made = production.produce(opened, "bench:other", attempt)
+    with lock_set(opened, "bench:other") as locked:
+        attempt = _stage(locked, count)
+        started = time.process_time(), time.perf_counter()
+        made = produce(locked, attempt)
     ours, elapsed = time.process_time() - started[0], time.perf_counter() - started[1]
     assert made.written == 2 * count, made
     rate = count / elapsed
@@ -115,7 +120,7 @@ def _build_there(read: Config, url: str, version_id: int) -> tuple[IndexReport, 
 
 def _bare(opened: Installation, url: str, bodies: Sequence[bytes], clients: int) -> float:
     """Documents per second of nothing but the server."""
-    definition = mapping.definition("products", opened.config.index)
+    definition = mapping.definition(opened.catalog, "products", opened.config)
     assert definition is not None
     name = f"bare-{uuid.uuid4().hex}"
     chunks = [b"".join(bodies[start : start + CHUNK_LINES]) for start in range(0, len(bodies), CHUNK_LINES)]
@@ -152,7 +157,7 @@ def _words(own: random.Random, words: str, count: int) -> str:
     return " ".join(own.choice(words.split()) + own.choice((*ends, str(own.randrange(50)))) for _ in range(count))
 
 
-def _product(number: int, edition: int = 1) -> dict[str, Any]:
+def product(number: int, edition: int = 1) -> dict[str, Any]:
     """An output of 2.5 KB."""
     own = random.Random(number * 1_000 + edition)
     properties = {
@@ -165,10 +170,10 @@ def _product(number: int, edition: int = 1) -> dict[str, Any]:
         "publisher_date": "2024-05-01",
     }
     name = f"p{number}"
-    return product_output(Enriched(f"{KEY}:{name}", KEY, name, "active", properties), [], Config())
+    return product_output(Enriched(f"{KEY}:{name}", KEY, name, "active", properties), [], MAKING)
 
 
-def _accept(opened: Installation, products: dict[int, dict[str, Any]]) -> None:
+def accept(opened: Installation, products: dict[int, dict[str, Any]]) -> None:
     """A next generation of the set with these outputs, as a night would leave it."""
     with opened.pool.connection() as connection:
         state = sets.find(connection, KEY)
@@ -178,27 +183,26 @@ def _accept(opened: Installation, products: dict[int, dict[str, Any]]) -> None:
             _copy(connection, "document", "doc_id int8, set_id int4, entity text, external_id text", rows)
         ids = [n + 1 for n in products]
         connection.execute("UPDATE output SET to_gen = %s WHERE doc_id = ANY (%s) AND to_gen IS NULL", (gen, ids))
-        bodies = {n + 1: canonical.encode(body) for n, body in products.items()}
+        form = opened.catalog.index_form("products")
+        bodies = {n + 1: stored(body, form) for n, body in products.items()}
         columns = "doc_id int8, set_id int4, entity text, from_gen int4, published bool, hash bytea, made_from bytea"
-        outputs = (
-            (doc_id, state.set_id, "products", gen, True, canonical.digest(body), b"")
-            for doc_id, body in bodies.items()
-        )
+        outputs = ((doc_id, state.set_id, "products", gen, True, body.hash, b"") for doc_id, body in bodies.items())
         _copy(connection, "output", columns, outputs)
-        texts = ((doc_id, gen, body) for doc_id, body in bodies.items())
-        _copy(connection, "output_body", "doc_id int8, from_gen int4, body bytea", texts)
+        texts = ((doc_id, gen, *body) for doc_id, body in bodies.items())
+        columns = "doc_id int8, from_gen int4, body bytea, index_head bytea, common_at int4"
+        _copy(connection, "output_body", columns, texts)
         connection.execute("UPDATE harvest_set SET accepted_gen = %s WHERE set_id = %s", (gen, state.set_id))
 
 
-def _stage(opened: Installation, count: int) -> attempts.Attempt:
+def _stage(locked: LockedSet, count: int) -> attempts.Attempt:
     """A candidate of new products, each with a file whose text was extracted."""
     first = 10_000_000
     own = random.Random(7)
-    with opened.pool.connection() as connection:
-        state = sets.find(connection, "bench:other")
+    state = locked.state
+    with locked.connection() as connection:
         window = Window("full", None, "benchmark")
-        attempt = attempts.open_attempt(connection, state, window, now=opened.clock(), mapping_version="1")
-        generations.clean(connection, state.set_id, attempt.attempt_id)
+        attempt = attempts.open_attempt(connection, locked, window, mapping_version="1")
+        generations.clean(connection, locked, attempt.attempt_id)
         connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
         both: list[tuple[str, int, int | None, str]]
         both = [("products", first + 2 * n, None, f"p{n}") for n in range(count)]
@@ -224,11 +228,9 @@ def _stage(opened: Installation, count: int) -> attempts.Attempt:
         prints = {doc_id: canonical.digest(b"%d" % doc_id) for doc_id in files}
         uses = ((doc_id, 1, "tika", state.set_id, prints[doc_id]) for doc_id in files)
         _copy(connection, "task_use", "doc_id int8, from_gen int4, task text, set_id int4, fingerprint bytea", uses)
-        version = opened.catalog.task("tika").version
-        results = (
-            ("tika", version, prints[doc_id], "success", canonical.encode(_text(own)), opened.clock())
-            for doc_id in files
-        )
+        version = locked.installation.catalog.task("tika").version
+        now = locked.installation.clock()
+        results = (("tika", version, prints[doc_id], "success", canonical.encode(_text(own)), now) for doc_id in files)
         columns = "task text, version int4, fingerprint bytea, kind text, data bytea, finished_at timestamptz"
         _copy(connection, "result", columns, results)
         connection.execute("ANALYZE")

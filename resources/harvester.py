@@ -1,44 +1,69 @@
 """The installation as a Dagster resource: opened before a run's first step (or a tick), closed after its last.
 
-Belongs here: where the store and the objects are, and their lifetime. Every rule is in the domain.
+Belongs here: putting it together from the small resources beside this file, and its lifetime. Every rule is in the
+domain. Dagster's page: https://docs.dagster.io/guides/build/external-resources/configuring-resources
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from contextlib import ExitStack, contextmanager
 
 import dagster as dg
 
+from harvester_dagster import config as configuration
 from harvester_dagster import installation
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
+from harvester_dagster.store import sign_of_life
+from resources.objects import ObjectsResource, objects_resource
+from resources.outside import OutsideResource, outside_resource
+from resources.search import SearchResource, search_resource
+from resources.settings import SettingsResource, settings_resource
+from resources.store import StoreResource, store_resource
 
 
 class HarvesterResource(dg.ConfigurableResource):
     """What assets and sensors work with: an open `Installation`."""
 
-    postgres_url: str
-    parts: ClassVar[tuple[Config, Catalog]]
+    store: StoreResource
+    objects: ObjectsResource
+    outside: OutsideResource
+    search: SearchResource
+    settings: SettingsResource
+    catalog: dg.ResourceDependency[Catalog]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Installation]:
-        config, catalog = self.parts
-        with installation.opened(config, self.postgres_url, catalog=catalog, s3=self._s3) as opened:
-            yield opened
+        """An installation, open for a run, which shows for as long that it lives, or for a tick."""
+        with ExitStack() as stack:
+            if context.run:
+                stack.enter_context(sign_of_life.shown(self.store.postgres_url, context.run.run_id))
+            yield stack.enter_context(
+                installation.opened(
+                    self.config(), self.store.postgres_url, catalog=self.catalog, objects=self.objects.opened()
+                )
+            )
 
-    def _s3(self) -> Any:
-        """Only called where objects are kept in S3: importing dagster_aws costs 1.6 s of CPU in every process."""
-        from dagster_aws.s3 import S3Resource
+    def config(self) -> Config:
+        """The settings, with what each part says of itself laid over them. Raises ConfigError."""
+        given = self.settings.configuration
+        return configuration.parse(
+            {
+                **given,
+                "network": self.outside.section(),
+                "index": {**given.get("index", {}), **self.search.section()},
+                "store": {**given.get("store", {}), **self.objects.section()},
+            },
+            "the resources",
+        )
 
-        config, _ = self.parts
-        return S3Resource(endpoint_url=config.store.s3_endpoint or None).get_client()
 
-
-def harvester_resource(config: Config, catalog: Catalog) -> HarvesterResource:
-    """The resource of a configuration; the store's address is read from the environment when it is used."""
-
-    class Configured(HarvesterResource):
-        parts = (config, catalog)
-
-    return Configured(postgres_url=dg.EnvVar(config.store.postgres_url_env))
+def parts(config: Config) -> dict[str, dg.ConfigurableResource]:
+    """The small resources of a configuration, by the names of the fields above."""
+    return {
+        "store": store_resource(config.store),
+        "objects": objects_resource(config.store),
+        "outside": outside_resource(config.network),
+        "search": search_resource(config.index),
+        "settings": settings_resource(config),
+    }

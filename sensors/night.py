@@ -1,153 +1,159 @@
 """When things run: the nightly schedule, the barrier before the release, the release of work done by day.
 
-The rules are in the domain (`nights.py`); here they meet Dagster's runs. Every request carries a run key, so that a
-tick that is repeated, or a daemon that died in between, requests nothing twice.
+Evaluating changes nothing: schedules and sensors read, and answer with requests; what is to be remembered is written by
+the runs. The rules are in the domain (`nights.py`); here they meet Dagster's runs. Every request carries a run key made
+of the tick or the night, so that a tick that is repeated, or a daemon that died in between, requests nothing twice.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.harvest import NIGHT_TAG
-from assets.jobs import AssetJob
-from assets.partitions import source_of, synchronise
-from harvester_dagster import alerts, nights
-from harvester_dagster.config import Config
+from assets import names, night_runs, partitions
+from assets.jobs import AssetJob, mend
+from assets.names import RELEASE_TAG, SET_TAG, SOURCE_TAG, TICK_TAG
+from harvester_dagster.config import Config, source_of
 from harvester_dagster.installation import Installation
-from harvester_dagster.nights import Night, RunState
-from harvester_dagster.search import swap
-from harvester_dagster.versions import days
+from harvester_dagster.releases import day_work as days
+from harvester_dagster.releases import nights
+from harvester_dagster.releases.nights import Night
+from harvester_dagster.search import aliases
+from sensors import automation
 
-SET_TAG = "harvest/set"
-SOURCE_TAG = "harvest/source"
-RELEASE_TAG = "harvest/release"
-TICK_SECONDS = 5
-
-WILL_RETRY_TAG = "dagster/will_retry"
-_ENDED: dict[dg.DagsterRunStatus, RunState] = {
-    dg.DagsterRunStatus.SUCCESS: "success",
-    dg.DagsterRunStatus.FAILURE: "failure",
-    dg.DagsterRunStatus.CANCELED: "failure",
-}
+TICK_SECONDS = 4
+"""Dagster's loop over the sensors takes 5 s: with 5, every second turn found this one not yet due."""
+NOT_BEGUN = timedelta(days=1)
+"""For so long a tick counts of which no run has begun."""
 
 
-def set_request(key: str, night_id: int) -> dg.RunRequest:
+def set_request(key: str, night: Night) -> dg.RunRequest:
     """The run of one set in one night."""
     return dg.RunRequest(
-        run_key=f"night-{night_id}:{key}",
-        job_name="harvest_set",
+        run_key=f"night-{night.name}:{key}",
+        job_name=names.HARVEST_SET_JOB,
         partition_key=key,
-        tags={NIGHT_TAG: str(night_id), SET_TAG: key, SOURCE_TAG: source_of(key)},
+        tags={**night_runs.tags_of(night), SET_TAG: key, SOURCE_TAG: source_of(key)},
     )
 
 
 def nightly_schedule(config: Config, job: AssetJob) -> dg.ScheduleDefinition:
+    """The night's schedule: one run request a set, named by the tick."""
+
     @dg.schedule(
         job=job,
-        name="nightly",
+        name=names.NIGHTLY,
         cron_schedule=config.night.cron,
         execution_timezone=config.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Opens a night: one run for every set. The release follows when all have ended.",
+        default_status=automation.schedule(config),
+        description="Requests a night: one run for every set. The release follows when all have ended.",
     )
-    def nightly(
-        context: dg.ScheduleEvaluationContext, harvester: dg.ResourceParam[Installation]
-    ) -> Sequence[dg.RunRequest]:
-        synchronise(context.instance, harvester)
-        with harvester.pool.connection() as connection:
-            night, keys = nights.open_night(connection, harvester.config, harvester.clock(), "schedule")
-        return [set_request(key, night.night_id) for key in keys]
+    def nightly(context: dg.ScheduleEvaluationContext) -> Sequence[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        unknown = partitions.unknown(context.instance, config)  # `night_watch` adds them, then their runs
+        requests = [set_request(key, nights.to_come(config, tick, tick)) for key in config.sets if key not in unknown]
+        return requests or dg.SkipReason("no set is configured, or none has a partition yet")
 
     return nightly
 
 
 def vocabulary_schedule(config: Config, job: AssetJob) -> dg.ScheduleDefinition:
     """Running when there is something to harvest beside what ships."""
-    wanted = bool(config.vocabularies.skos)
     return dg.ScheduleDefinition(
-        name="vocabularies_weekly",
+        name=names.VOCABULARIES_WEEKLY,
         job=job,
         cron_schedule=config.vocabularies.cron,
         execution_timezone=config.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING if wanted else dg.DefaultScheduleStatus.STOPPED,
+        default_status=automation.schedule(config, wanted=bool(config.vocabularies.skos)),
         description="Harvests the vocabularies that are configured beside those that ship.",
     )
 
 
-def night_watch(jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
+def night_watch(config: Config, jobs: Sequence[AssetJob]) -> dg.SensorDefinition:
+    """The barrier's sensor over these jobs."""
+
     @dg.sensor(
-        jobs=jobs,
-        name="night_watch",
+        jobs=[*jobs, mend],
+        name=names.NIGHT_WATCH,
         minimum_interval_seconds=TICK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=automation.sensor(config),
         description="The barrier of a night: requests runs that are missing, and its release once every set's run has "
-        "ended or the deadline has passed. Tells people what they should know.",
+        "ended or the deadline has passed; and partitions for sets that are new in the configuration.",
     )
     def watch(context: dg.SensorEvaluationContext, harvester: dg.ResourceParam[Installation]) -> dg.SensorResult:
-        synchronise(context.instance, harvester)
-        with harvester.pool.connection() as connection:
-            open_nights = nights.open_nights(connection)
-        requests = [request for night in open_nights for request in _requests(context.instance, harvester, night)]
-        if requests:
-            return dg.SensorResult(run_requests=requests)
-        return dg.SensorResult(skip_reason=f"{len(open_nights)} open nights; nothing is due")
+        unknown = partitions.unknown(context.instance, harvester.config)
+        awaited = _awaited(context.instance, harvester)
+        requests = [request for night in awaited for request in _requests(context.instance, harvester, night)]
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else f"{len(awaited)} open nights; nothing is due",
+            dynamic_partitions_requests=[partitions.SETS.build_add_request(unknown)] if unknown else [],
+            asset_events=partitions.shipped(context.instance) if unknown else [],
+        )
 
     return watch
 
 
-def _requests(instance: dg.DagsterInstance, harvester: Installation, night: Night) -> Iterator[dg.RunRequest]:
-    tag = {NIGHT_TAG: str(night.night_id)}
-    states: dict[str, RunState] = {}
-    released: dg.DagsterRun | None = None
-    for run in instance.get_runs(dg.RunsFilter(tags=tag)):  # newest first
-        if run.job_name == "release":
-            released = released or run
-        elif key := run.tags.get(SET_TAG):
-            states.setdefault(key, _state(instance, run))
-    is_over = released is not None and _state(instance, released) != "running"
+def _awaited(instance: dg.DagsterInstance, harvester: Installation) -> list[Night]:
+    """The open nights, and that of the newest tick when no run of it has begun."""
+    now = harvester.clock()
+    of_ticks = dg.RunsFilter(
+        job_name=names.HARVEST_SET_JOB, tags={names.SCHEDULE_TAG: names.NIGHTLY}, created_after=now - NOT_BEGUN
+    )
+    newest = instance.get_run_records(of_ticks, limit=1)
     with harvester.pool.connection() as connection:
-        watched = nights.watch(connection, night, states, harvester.clock())
-        if is_over:
-            nights.end(connection, night.night_id, harvester.clock())
-    if released is not None and is_over:
-        alerts.tell(harvester, [*alerts.standing(harvester), *_missed(released)])
+        found = nights.open_nights(connection)
+        for record in newest:
+            name = record.dagster_run.tags.get(TICK_TAG)
+            tick = datetime.fromisoformat(name) if name else None
+            if tick and nights.of_tick(connection, tick) is None:
+                found.append(nights.to_come(harvester.config, tick, record.create_timestamp.astimezone(UTC)))
+    return found
+
+
+def _requests(instance: dg.DagsterInstance, harvester: Installation, night: Night) -> Iterator[dg.RunRequest]:
+    seen = night_runs.look(instance, night)
+    now = harvester.clock()
+    if seen.release is not None:
+        if seen.release_state != "running" and _is_open(harvester, night):
+            yield _mending(f"night-{night.name}", now, night_runs.tags_of(night))
         return
-    for key in watched.missing:
-        yield set_request(key, night.night_id)
-    if watched.release_due and released is None:
+    with harvester.pool.connection() as connection:
+        expected = nights.expected(connection, night.night_id) if night.night_id else list(harvester.config.sets)
+    due = nights.due(night, expected, seen.sets, now)
+    for key in due.missing:
+        yield set_request(key, night)
+    if due.release:
         yield dg.RunRequest(
-            run_key=f"release-night-{night.night_id}", job_name="release", tags={**tag, RELEASE_TAG: "night"}
+            run_key=f"release-night-{night.name}",
+            job_name=names.RELEASE_JOB,
+            tags={**night_runs.tags_of(night), RELEASE_TAG: "night"},
         )
 
 
-def _state(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunState:
-    """How a run ended. One that failed and is run again by Dagster, or of which that is not known yet, goes on."""
-    undecided = instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags
-    if run.status is dg.DagsterRunStatus.FAILURE and (undecided or run.is_complete_and_waiting_to_retry):
-        return "running"
-    return _ENDED.get(run.status, "running")
+def _is_open(harvester: Installation, night: Night) -> bool:
+    """Asked again after its runs: a release closes its night before it ends."""
+    with harvester.pool.connection() as connection:
+        tick = night.scheduled_at
+        found = nights.of_tick(connection, tick) if tick else nights.by_id(connection, night.night_id)
+    return found is None or found.ended_at is None
 
 
-def _missed(released: dg.DagsterRun) -> list[alerts.Alert]:
-    if released.status is dg.DagsterRunStatus.SUCCESS:
-        return []
-    return [
-        alerts.Alert(
-            f"release-missed {released.run_id}",
-            f"the release of the night failed (run {released.run_id}): the last version stays current",
-            "look at the run, then `harvester release`",
-        )
-    ]
+def _mending(what: str, now: datetime, tags: dict[str, str]) -> dg.RunRequest:
+    """At most one in ten minutes, until it is mended."""
+    return dg.RunRequest(run_key=f"mend-{what}-{f'{now:%Y-%m-%dT%H:%M}'[:-1]}0", job_name=mend.name, tags=tags)
 
 
-def day_work(job: AssetJob) -> dg.SensorDefinition:
+def day_work(config: Config, job: AssetJob) -> dg.SensorDefinition:
+    """The sensor of work done by day; `job` is the release."""
+
     @dg.sensor(
-        job=job,
-        name="day_work",
+        jobs=[job, mend],
+        name=names.DAY_WORK,
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=automation.sensor(config),
         description="Releases work done by day (a backfill, an accept, a retry) when sets have advanced, nothing runs, "
-        "and nothing has moved for release_quiet_period. Mends an alias that a crash left behind the version.",
+        "and nothing has moved for release_quiet_period. Has an alias mended that a crash left behind the version.",
     )
     def watch(
         context: dg.SensorEvaluationContext, harvester: dg.ResourceParam[Installation]
@@ -160,10 +166,11 @@ def day_work(job: AssetJob) -> dg.SensorDefinition:
         )
         if busy:
             return dg.SkipReason("runs are going on")
-        swap.reconcile(harvester)
+        if behind := aliases.behind(harvester):
+            return _mending(f"aliases-of-{behind}", harvester.clock(), {})
         waiting = days.waiting(harvester)
         if isinstance(waiting, str):
             return dg.SkipReason(waiting)
-        return dg.RunRequest(run_key=f"day-{waiting.mark}", tags={RELEASE_TAG: "day"})
+        return dg.RunRequest(run_key=f"day-{waiting.mark}", job_name=names.RELEASE_JOB, tags={RELEASE_TAG: "day"})
 
     return watch

@@ -2,17 +2,24 @@
 
 The workers of pytest-xdist share one folder, so they share one server (`services/sharing.py`): the last worker that
 leaves stops it. Tests that need a database take `database`; no test touches another one's.
+
+Two marks are put on by what a test is, not by hand: `service` (it takes a service, or lies in a folder whose tests
+start processes or a browser) and `examples` (they are made up, by Hypothesis or by a `seed`; HYPOTHESIS_PROFILE says
+how many).
 """
 
 import contextlib
 import fcntl
+import os
 import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from harvester_dagster.services import launcher
 
@@ -20,6 +27,56 @@ from harvester_dagster.services import launcher
 # every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+HERE = Path(__file__).parent
+SERVICES = {"postgres_url", "opensearch_url", "solr_url", "tika_url", "s3"}
+STARTING = {"benchmarks", "campaign", "dagster", "kills", "services", "web"}
+"""Folders whose tests start processes or a browser themselves."""
+LONGEST = ("dagster", "benchmarks", "kills", "access", "search")
+"""Folders with tests that take long: they come first, so that no worker is left with one in the end."""
+
+for profile, examples in {"dev": 25, "ci": 100, "soak": 5_000}.items():
+    settings.register_profile(profile, max_examples=examples, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where no service is wanted, folders of nothing else need not be imported: Dagster alone takes 3 s. What takes an
+    hour runs when it is asked for."""
+    folder, wanted = _folder(collection_path), config.option.markexpr
+    is_left_out = (wanted == "not service" and folder in STARTING) or (folder == "campaign" and folder not in wanted)
+    return True if is_left_out else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A history that a test makes up by `seed` is one for each 25 examples of the profile."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(settings().max_examples // 25))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(folder) if (folder := _folder(item.path)) in LONGEST else len(LONGEST))
+    for item in items:
+        if _needs_service(item):
+            item.add_marker(pytest.mark.service)
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) or "seed" in _parameters(item):
+            item.add_marker(pytest.mark.examples)
+
+
+def _needs_service(item: pytest.Item) -> bool:
+    """By its fixtures, those of a fixture included; by a parameter, which a fixture may take as its service's name."""
+    named = {value for value in _parameters(item).values() if isinstance(value, str)}
+    taken = {*getattr(item, "fixturenames", ()), *named}
+    return bool(SERVICES & taken) or _folder(item.path) in STARTING
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def _folder(path: Path) -> str:
+    """The folder of `tests/` that a path lies in, or is."""
+    return path.relative_to(HERE).parts[0] if path != HERE and path.is_relative_to(HERE) else ""
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,28 @@
 """`harvester demo`: a whole night on the bundled sample sources, and a look at what came of it (`make run`)."""
 
+import os
 import time
 from typing import Annotated
 from urllib.request import Request, urlopen
 
 import typer
 
-from harvester_dagster import reports
-from harvester_dagster.access import cli as access
-from harvester_dagster.access import endpoints
-from harvester_dagster.access.enricher import refresh_journals
-from harvester_dagster.access.run import enrich
-from harvester_dagster.cli import showing
-from harvester_dagster.cli.errors import told
-from harvester_dagster.cli.night import report, run_night
-from harvester_dagster.cli.starting import Daemon, demonstration, opened
-from harvester_dagster.config import ConfigError
+from harvester_dagster.access.runs import endpoints
+from harvester_dagster.access.runs.enricher import refresh_journals
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.cli import access, printing
+from harvester_dagster.cli.commands import MENDABLE
+from harvester_dagster.cli.night import daemon_of, report, run_night
+from harvester_dagster.cli.session import demonstration, opened
+from harvester_dagster.consumers import snapshots
+from harvester_dagster.demo import sample_index
+from harvester_dagster.demo.lies import LIES, Telling, telling
+from harvester_dagster.demo.searches import search
+from harvester_dagster.demo.service import PORT
+from harvester_dagster.explain import status
 from harvester_dagster.installation import Installation
-from harvester_dagster.search.client import SearchError
-from harvester_dagster.search.trying import search
+from harvester_dagster.search.connection import SearchError
 from harvester_dagster.services.launcher import Unavailable
-from harvester_dagster.services.sample.lies import LIES, Telling, UnknownLieError, telling
 
 _COPED = {
     "accepted": "its harvest is whole all the same, and accepted.",
@@ -35,58 +37,77 @@ def demo(
     lie: Annotated[
         str, typer.Option("--lie", help="Make a sample source lie: half, empty, dead, loop, html, broken, …")
     ] = "",
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="Of the sample sources; else the one that they had before, or a free one."),
+    ] = None,
 ) -> None:
-    """A whole night on bundled sample sources, its report, three searches, and a run of the access enricher."""
-    with told(), demonstration() as url:
-        try:
-            lying = telling(lie)
-        except UnknownLieError as error:
-            raise ConfigError(str(error)) from None
+    """A whole night on bundled sample sources, its report, searches, and a run of the access enricher. Exit code 1
+    when a set's run failed."""
+    lying = telling(lie)
+    if port is not None:
+        os.environ[PORT] = str(port)
+    with demonstration() as url:
         _tell(url, lie or "none")
         try:
-            with opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
+            with opened(for_tasks=True) as installation, daemon_of(installation) as daemon:
                 started = time.monotonic()
-                run_night(installation, daemon)
-                report(installation, time.monotonic() - started)
+                done = run_night(installation, daemon)
+                failed = report(installation, done, time.monotonic() - started)
                 if lying:
-                    _show_lie(reports.status(installation), lying)
+                    _show_lie(status.status(installation), lying)
+                _show_api(installation)
                 _show_searches(installation)
                 _show_enricher(installation)
         finally:
             _tell(url, "none")
-        showing.console.print("\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`.")
+        if failed:
+            raise typer.Exit(MENDABLE)
+        printing.console.print("\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`.")
 
 
 def _tell(url: str, lie: str) -> None:
     urlopen(Request(f"{url}/lie/{lie}", method="POST"), timeout=10).close()
 
 
-def _show_lie(found: reports.Status, lying: Telling) -> None:
+def _show_lie(found: status.Status, lying: Telling) -> None:
     """What the source did, and how the night coped."""
     said = LIES[lying.name].says
-    showing.console.print(f"\n[bold yellow]Tonight {lying.source} lied ({lying.name}): {said}.[/]")
+    printing.console.print(f"\n[bold yellow]Tonight {lying.source} lied ({lying.name}): {said}.[/]")
     for line in found.sets:
         if line.key.startswith(f"{lying.source}:"):
-            showing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
+            printing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
+
+
+def _show_api(installation: Installation) -> None:
+    from harvester_dagster.web.api.consumer_api import PATH  # the framework is imported where it serves, else
+
+    with installation.pool.connection() as connection:
+        shown = snapshots.counts(connection)
+    web = installation.config.web
+    listed = " and ".join(f"{number:,} {entity}" for entity, number in shown.items()) or "nothing yet"
+    address = f"http://{web.host}:{web.port}{PATH}/{installation.catalog.entities[0].singular}/"
+    printing.console.print(f"\nThe API shows {listed}: {address} (while [bold]make up[/bold] runs; docs/api.md)")
 
 
 def _show_searches(installation: Installation) -> None:
     try:
         found = search(installation, *QUESTIONS)
     except SearchError as error:
-        showing.console.print(f"\n[yellow]No search: {error}[/yellow]")
+        printing.console.print(f"\n[yellow]No search: {printing.text(error)}[/yellow]")
         return
-    showing.console.print()
-    showing.table(["search", "hits", "the best"], [(row.words, row.hits, " · ".join(row.titles)) for row in found])
+    printing.console.print()
+    printing.table(["search", "hits", "the best"], [(row.words, row.hits, " · ".join(row.titles)) for row in found])
 
 
 def _show_enricher(installation: Installation) -> None:
     try:
         name = endpoints.only(installation.config)
         with endpoints.opened(installation.config, name, installation.pool, installation.clock) as job:
+            sample_index.fill(job.solr)
             refresh_journals(job, only_if_older=True)
             done = enrich(job, "partial")
     except Unavailable as error:
-        showing.console.print(f"\n[yellow]No access enricher: {error}[/yellow]")
+        printing.console.print(f"\n[yellow]No access enricher: {printing.text(error)}[/yellow]")
         return
-    showing.console.print(f"\n[bold]Access enricher[/bold]\n{access.summary(done)}")
+    printing.console.print(f"\n[bold]Access enricher[/bold]\n{access.summary(done)}")

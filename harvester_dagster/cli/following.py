@@ -1,33 +1,48 @@
 """A night as it goes on: a line a set that is kept up to date on a terminal, a line for each change elsewhere.
 
 Belongs here: what is seen of a running night, read from the rows that its runs write. Does not belong here: opening a
-night (`night.py`) or what came of it (`showing.py`).
+night (`night.py`) or what came of it (`printing.py`).
 """
 
+import time
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from psycopg import Connection
+from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from harvester_dagster.cli import showing
+from harvester_dagster.cli import printing
+from harvester_dagster.config import NightSettings, source_of
 
 _ATTEMPTS = """
 SELECT s.key, n.outcome, a.state, a.started_at, coalesce(a.ended_at, n.ended_at), a.pages, a.records,
-       (SELECT count(*) FROM task_report t WHERE t.set_id = n.set_id AND t.finished_at >= a.started_at)
-FROM night_set n JOIN harvest_set s USING (set_id)
+       (SELECT count(*) FROM task_report t WHERE t.set_id = n.set_id AND t.finished_at >= a.started_at), g.opened_at
+FROM night_set n JOIN harvest_set s USING (set_id) JOIN night g USING (night_id)
 LEFT JOIN LATERAL (SELECT * FROM attempt a WHERE a.set_id = n.set_id AND a.night_id = n.night_id
                    ORDER BY attempt_id DESC LIMIT 1) a ON true
 WHERE n.night_id = %s ORDER BY n.set_id
 """
+_RELEASE = """
+SELECT n.released_at, n.deadline_at, (SELECT max(ended_at) FROM night_set WHERE night_id = n.night_id), v.version_id,
+       v.promoted_at IS NOT NULL, r.outcome
+FROM night n LEFT JOIN LATERAL (SELECT * FROM dataset_version v WHERE v.night_id = n.night_id
+                                ORDER BY version_id DESC LIMIT 1) v ON true
+LEFT JOIN search_report r ON r.version_id = v.version_id
+WHERE n.night_id = %s
+"""
 _VERDICTS = {"accepted": "[green]accepted[/]", "rejected": "[red]REJECTED[/]", "failed": "[red]SOURCE FAILED[/]"}
+_GOING_ON = ("open", "fetched", "staged")
 RELEASE = "release"
+EVERY = 10.0
+"""Seconds after which counts that moved are printed anew, where there is no terminal."""
 
 
-class Line(NamedTuple):
+class ProgressLine(NamedTuple):
     """`is_over`: nothing more happens to this set tonight. `step` is `said` without its counts."""
 
     key: str
@@ -37,64 +52,107 @@ class Line(NamedTuple):
     seconds: float
 
 
-def lines(connection: Connection[Any], night_id: int, tasks: int, now: datetime) -> list[Line]:
-    """Where every set of the night is, and the release after them."""
-    found = [_line(row, tasks, now) for row in connection.execute(_ATTEMPTS, (night_id,))]
+def lines(
+    connection: Connection[Any], night_id: int, tasks: int, now: datetime, settings: NightSettings | None = None
+) -> list[ProgressLine]:
+    """Where every set of the night is, and the release after them. `settings`: how many may run at once."""
+    rows = connection.execute(_ATTEMPTS, (night_id,)).fetchall()
+    running = [key for key, outcome, state, *_ in rows if outcome is None and state in _GOING_ON]
+    found = [_line(row, tasks, now, _why_it_waits(row[0], running, settings)) for row in rows]
     if found and all(line.is_over for line in found):
-        said = "the next version is prepared, indexed, promoted"
-        found.append(Line(RELEASE, said, said, False, 0.0))
+        found.append(_release(connection.execute(_RELEASE, (night_id,)).fetchone(), now))
     return found
 
 
-def _line(row: tuple[Any, ...], tasks: int, now: datetime) -> Line:
-    key, outcome, state, started, ended, pages, records, done = row
+def _why_it_waits(key: str, running: list[str], settings: NightSettings | None) -> str:
+    """Why a set's run has not begun, as far as the night's rows tell."""
+    source = source_of(key)
+    beside = sum(source_of(other) == source for other in running)
+    if settings and len(running) >= settings.max_concurrent_sets:
+        return f"waits: {len(running)} sets run, as many as may (night.max_concurrent_sets)"
+    if settings and beside >= settings.sets_of_one_source:
+        return f"waits: {beside} sets of {source} run, as many as may (half of night.max_concurrent_sets)"
+    return "waits for Dagster to start its run"
+
+
+def _line(row: tuple[Any, ...], tasks: int, now: datetime, waits: str) -> ProgressLine:
+    key, outcome, state, started, ended, pages, records, done, opened = row
+    pages = pages or 0
     step, count = {
-        None: ("waits for its run", ""),
-        "open": ("asks its source", f": {pages} pages"),
-        "fetched": ("is extracted and compared", f": {pages} pages"),
+        None: (waits, ""),
+        "open": ("asks its source", f": {pages:,} pages" if pages else ""),
+        "fetched": ("is extracted and compared", f": {pages:,} pages"),
         "staged": ("is enriched", f": {records:,} records, {done} of {tasks} tasks" if records is not None else ""),
     }.get(state, (_VERDICTS.get(state, state), ""))
     if outcome == "failure":
         step, count = "[red]ITS RUN FAILED[/]", ""
-    seconds = ((ended or now) - started).total_seconds() if started else 0.0
-    return Line(key, step, step + count, outcome is not None, seconds)
+    return ProgressLine(
+        key, step, step + count, outcome is not None, ((ended or now) - (started or opened)).total_seconds()
+    )
+
+
+def _release(row: tuple[Any, ...] | None, now: datetime) -> ProgressLine:
+    released, _deadline, sets_ended, version, is_promoted, indexed = row or (None,) * 6
+    if released is None:
+        said = "waits for Dagster to start its run: all sets have ended"
+    elif version is None:
+        said = "work of the day is finished, the next version is prepared"
+    elif is_promoted:
+        said = f"version {version} is current; its values are counted, what is old is removed"
+    elif indexed is None:
+        said = f"version {version} is indexed and verified"
+    else:
+        said = f"version {version} is promoted"
+    since = released or sets_ended
+    return ProgressLine(RELEASE, said, said, False, (now - since).total_seconds() if since else 0.0)
 
 
 class Following:
-    """Shows lines as they change, until the block ends."""
+    """Shows lines as they change, until the block ends, with a clock: in `zone` where lines are printed, else the time
+    since it began."""
 
-    def __init__(self) -> None:
-        self._live = Live(console=showing.console, refresh_per_second=4, transient=True)
-        self._said: dict[str, str] = {}
+    def __init__(self, zone: ZoneInfo, console: Console = printing.console) -> None:
+        self._zone, self._console = zone, console
+        self._began = time.monotonic()
+        self._printed: dict[str, tuple[str, float]] = {}
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "Following":
-        if showing.console.is_terminal:
+        if self._console.is_terminal:
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if showing.console.is_terminal:
+        if self._console.is_terminal:
             self._live.stop()
 
-    def show(self, found: list[Line]) -> None:
-        if showing.console.is_terminal:
-            self._live.update(_drawn(found))
+    def show(self, found: list[ProgressLine]) -> None:
+        """Draw the lines anew on a terminal; elsewhere print those that changed."""
+        if self._console.is_terminal:
+            self._live.update(_drawn(found, time.monotonic() - self._began))
             return
+        now = time.monotonic()
         for line in found:
-            if self._said.get(line.key) != line.step:
-                self._said[line.key] = line.step
-                showing.console.print(f"  {line.key}: {line.said}", style="dim")
+            said, at = self._printed.get(line.key, ("", 0.0))
+            is_next = not said.startswith(line.step)
+            if is_next or (line.said != said and now - at >= EVERY):
+                self._printed[line.key] = (line.said, now)
+                clock = f"{datetime.now(self._zone):%H:%M:%S}"
+                self._console.print(f"  {clock} {printing.text(line.key)}: {line.said}", style="dim")
 
 
-def _drawn(found: list[Line]) -> Table:
-    drawn = Table(box=None, pad_edge=False, show_header=False)
+def _drawn(found: list[ProgressLine], seconds: float) -> Table:
+    drawn = Table(box=None, pad_edge=False, show_header=False, caption_justify="left")
+    over = sum(line.is_over for line in found)
+    count = sum(line.key != RELEASE for line in found)
+    drawn.caption = f"{int(seconds) // 60}:{int(seconds) % 60:02} since it began; {over} of {count} sets have ended"
     drawn.add_column(no_wrap=True)
     drawn.add_column(no_wrap=True)
     drawn.add_column(no_wrap=True, overflow="ellipsis")
     drawn.add_column(justify="right", no_wrap=True, style="dim", min_width=6)
     for line in found:
         mark = "[green]✓[/]" if line.is_over else Spinner("dots")
-        drawn.add_row(mark, line.key, line.said, f"{line.seconds:.0f} s" if line.seconds else "")
+        drawn.add_row(mark, printing.text(line.key), line.said, f"{line.seconds:.0f} s" if line.seconds else "")
     return drawn

@@ -1,55 +1,88 @@
-"""`harvester …`: every command in one place. What each does is in its own module.
+"""`harvester …`: every command in one place. What each does is in its own module, how each ends in `commands.py`."""
 
-`--help` at every level teaches; `--json` where a machine may read; a message and exit code 1 for what a person can
-mend.
-"""
-
+import os
 import signal
 import sys
+from importlib.metadata import version
+from types import FrameType
+from typing import Annotated
 
 import typer
 
-from harvester_dagster.access import cli as access
-from harvester_dagster.cli import demo, night, operating, tasks
-from harvester_dagster.cli.starting import opened
-from harvester_dagster.search.cli import index_app
+from harvester_dagster.cli import access, audit, candidates, demo, explain, night, services
+from harvester_dagster.cli.commands import EXIT_CODES, Commands
+from harvester_dagster.cli.config import config_app
+from harvester_dagster.cli.index import index_app
+from harvester_dagster.cli.overwrites import overwrite_app
+from harvester_dagster.cli.session import opened
+from harvester_dagster.cli.sets import set_app
+from harvester_dagster.cli.source import source_app
+from harvester_dagster.cli.tasks import task_app
+from harvester_dagster.cli.versions import version_app
 
-app = typer.Typer(
+app = Commands(
+    "Harvest, enrich, check and publish metadata at night.",
     name="harvester",
-    help="Harvest, enrich, check and publish metadata at night.",
-    no_args_is_help=True,
+    epilog=EXIT_CODES,
+    rich_markup_mode="markdown",
     add_completion=False,
-    pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harvester {version('harvester_dagster')}")
+        raise typer.Exit
+
+
+@app.callback()
+def harvester(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of this program.")
+    ] = False,
+) -> None:
+    """Harvest, enrich, check and publish metadata at night."""
+
+
 for command in (
     night.up,
     night.night,
     night.harvest,
-    operating.status,
-    operating.why,
-    operating.accept,
-    operating.dismiss,
+    explain.status,
+    explain.why,
+    candidates.accept,
+    candidates.dismiss,
     night.release,
+    audit.audit,
     demo.demo,
 ):
     app.command()(command)
 access.mount(app, opened)
-app.add_typer(tasks.task_app, name="tasks")
+app.add_typer(task_app, name="tasks")
 app.add_typer(index_app(opened), name="index")
-app.add_typer(operating.version_app, name="versions")
-app.add_typer(operating.set_app, name="set")
-app.add_typer(operating.overwrite_app, name="overwrite")
-app.add_typer(operating.config_app, name="config")
-app.add_typer(operating.source_app, name="source")
+app.add_typer(version_app, name="versions")
+app.add_typer(set_app, name="set")
+app.add_typer(overwrite_app, name="overwrite")
+app.add_typer(config_app, name="config")
+app.add_typer(source_app, name="source")
+app.add_typer(services.service_app, name="services")
 
 
 def main() -> None:
+    """What `harvester` runs: signals made as a person expects them, then the command."""
     signal.signal(signal.SIGTERM, _end)
     # A script's background command begins with SIGINT ignored. Importing Dagster gives SIGTERM whatever SIGINT has:
     # neither would end this command, nor what it starts.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
     app()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Answered at once where a person looks on: to stop what was started takes some seconds."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\nStopping ...\n")
+    signal.default_int_handler(number, frame)
 
 
 def _end(number: int, _: object) -> None:

@@ -1,115 +1,177 @@
 """Commands that make something happen at night's scale: `up`, `night`, `harvest`, `release`."""
 
 import contextlib
+import dataclasses
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from harvester_dagster import nights, reports
-from harvester_dagster.cli import following, showing
-from harvester_dagster.cli.errors import told
-from harvester_dagster.cli.starting import Daemon, Webserver, dagster_home, demonstration, loaded, opened, services
-from harvester_dagster.harvesting.sets import UnknownSet
+from harvester_dagster.cli import following, printing
+from harvester_dagster.cli.code_server import CodeServer
+from harvester_dagster.cli.commands import MENDABLE, Json, Key
+from harvester_dagster.cli.session import Daemon, Webserver, dagster_home, demonstration, loaded, opened, services
+from harvester_dagster.config_mistakes import ConfigError
+from harvester_dagster.explain import status
 from harvester_dagster.installation import Installation
-from harvester_dagster.nights import Night
+from harvester_dagster.publication import audit
+from harvester_dagster.releases import nights
+from harvester_dagster.releases.missing_nights import MissingNights
+from harvester_dagster.releases.nights import Night
+from harvester_dagster.sets.sets import UnknownSet
 
 POLL_SECONDS = 1.0
-LOADING_SECONDS = 120
-"""For so long a night looks whether Dagster could load the definitions."""
 
 
-def run_night(installation: Installation, daemon: Daemon) -> Night:
+@contextlib.contextmanager
+def daemon_of(installation: Installation) -> Iterator[Daemon]:
+    """Dagster's daemon for one command, not yet started, with a code server of its own."""
+    with CodeServer() as code, Daemon(installation.config, code) as daemon:
+        yield daemon
+
+
+def run_night(installation: Installation, daemon: Daemon, console: Console = printing.console) -> Night:
     """Open a night and see it through, saying what happens; the daemon's sensors request its runs and its release."""
+    if not installation.config.night.automation:
+        raise ConfigError("night.automation is false: this copy only looks, and nobody would request a night's runs")
+    from harvester_dagster.cli import dagster_runs  # loads the definitions: what is wrong with them opens no night
+
     with installation.pool.connection() as connection:
-        night, keys = nights.open_night(connection, installation.config, installation.clock(), "hand")
-    showing.console.print(f"Night {night.night_id}: {len(keys)} sets. Dagster requests their runs; this takes a while.")
+        night = nights.open_night(connection, installation.config, installation.clock())
+        count = len(nights.expected(connection, night.night_id))
+        audit.write(connection, "night", str(night.night_id), night.opened_at)
+    console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
-    began = time.monotonic()
-    with following.Following() as shown:
+    daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
+    with dagster_runs.RunWatch(installation) as watch, following.Following(installation.config.zone, console) as shown:
         while True:
-            daemon.ensure()
-            if time.monotonic() - began < LOADING_SECONDS:
-                daemon.check_definitions()
+            if daemon.ensure():
+                watch.look()
             with installation.pool.connection() as connection:
-                shown.show(following.lines(connection, night.night_id, tasks, installation.clock()))
+                now, settings = installation.clock(), installation.config.night
+                shown.show(following.lines(connection, night.night_id, tasks, now, settings))
                 open_ids = {row.night_id for row in nights.open_nights(connection)}
-            if night.night_id not in open_ids and (not daemon.is_ours or not open_ids):
+            is_over = night.night_id not in open_ids and (not daemon.is_ours or not open_ids)
+            if is_over and not dagster_runs.release_goes_on(night.night_id):
                 return night
             time.sleep(POLL_SECONDS)
 
 
-def night() -> None:
-    """Run a whole night now: every set, then the release. Uses what `up` has running."""
-    with told(), opened(for_tasks=True) as installation, Daemon(installation.config) as daemon:
+def night(as_json: Json = False) -> None:
+    """Run a whole night now: every set, then the release. Uses what `up` has running. Exit code 1 when a set's run
+    failed."""
+    with opened(for_tasks=True) as installation, daemon_of(installation) as daemon:
         started = time.monotonic()
-        run_night(installation, daemon)
-        report(installation, time.monotonic() - started)
+        done = run_night(installation, daemon, printing.errors if as_json else printing.console)
+        if as_json:
+            printing.as_json({"night": done.night_id, "status": status.status(installation)})
+        if report(installation, done, time.monotonic() - started, quiet=as_json):
+            raise typer.Exit(MENDABLE)
 
 
-def report(installation: Installation, seconds: float) -> None:
-    showing.console.print()
-    showing.status(reports.status(installation), tasks=True)
-    showing.console.print(f"\nThe night took {seconds:.0f} s.")
+def report(installation: Installation, done: Night, seconds: float, quiet: bool = False) -> list[str]:
+    """Print what a night came to, and the seconds that it took; the keys of the sets whose runs failed in it, or came
+    to no end."""
+    if not quiet:
+        printing.console.print()
+        printing.status(status.status(installation), tasks=True)
+        printing.console.print(f"\nThe night took {seconds:.0f} s.")
+    with installation.pool.connection() as connection:
+        failed = nights.failed(connection, done.night_id)
+    for key, reason in failed.items():
+        said = reason or "see its run in the Dagster UI"
+        printing.errors.print(f"{key}: its run FAILED: {said}", style="red", markup=False)
+    return list(failed)
 
 
 def harvest(
-    key: Annotated[str, typer.Argument(metavar="SOURCE:SET", help="The set, as `harvester set list` names it.")],
+    key: Key,
     full: Annotated[bool, typer.Option("--full", help="Ask for everything, not only what changed.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="And compare everything anew, whatever its hash.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Run one set now: harvest, tasks, verdict. Publishing is `release`."""
-    with told(), opened(for_tasks=True) as installation:
+    with opened(for_tasks=True) as installation:
         if key not in installation.config.sets:
-            raise UnknownSet(f"{key} is not configured; there are: {', '.join(installation.config.sets)}")
+            raise UnknownSet(f"{key} is not configured", f"there are: {', '.join(installation.config.sets) or 'none'}")
         dagster_home(installation.config)
-        showing.errors.print(f"{key}: running …", style="dim")
-        from harvester_dagster import running
+        printing.errors.print(f"{key}: running …", style="dim")
+        from harvester_dagster.cli import dagster_runs
 
-        run_id = running.run_set(installation, key, "reset" if reset else "full" if full else "auto")
-        found = reports.status(installation)
-        showing.status(found._replace(sets=[line for line in found.sets if line.key == key]), tasks=True)
-        showing.console.print(f"\nRun {run_id}. Publish it with `harvester release`.", style="dim")
+        ask = "reset" if reset else "full" if full else "auto"
+        audit.told(installation.pool, "harvest", key, installation.clock(), ask=ask)
+        run_id = dagster_runs.run_set(installation, key, ask)
+        found = status.status(installation)
+        if as_json:
+            printing.as_json({"run": run_id, "set": next(line for line in found.sets if line.key == key)})
+            return
+        printing.status(found._replace(sets=[line for line in found.sets if line.key == key]), tasks=True)
+        printing.console.print(f"\nRun {run_id}. Publish it with `harvester release`.", style="dim")
 
 
-def release() -> None:
+def release(as_json: Json = False) -> None:
     """Promote what the sets have accepted, now; ends the hold that a rollback has set."""
-    with told(), opened() as installation:
+    with opened() as installation:
         dagster_home(installation.config)
-        from harvester_dagster import running
+        from harvester_dagster.cli import dagster_runs
 
-        run_id = running.run_release(installation)
-        found = reports.status(installation)
-        showing.console.print(f"Version {found.version_id} is current (run {run_id}).")
+        with audit.trying(installation.pool, "release", "", installation.clock):
+            run_id = dagster_runs.run_release(installation)
+        found = status.status(installation)
+        if as_json:
+            printing.as_json({"run": run_id, "version": found.version_id, "search": found.search, "news": found.news})
+            return
+        printing.console.print(f"Version {found.version_id} is current (run {run_id}).")
+
+
+def _with_port(installation: Installation, port: int | None) -> Installation:
+    """The installation, its pages on another port than the configuration's."""
+    if port is None:
+        return installation
+    web = installation.config.web.model_copy(update={"port": port})
+    return dataclasses.replace(installation, config=installation.config.model_copy(update={"web": web}))
 
 
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="On the bundled sample sources.")] = False,
     port: Annotated[int, typer.Option("--port", help="Of the Dagster UI.")] = 3000,
+    pages_port: Annotated[
+        int | None, typer.Option("--pages-port", help="Of the pages and the API, in place of [web] port.")
+    ] = None,
 ) -> None:
     """Everything, until Ctrl-C: the store, the Dagster UI and its daemon with schedules and sensors on."""
-    with told(), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         if demo:
             stack.enter_context(demonstration())
-        config = loaded()
+        config = loaded(for_tasks=True)
         stack.enter_context(services(config, for_tasks=True))
-        installation = stack.enter_context(opened())
+        installation = _with_port(stack.enter_context(opened()), pages_port)
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        showing.console.print("Starting the Dagster UI and its daemon …", style="dim")
-        daemon = stack.enter_context(Daemon(config))
-        daemon.ensure()
-        interface = stack.enter_context(Webserver(config, port))
+        automatic = config.night.automation
+        printing.console.print(f"Starting the Dagster UI{' and its daemon' if automatic else ''} …", style="dim")
+        code = stack.enter_context(CodeServer())
+        daemon = stack.enter_context(Daemon(config, code)) if automatic else None
+        if daemon:
+            daemon.ensure()
+        interface = stack.enter_context(Webserver(config, port, code))
+        from harvester_dagster.cli.dagster_runs import DagsterLauncher, RunWatch
         from harvester_dagster.web.serving import served
 
-        pages = stack.enter_context(served(installation, interface.url))
-        showing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/harvest/status[/bold]")
-        showing.console.print(f"The next night is at {config.night.cron}; Ctrl-C stops everything.", style="dim")
-        showing.status(reports.status(installation))
+        pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket)))
+        printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/harvest/status[/bold]")
+        coming = f"The next night is at {config.night.cron}" if automatic else "night.automation is false: no night"
+        printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")
+        printing.status(status.status(installation))
+        watch, missing = stack.enter_context(RunWatch(installation)), MissingNights(installation)
         while not stop.wait(POLL_SECONDS):
-            daemon.ensure()
+            if daemon and daemon.ensure():
+                watch.look()
+                missing.look()
             interface.ensure()
-        showing.console.print("Stopping …", style="dim")
+        printing.console.print("Stopping …", style="dim")

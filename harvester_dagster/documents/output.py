@@ -1,7 +1,8 @@
 """A document as consumers see it: properties, overwrites, derivatives and files made into one output.
 
 Belongs here: the pure functions that assemble it, and nothing is assembled later on the way out. What an output looks
-like is published in `output.schema.json` (`schema.py`). Does not belong here: when an output is produced, and storage.
+like is published in `output.schema.json` (`schema.py`), what tasks add to it stands in their rows (`making.py`). Does
+not belong here: when an output is produced, and storage.
 """
 
 import re
@@ -10,30 +11,25 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from harvester_dagster.config import Config, Output, Tasks
-from harvester_dagster.documents.texts import Text, by_language, completions, full_texts
+from harvester_dagster.config import Output
+from harvester_dagster.documents.making import Making
+from harvester_dagster.documents.texts import Text, by_language, completions, shortened
+from harvester_dagster.sources.values import url_identity
 from harvester_dagster.tasks.access_policy import media_type
 from harvester_dagster.tasks.task import Result
 from harvester_dagster.vocabularies.shipped import technical_types
 
-VERSION = 1
+VERSION = 2
 """Raised when the functions here answer differently: every output is produced anew."""
 
 NESTED = ("learning_material", "research_product")
 """Groups of properties that are lifted to the top level."""
 
-PICTURE_TASKS = ("pdf_preview", "image_preview", "video_preview")
-PICTURES = ("full_size", "preview", "preview_small")
-VIDEO = ("duration", "embed_url", "description", "definition", "license")
-
-GONE = (404, 410)
-"""Statuses by which a server says that there is nothing any more."""
-
 _EMAIL = re.compile(r"[^@\s<>()\[\],;:\"\\]+@[^@\s.]+(\.[^@\s.]+)+")
 
 
 class Enriched(NamedTuple):
-    """A document with what its tasks found: what outputs are made from."""
+    """A document with what its tasks found: what outputs are made from. `results` are by the task's name."""
 
     srn: str
     set: str
@@ -48,27 +44,30 @@ class Enriched(NamedTuple):
     source_modified_at: str | None = None
 
 
-def product_output(product: Enriched, files: Iterable[Enriched], config: Config) -> dict[str, Any]:
-    """A product with its files merged. Files that are not active, or not found, are left out."""
+def product_output(product: Enriched, files: Iterable[Enriched], making: Making) -> dict[str, Any]:
+    """A product with its files merged into it. Files that are not active, or not found, are left out."""
+    assert making.parts, "products own files"
+    of_files, settings = making.parts, making.config.output
     properties = overlaid(product.properties, product.overwrite)
-    shown = in_order(properties, [file for file in files if is_shown(file, config.tasks)])
-    embedded = [embed(file, config.output) for file in shown]
+    shown = in_order(properties, [file for file in files if is_shown(file, of_files)])
+    embedded = [embed(file, of_files) for file in shown]
     _name_untitled(embedded)
     main = embedded[0] if embedded else {}
-    output = _start(product, "products", properties)
+    output = _start(product, making.entity, properties)
     for group in NESTED:
         output.update(output.pop(group, None) or {})
-    output.update(_normalised(product.results))
-    output["authors"] = [_author(author, config.output) for author in properties.get("authors") or ()]
+    output.update(making.fields(product.srn, product.results))
+    output["authors"] = [_author(author, settings) for author in properties.get("authors") or ()]
     output["files"] = embedded
-    for field in ("url", "mime_type", "previews", "video"):
+    for field in ("url", "mime_type", *of_files.of_main):
         output[field] = main.get(field)
     output["technical_type"] = properties.get("technical_type") or main.get("type")
-    taken_over = main.get("copyright") if config.output.copyright_from_main_file else None
+    taken_over = main.get("copyright") if settings.copyright_from_main_file else None
     output["copyright"] = properties.get("copyright") or taken_over or "yes"
     output["licenses"] = [file["copyright"] for file in embedded if file["copyright"]]
     output["technical_types"] = [file["type"] for file in embedded]
-    texts = [*_product_texts(product.srn, properties), *(text for file in shown for text in _file_texts(file))]
+    texts = [*_product_texts(product.srn, properties), *_found_texts(product, properties, making)]
+    texts += [text for file in shown for text in _file_texts(file, of_files)]
     output["texts"] = by_language(texts)
     first = next((text.text for text in texts if text.kind == "contents"), None)
     output["suggest_phrase"] = first
@@ -76,12 +75,12 @@ def product_output(product: Enriched, files: Iterable[Enriched], config: Config)
     return output
 
 
-def file_output(file: Enriched, config: Config) -> dict[str, Any]:
-    """A file by itself. One that is not found is inactive: for consumers it is gone."""
+def file_output(file: Enriched, _parts: Iterable[Enriched], making: Making) -> dict[str, Any]:
+    """A file as an output of its own. One that is not found is inactive: for consumers it is gone."""
     properties = overlaid(file.properties, file.overwrite)
-    output = _start(file, "files", properties)
-    output.update(embed(file, config.output))
-    if file.state == "active" and not is_shown(file, config.tasks):
+    output = _start(file, making.entity, properties)
+    output.update(embed(file, making))
+    if file.state == "active" and not is_shown(file, making):
         output["state"] = "inactive"
     return output
 
@@ -97,37 +96,30 @@ def overlaid(properties: Mapping[str, Any], overwrite: Mapping[str, Any] | None)
     return merged
 
 
-def is_shown(file: Enriched, settings: Tasks) -> bool:
-    return file.state == "active" and not is_hidden(file.results.get("check_url"), settings)
-
-
-def is_hidden(checked: Result | None, settings: Tasks) -> bool:
-    """Whether a file counts as *not found*: at once when its server says that it is gone, for any other failure only
-    when there was one on enough days in a row; a file that was not checked yet is shown."""
-    if checked is None or checked.kind == "success":
-        return False
-    data = checked.data or {}
-    return data.get("status") in GONE or int(data.get("strikes") or 0) >= settings.dead_after_nights
+def is_shown(file: Enriched, making: Making) -> bool:
+    """Whether consumers see the file: it is active, and its URL was not found to be gone; `making` is that of files."""
+    return file.state == "active" and not making.hides(file.results)
 
 
 def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[Enriched]:
-    """By priority, highest first, then as the product names them."""
+    """Files by priority, the highest first, then in the order in which the product names them."""
     if len(files) < 2:
         return list(files)
-    places = {_identity(url): place for place, url in reversed(list(enumerate(properties.get("files") or ())))}
+    places = {url_identity(url): place for place, url in reversed(list(enumerate(properties.get("files") or ())))}
     last = len(places)
     return sorted(
         files,
         key=lambda file: (
             -(file.properties.get("priority") or 0),
-            places.get(_identity(file.properties.get("url") or ""), last),
+            places.get(url_identity(file.properties.get("url") or ""), last),
         ),
     )
 
 
 @lru_cache(maxsize=1_000)
 def technical_type(mime_type: str | None) -> str:
-    """By the table that ships, else by the main type, else `unknown`."""
+    """The technical type of a MIME type: by the table that ships, else its main type where that says enough, else
+    `unknown`."""
     bare = (mime_type or "").partition(";")[0].strip().lower()
     known = technical_types().get(bare)
     if known:
@@ -136,11 +128,11 @@ def technical_type(mime_type: str | None) -> str:
     return main if main in ("video", "image", "audio") else "unknown"
 
 
-def embed(file: Enriched, settings: Output) -> dict[str, Any]:
-    """A file as products show it: never with its text."""
+def embed(file: Enriched, making: Making) -> dict[str, Any]:
+    """A file as products show it, never with its text; `making` is that of files."""
     properties = overlaid(file.properties, file.overwrite) if file.overwrite else file.properties
     mime_type = media_type(properties) or None
-    embedded = {
+    return {
         "srn": file.srn,
         "url": properties.get("url"),
         "hash": properties.get("hash"),
@@ -154,15 +146,8 @@ def embed(file: Enriched, settings: Output) -> dict[str, Any]:
         "priority": properties.get("priority") or 0,
         "language": properties.get("language"),
         "provider": properties.get("provider"),
+        **making.fields(file.srn, file.results),
     }
-    if results := file.results:
-        for task in PICTURE_TASKS:
-            if data := _found(results, task):
-                embedded["previews"] = {size: data.get(size) for size in PICTURES}
-                break
-        if data := _found(results, "youtube_api"):
-            embedded["video"] = {name: data.get(name) for name in VIDEO}
-    return embedded
 
 
 def _start(document: Enriched, entity: str, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,22 +163,6 @@ def _start(document: Enriched, entity: str, properties: Mapping[str, Any]) -> di
         "source_modified_at": document.source_modified_at,
         "overwrite": bool(document.overwrite),
     }
-
-
-def _normalised(results: Mapping[str, Result]) -> dict[str, Any]:
-    years = _found(results, "normalize_publisher_year")
-    return {
-        "study_vocabulary": _found(results, "lookup_study_vocabulary_parents").get("study_vocabulary") or {},
-        "disciplines_normalized": _found(results, "normalize_disciplines").get("disciplines_normalized") or {},
-        "consortium": _found(results, "lookup_consortium_translations").get("consortium") or {},
-        "publisher_year_normalized": years.get("publisher_year_normalized"),
-    }
-
-
-def _found(results: Mapping[str, Result], task: str) -> Mapping[str, Any]:
-    """What a task found; nothing unless it succeeded."""
-    result = results.get(task)
-    return result.data or {} if result and result.kind == "success" else {}
 
 
 def _author(author: Mapping[str, Any], settings: Output) -> dict[str, Any]:
@@ -218,22 +187,28 @@ def _product_texts(srn: str, properties: Mapping[str, Any]) -> Iterator[Text]:
             yield Text(kind, language, text, srn, provider)
 
 
-def _file_texts(file: Enriched) -> Iterator[Text]:
+def _file_texts(file: Enriched, making: Making) -> Iterator[Text]:
     properties = overlaid(file.properties, file.overwrite)
-    language, provider = properties.get("language"), _provider(properties)
     if title := properties.get("title"):
-        yield Text("titles", language, title, file.srn, provider)
-    for text, detected in full_texts(_found(file.results, "tika")):
-        yield Text("contents", language or detected, text, file.srn, provider)
+        yield Text("titles", properties.get("language"), title, file.srn, _provider(properties))
+    yield from _found_texts(file, properties, making)
+
+
+def _found_texts(document: Enriched, properties: Mapping[str, Any], making: Making) -> list[Text]:
+    """What tasks found to read in a document, cut to a bearable length."""
+    if not (found := making.texts(document.results)):
+        return []
+    language, provider = properties.get("language"), _provider(properties)
+    return [
+        Text(kind, language or detected, cut, document.srn, provider)
+        for kind, text, detected in found
+        if (cut := shortened(text))
+    ]
 
 
 def _provider(properties: Mapping[str, Any]) -> str | None:
     provider = properties.get("provider")
     return provider.get("name") if isinstance(provider, Mapping) else provider
-
-
-def _identity(url: str) -> str:
-    return url.strip().replace(" ", "+").replace("%20", "+")
 
 
 @lru_cache(maxsize=1_000)

@@ -1,12 +1,12 @@
 """The searchable texts of a product and its files, by language, and what autocompletion and "did you mean" feed on.
 
 Belongs here: cutting, folding and filing of texts. Does not belong here: extraction of text from files (a task), and
-how the index analyses it (`search/default_mapping.py`).
+how the index analyses it (`product_mapping.py`).
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 LANGUAGES = ("nl", "en")
@@ -39,7 +39,7 @@ class Text(NamedTuple):
 
 
 def by_language(texts: Iterable[Text]) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """`{nl, en, unk} → {titles, …} → texts`, every list present."""
+    """The texts filed by language and kind: `{nl, en, unk} → {titles, …} → texts`, with every list present."""
     filed: dict[str, dict[str, list[dict[str, Any]]]] = {
         language: {kind: [] for kind in KINDS} for language in (*LANGUAGES, UNKNOWN)
     }
@@ -51,23 +51,16 @@ def by_language(texts: Iterable[Text]) -> dict[str, dict[str, list[dict[str, Any
 
 
 def language_of(language: str | None) -> str:
-    """`nl`, `en`, or `unk` for any other and for none; `nl-NL` and `EN` count."""
+    """`nl`, `en`, or `unk` for any other and for none; `nl-NL` and `EN` count as Dutch and English."""
     if language in LANGUAGES:
         return language
     main = (language or "").replace("_", "-").partition("-")[0].strip().lower()
     return main if main in LANGUAGES else UNKNOWN
 
 
-def full_texts(data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Text and detected language of each text that the text extraction found in a file, cut to a bearable length."""
-    for found in data.get("texts") or ():
-        text = shortened(found.get("text") or "")
-        if text:
-            yield text, found.get("language")
-
-
 def shortened(text: str) -> str:
-    """A text of a million characters or more as its first 10,000 words; never a million characters again."""
+    """A text, trimmed; one of a million characters or more as its first 10,000 words, and still less than a million
+    characters."""
     if len(text) < LONG_TEXT:
         return text.strip()
     return " ".join(text.split(maxsplit=LONG_TEXT_WORDS)[:LONG_TEXT_WORDS])[: LONG_TEXT - 1]

@@ -5,9 +5,12 @@ who is allowed by name (`connections.py` asks that first).
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+
+from harvester_dagster.outside.special_purpose import word_of
 
 Resolve = Callable[[str, int], Sequence[str]]
 """The addresses of a name, as text, in the order to try them. Raises OSError (socket.gaierror) when there are none."""
@@ -18,9 +21,21 @@ _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
 
 def system_addresses(host: str, port: int) -> Sequence[str]:
-    """By the system, which bounds its own time (`resolv.conf`: 10 s a name server unless it says otherwise)."""
+    """The host's addresses as the system resolves them, without doubles. Raises OSError. The system bounds its own
+    time (`resolv.conf`: 10 s a name server unless it says otherwise)."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def plain(host: str) -> str:
+    """A host as it is compared: without brackets and final dot, in small letters."""
+    return host.strip("[]").rstrip(".").lower()
+
+
+def port_of(entry: str) -> tuple[str, int] | None:
+    """The host, as it is compared, and the port of an entry `host:port` or `[host]:port`; None without a port."""
+    found = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+):(\d{1,5})", entry)
+    return (plain(found[1]), int(found[2])) if found else None
 
 
 @lru_cache(maxsize=4096)
@@ -36,14 +51,19 @@ def why_not_public(text: str) -> str | None:
                 return reason
         if address.ipv4_mapped is not None or address in _NAT64:
             return None
-        if address.is_site_local:
-            return "site-local"
-    if address in _METADATA:
-        return "metadata"
-    for reason in ("loopback", "link_local", "multicast", "unspecified", "private", "reserved"):
-        if getattr(address, f"is_{reason}"):
-            return reason.replace("_", "-")
-    return None if address.is_global else "not public"
+    return "metadata" if address in _METADATA else word_of(address)
+
+
+def why_not_public_host(host: str) -> str | None:
+    """As `why_not_public`, of a host whose address needs no look-up; None also for every other name."""
+    name = plain(host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return "loopback"
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return None
+    return why_not_public(name)
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

@@ -5,7 +5,6 @@ Does not belong here: whether a URL changed (`check_url` finds its validator), w
 """
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import threading
@@ -19,14 +18,14 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection, OperationalError
 
-from harvester_dagster.outside.failures import OutsideError
-from harvester_dagster.outside.outside import MIB, Download, Outside, check_url_form
+from harvester_dagster.failures import OutsideError
+from harvester_dagster.outside.http import MIB, Download, Outside, check_url_form
+from harvester_dagster.store import keys, locks
 from harvester_dagster.store.database import Pool
 from harvester_dagster.store.objects import Objects, disk_failure
 
 MAX_BODY = 256 * MIB
 _HEAD = 8192
-_TURN_LOCKS = 7_405_003
 _CONTENT = "sha256:"
 
 
@@ -41,11 +40,12 @@ class Body:
 
     @property
     def key(self) -> str:
-        return body_key(self.digest)
+        """The key of the stored object that holds it."""
+        return keys.body(self.digest)
 
     @property
     def path(self) -> Path:
-        """A local file with it, to be read soon."""
+        """A local file with the content, to be read soon and not written. Raises StorageError."""
         return self.objects.path(self.key)
 
 
@@ -63,6 +63,9 @@ Known = Mapping[tuple[str, str | None], _Fetched]
 
 
 class Bodies:
+    """What was fetched of URLs, and the way to fetch what was not. One object serves all threads; `clock` answers in
+    UTC."""
+
     def __init__(
         self, pool: Pool, objects: Objects, outside: Outside, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
@@ -73,9 +76,11 @@ class Bodies:
         self._turns = _Turns(pool)
 
     def get(self, url: str, validator: str | None, known: Known = MappingProxyType({})) -> Body:
-        """The body that the URL has while this validator holds. Raises OutsideError, also when objects fail.
+        """The body that the URL has while this validator holds, fetched unless it is kept already. Raises OutsideError,
+        of which StorageError when our own disk or bucket fails.
 
-        `known` spares the question what is kept of it."""
+        `known`: what the method of that name found; it saves asking the store about this URL.
+        """
         if (url, validator) in known and (body := self._existing(known[url, validator])):
             return body
         check_url_form(url)
@@ -85,7 +90,7 @@ class Bodies:
             return self._kept(url, validator) or self._fetched(url, validator)
 
     def known(self, wanted: Sequence[tuple[str, str | None]]) -> Known:
-        """What was fetched of these URLs under these validators, by one statement."""
+        """What is kept of these URLs under these validators, by one statement. What cannot be a URL is left out."""
         asked = [place for place in dict.fromkeys(wanted) if _can_be_asked(place)]
         with self._pool.connection() as connection:
             rows = connection.execute(
@@ -98,9 +103,9 @@ class Bodies:
             return {asked[row[0] - 1]: _Fetched(row[1], bytes(row[2]), row[3], row[4]) for row in rows}
 
     def content_validator(self, url: str, previous: str | None) -> str | None:
-        """For a URL that names no validator: one made of its content, fetched now.
+        """A validator made of the content, fetched now, for a URL whose server names none. Raises OutsideError.
 
-        The previous one when the content is as it was; None, without a fetch, when nobody has read the URL yet.
+        The previous one when the content is unchanged; None, without a fetch, when nobody has read the URL yet.
         """
         with self._turns.of(url):
             before = self._known(url, previous)
@@ -120,13 +125,13 @@ class Bodies:
 
     def _existing(self, known: _Fetched) -> Body | None:
         digest = known.digest.hex()
-        if not self._objects.exists(body_key(digest)):
+        if not self._objects.exists(keys.body(digest)):
             return None
         return Body(digest, known.length, known.media_type, self._objects)
 
     def _fetched(self, url: str, validator: str | None) -> Body:
         before = self._newest(url)
-        if before is None or not self._objects.exists(body_key(before.digest.hex())):
+        if before is None or not self._objects.exists(keys.body(before.digest.hex())):
             before = None
         downloaded, file = self._download(url, _conditions(before.validator if before else None))
         if downloaded.status != 304:
@@ -154,14 +159,16 @@ class Bodies:
             raise disk_failure(error, self._objects.scratch) from None
 
     def _keep(self, url: str, validator: str | None, downloaded: Download, file: Path) -> Body:
+        """The row comes first: of a body that is there the store knows, whatever was killed; one that a row names and
+        that is not there is fetched again."""
         with file.open("rb") as content:
             media_type = sniffed(content.read(_HEAD))
         digest = downloaded.sha256.hex()
-        if self._objects.exists(body_key(digest)):
+        self._remember(url, validator, downloaded.status, downloaded.sha256, downloaded.length, media_type)
+        if self._objects.exists(keys.body(digest)):
             file.unlink(missing_ok=True)
         else:
-            self._objects.put(body_key(digest), file)
-        self._remember(url, validator, downloaded.status, downloaded.sha256, downloaded.length, media_type)
+            self._objects.put(keys.body(digest), file)
         return Body(digest, downloaded.length, media_type, self._objects)
 
     def _known(self, url: str, validator: str | None) -> _Fetched | None:
@@ -216,7 +223,7 @@ class _Turns:
 
     @contextlib.contextmanager
     def of(self, url: str) -> Iterator[None]:
-        with self._in_this_process(url), self._among_processes(_lock_key(url)):
+        with self._in_this_process(url), self._among_processes(locks.url_key(url)):
             yield
 
     @contextlib.contextmanager
@@ -239,25 +246,24 @@ class _Turns:
             self._holders += 1
         try:
             pause = 0.02
-            while not self._ask("pg_try_advisory_lock", key):
+            while not self._ask(locks.try_take, key):
                 time.sleep(pause)
                 pause = min(pause * 1.5, 1.0)
             try:
                 yield
             finally:
                 with contextlib.suppress(OperationalError):  # a lost connection has lost its locks
-                    self._ask("pg_advisory_unlock", key)
+                    self._ask(locks.give_back, key)
         finally:
             self._leave()
 
-    def _ask(self, function: str, key: int) -> bool:
+    def _ask(self, question: Callable[[Connection[Any], int], bool], key: int) -> bool:
         with self._guard:
             if self._session is None or self._session.closed:
                 self._give_back()
                 self._session = self._pool.getconn()
                 self._session.autocommit = True
-            row = self._session.execute(f"SELECT {function}(%s)", (key,)).fetchone()
-        return bool(row and row[0])
+            return question(self._session, key)
 
     def _leave(self) -> None:
         with self._guard:
@@ -284,12 +290,8 @@ def _can_be_asked(place: tuple[str, str | None]) -> bool:
     return "\0" not in (validator or "")
 
 
-def body_key(digest: str) -> str:
-    return f"bodies/{digest[:2]}/{digest}"
-
-
 def sniffed(head: bytes) -> str | None:
-    """The media type that a content's first bytes tell; None when they tell none."""
+    """The media type that the first bytes of a content (8 KB are plenty) tell; None when they tell none."""
     import filetype
 
     if b"%PDF-" in head[:1024]:  # readers accept rubbish before it
@@ -315,8 +317,3 @@ def _conditions(validator: str | None) -> dict[str, str]:
     if validator.startswith(('"', "W/")):
         return {"If-None-Match": validator}
     return {"If-Modified-Since": validator.rpartition(";")[0]}
-
-
-def _lock_key(url: str) -> int:
-    digest = hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=8, salt=str(_TURN_LOCKS).encode()).digest()
-    return int.from_bytes(digest, signed=True)

@@ -11,6 +11,7 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -20,8 +21,8 @@ from requests.cookies import extract_cookies_to_jar
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from harvester_dagster.outside.addresses import Resolve, why_not_public
-from harvester_dagster.outside.failures import PermanentError, RefusedError, TransientError
+from harvester_dagster.failures import PermanentError, RefusedError, TransientError
+from harvester_dagster.outside.addresses import Resolve, plain, port_of, why_not_public
 
 CONNECT_SECONDS = 10.0
 _ADDRESSES_TRIED = 4
@@ -33,10 +34,11 @@ class Deadline(threading.local):
     at: float = float("inf")
 
     def left(self) -> float:
+        """The seconds that are left of the call; negative when its time is over."""
         return self.at - time.monotonic()
 
     def bound(self, sock: socket.socket) -> None:
-        """Let the socket's next wait end with the call."""
+        """Let the socket's next wait end with the call. Raises TimeoutError when the call's time is over."""
         left = self.left()
         if left <= 0:
             raise TimeoutError("the call's time is over")
@@ -60,16 +62,23 @@ class _TlsSocket(ssl.SSLSocket):
         return super().recv_into(*args, **kwargs)
 
 
-class Guard:
-    """Which hosts may be called: public ones, and those that the installation allows by name."""
+Allowed = tuple[str, ...] | Callable[[], tuple[str, ...]]
+"""Entries `host` or `host:port`; what answers with them is asked when a call is made, as secrets are."""
 
-    def __init__(self, allow_hosts: tuple[str, ...], resolve: Resolve) -> None:
-        self._allowed = frozenset(_plain(host) for host in allow_hosts)
+
+class AddressGuard:
+    """Which hosts may be called: public ones, and those that are allowed by name: a host with all its ports, or
+    one port of it (`host:port`)."""
+
+    def __init__(self, allow_hosts: "Allowed", resolve: Resolve) -> None:
+        self._allowed = allow_hosts if callable(allow_hosts) else lambda: allow_hosts
         self._resolve = resolve
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses to connect to. Raises RefusedError when one of them is not public."""
-        name = _plain(host)
+        """At most four addresses of the host to try in turn. Raises RefusedError when any of its addresses is not
+        public and the host is not allowed by name, PermanentError when there is no such host, TransientError when
+        nobody can say."""
+        name = plain(host)
         try:
             found = list(self._resolve(name, port))
         except socket.gaierror as error:
@@ -82,17 +91,26 @@ class Guard:
             raise TransientError("dns", f"the name {name} could not be looked up: {error}") from None
         if not found:
             raise PermanentError("no-such-host", f"there is no host {name}")
-        if name not in self._allowed:
-            for address in found:
-                if reason := why_not_public(address):
-                    raise RefusedError(
-                        "private-address",
-                        f"{name} is at {address}, which is {reason}; "
-                        "if it is meant to be called, name the host in network.allow_hosts",
-                    )
+        for address in found:
+            if (reason := why_not_public(address)) and not self._is_allowed(name, port):
+                raise RefusedError(
+                    "private-address",
+                    f"{name} is at {address}, which is {reason}; "
+                    f'if it is meant to be called, add "{host}:{port}" to network.allow_hosts',
+                )
         return found[:_ADDRESSES_TRIED]
 
+    def _is_allowed(self, name: str, port: int) -> bool:
+        """Entries are compared as they stand first: there may be hundreds, and each connection asks."""
+        entries = self._allowed()
+        if name in entries or f"{name}:{port}" in entries:
+            return True
+        read = [port_of(entry) or plain(entry) for entry in entries]
+        return name in read or (name, port) in read
+
     def connect(self, host: str, port: int) -> socket.socket:
+        """A socket that is connected to the first of the host's addresses that accepts. Raises what `addresses`
+        does, and TransientError when none accepts."""
         failure: OSError = OSError("no address")
         for address in self.addresses(host, port):
             try:
@@ -102,10 +120,6 @@ class Guard:
         if isinstance(failure, TimeoutError):
             raise TransientError("connect-timeout", f"{host} did not accept a connection in time") from None
         raise TransientError("connect", f"{host} accepts no connection: {failure.strerror or failure}") from None
-
-
-def _plain(host: str) -> str:
-    return host.strip("[]").rstrip(".").lower()
 
 
 def _connect(address: str, port: int) -> socket.socket:
@@ -122,10 +136,13 @@ def _connect(address: str, port: int) -> socket.socket:
 
 
 class GuardedTransport:
-    """Sends what requests prepared, on the guard's sockets. requests' own adapter cost as much as the sending: it looks
-    for proxies, clients' certificates and cookies each time. Raises what urllib3 does."""
+    """Sends what requests prepared, on the guard's sockets.
 
-    def __init__(self, guard: Guard, hosts_kept: int, connections_per_host: int) -> None:
+    requests' own adapter cost as much as the sending: it looks for proxies, clients' certificates and cookies each
+    time.
+    """
+
+    def __init__(self, guard: AddressGuard, hosts_kept: int, connections_per_host: int) -> None:
         tls = cache(_tls_context)  # one for all connections, loaded when the first is encrypted: it costs 30 ms
 
         class Http(HTTPConnection):
@@ -149,10 +166,12 @@ class GuardedTransport:
         self._pools.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
 
     def close(self) -> None:
+        """Close the connections that are kept."""
         self._pools.clear()
 
     def send(self, request: requests.PreparedRequest, connect_seconds: float, read_seconds: float) -> requests.Response:
-        """The answer, its body unread."""
+        """The answer to a request, its body unread. Both limits are in seconds. Raises what urllib3 raises, and the
+        guard's OutsideError."""
         body: Any = request.body
         raw = self._pools.connection_from_url(str(request.url)).urlopen(
             str(request.method),

@@ -19,8 +19,13 @@ _LONGEST_QUEUE = 600.0
 
 
 class Pace:
+    """The turns of each host, and which hosts want to be left alone.
+
+    `per_second` is the rate for one host; `math.inf` or 0 is no limit. Processes that name the same `folder` keep it
+    together. One object serves all threads.
+    """
+
     def __init__(self, per_second: float, folder: Path | None = None) -> None:
-        """`math.inf` or 0: no limit."""
         self._gap = 1 / per_second if 0 < per_second < math.inf else 0.0
         self._folder = folder
         self._next: dict[str, float] = {}
@@ -39,12 +44,12 @@ class Pace:
         return pause
 
     def hold(self, host: str, seconds: float) -> None:
-        """The host asked to be left alone for so long."""
+        """Note that the host asked to be left alone for so many seconds."""
         with self._lock:
             self._held[host] = max(self._held.get(host, 0.0), time.monotonic() + seconds)
 
     def held(self, host: str) -> float:
-        """Seconds that the host still wants to be left alone; 0 when it does not."""
+        """The seconds for which the host still wants to be left alone; 0 when it does not."""
         if not self._held:
             return 0.0
         with self._lock:

@@ -3,7 +3,7 @@
 One operation for a night, a push, a rollback and a repair: the nearest finished index is cloned and gets what differs
 between its version and this one; where there is none, or more differs than pays, an index is filled from nothing. What
 was not taken is remembered and sent again each time. Everything may be repeated after a crash: an index counts from
-the moment at which the store says which version it holds. Does not belong here: aliases and promotion (`swap.py`).
+the moment at which the store says which version it holds. Does not belong here: aliases and promotion (`aliases.py`).
 """
 
 import time
@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import bulk, documents, index, mapping
-from harvester_dagster.search.bulk import Rejected, Sent
-from harvester_dagster.search.client import NoIndex, Refused, SearchError, connected
-from harvester_dagster.search.documents import Lines
-from harvester_dagster.search.index import Held
+from harvester_dagster.search import bulk, bulk_lines, index, mapping
+from harvester_dagster.search.bulk import AS_USUAL, BulkSent, Rejected, Sending
+from harvester_dagster.search.bulk_lines import Lines
+from harvester_dagster.search.connection import NoIndex, Refused, SearchError, connected
+from harvester_dagster.search.index import KeptIndex
 from harvester_dagster.search.mapping import BadMapping, Definition
-from harvester_dagster.search.verify import Answered, Verdict, verify
-from harvester_dagster.versions import versions
-from harvester_dagster.versions.versions import Version
+from harvester_dagster.search.verify import Answered, Verified, verify
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import Version
+from harvester_dagster.store import locks
+from harvester_dagster.store.locks import Lock
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -32,14 +34,19 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 How = Literal["kept", "clone", "full", "patch"]
 
-LOCK = 7_405_004
-
 CLONE_SHARE = 0.3
 """Where more than this share of the documents differs, an index is filled from nothing. Measured: at a quarter both
 ways take the same time, at half the clone takes 1.6 times as long (a replaced document is deleted first)."""
 
 TOLERATED = 0.01
 """The share of documents that may be rejected; a few always may."""
+
+KEPT = 20
+"""Indices of an entity that are kept at most, whatever the versions: a node takes 1,000 shards. A rollback beyond
+them makes its index anew."""
+
+PATCHED = 200
+"""Up to so many changed documents, a push is written into the index where it stands: less than one bulk request."""
 
 
 class EntityReport(NamedTuple):
@@ -73,41 +80,31 @@ class IndexReport(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """What the steps of one piece of work share; it holds the lock."""
+    """What the steps of one piece of work share; it holds the lock. `sending`: how lines are sent."""
 
     installation: Installation
     client: "OpenSearch"
     progress: Progress
-    patience: float
+    sending: Sending
     store_id: str
 
 
 @contextmanager
 def working(
-    installation: Installation, progress: Progress = lambda _: None, patience: float = bulk.PATIENCE
+    installation: Installation, progress: Progress = lambda _: None, sending: Sending = AS_USUAL
 ) -> Iterator[Work]:
-    """Alone with this store's indices, on a server that answers. Raises SearchError."""
+    """Be alone with this store's indices, on a server that answers, while the block lasts. Raises SearchError."""
     with alone(installation), connected(installation.config.index) as client:
         with installation.pool.connection() as connection:
             store_id = index.store_id(connection)
-        yield Work(installation, client, progress, patience, store_id)
+        yield Work(installation, client, progress, sending, store_id)
 
 
 @contextmanager
 def alone(installation: Installation) -> Iterator[None]:
-    """One at a time: whoever comes second waits. The lock goes with its connection, so a killed holder leaves none."""
-    with installation.pool.connection() as connection:
-        connection.autocommit = True
-        try:
-            connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
-            try:
-                yield
-            finally:
-                if not connection.closed:
-                    connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK,))
-        finally:
-            if not connection.closed:
-                connection.autocommit = False
+    """Be the only one that works on this store's indices while the block lasts; whoever comes second waits."""
+    with locks.session(installation.pool) as connection, locks.held(connection, Lock.INDICES):
+        yield
 
 
 def bring_up(
@@ -116,15 +113,16 @@ def bring_up(
     *,
     rebuild: bool = False,
     progress: Progress = lambda _: None,
-    patience: float = bulk.PATIENCE,
+    sending: Sending = AS_USUAL,
 ) -> IndexReport:
     """A verified index for every entity that has one; never raises for what the server does or does not do.
 
-    An index that holds the version already is verified, and made anew only when asked (`rebuild`) or when it fails.
+    An index that holds the version already is verified, and made anew only when asked (`rebuild`) or when it fails. The
+    report is stored, and with success the version names its indices from then on.
     """
-    started = time.monotonic()
+    started, mend = time.monotonic(), ""
     try:
-        with working(installation, progress, patience) as work:
+        with working(installation, progress, sending) as work:
             clear(work)
             entities = tuple(bring_up_entities(work, version, rebuild=rebuild))
             report = IndexReport(version.version_id, "ready", "", entities, time.monotonic() - started)
@@ -133,25 +131,29 @@ def bring_up(
         report = IndexReport(version.version_id, "none", str(error), (), time.monotonic() - started)
     except (SearchError, BadMapping) as error:
         report = IndexReport(version.version_id, "failed", str(error), (), time.monotonic() - started)
+        mend = error.mend
     with installation.pool.connection() as connection:
         connection.execute(
-            """INSERT INTO search_report (version_id, outcome, reason, at) VALUES (%s, %s, %s, %s)
+            """INSERT INTO search_report (version_id, outcome, reason, mend, at) VALUES (%s, %s, %s, %s, %s)
                ON CONFLICT (version_id) DO UPDATE
-               SET outcome = excluded.outcome, reason = excluded.reason, at = excluded.at""",
-            (report.version_id, report.outcome, report.reason, installation.clock()),
+               SET outcome = excluded.outcome, reason = excluded.reason, mend = excluded.mend, at = excluded.at,
+                   hindrance = '', hindered_at = NULL""",
+            (report.version_id, report.outcome, report.reason, mend, installation.clock()),
         )
     return report
 
 
 def bring_up_entities(work: Work, version: Version, *, rebuild: bool = False) -> Iterator[EntityReport]:
+    """Bring up the index of each entity that has one, in the catalog's order; the caller stores the report. Raises
+    SearchError, BadMapping."""
     for entity in work.installation.catalog.entities:
-        definition = mapping.definition(entity.name, work.installation.config.index)
+        definition = mapping.definition(work.installation.catalog, entity.name, work.installation.config)
         if definition:
             yield Build(work, version, definition).run(rebuild)
 
 
 def store(work: Work, report: IndexReport) -> None:
-    """From here on the version has these indices."""
+    """Have the version name its indices: from here on they are what the alias may move to."""
     with work.installation.pool.connection() as connection:
         for made in report.entities:
             connection.execute(
@@ -162,7 +164,8 @@ def store(work: Work, report: IndexReport) -> None:
 
 
 def clear(work: Work) -> None:
-    """Take away what failed builds left, and what versions that are gone have let go."""
+    """Take away what failed builds left, and what versions that are gone have let go; never what an alias shows.
+    Raises SearchError."""
     config = work.installation.config
     there = index.on_server(work.client, config, work.store_id)
     aliased: set[str] = set()
@@ -178,13 +181,32 @@ def clear(work: Work) -> None:
         index.remove(work.client, connection, unfinished - aliased)
 
 
+def retire(work: Work, kept: int = KEPT) -> None:
+    """Let go of finished indices that no version names any more, and of an entity's oldest beyond `kept`; never of what
+    an alias shows. Raises SearchError."""
+    config = work.installation.config
+    for entity in work.installation.catalog.entities:
+        aliased = index.targets(work.client, config, entity.name)
+        with work.installation.pool.connection() as connection:
+            wanted = [
+                name
+                for (name,) in connection.execute(
+                    """SELECT indices ->> %s FROM dataset_version WHERE indices ->> %s IS NOT NULL
+                       ORDER BY version_id NOT IN (SELECT version_id FROM current_version), version_id DESC LIMIT %s""",
+                    (entity.name, entity.name, kept),
+                )
+            ]
+            names = {one.name for one in index.held(connection, config, entity.name)}
+            index.remove(work.client, connection, names - set(wanted) - aliased)
+
+
 def _ours(work: Work, name: str) -> bool:
     config = work.installation.config
     return any(name.startswith(index.prefix(config, entity.name)) for entity in work.installation.catalog.entities)
 
 
 class Build:
-    """One entity's index of one version."""
+    """The making of one entity's index of one version."""
 
     def __init__(self, work: Work, version: Version, definition: Definition) -> None:
         self.work, self.version, self.definition = work, version, definition
@@ -192,10 +214,12 @@ class Build:
         self.pool, self.client = work.installation.pool, work.client
         self.started = time.monotonic()
         with self.pool.connection() as connection:
-            self.published = documents.sums(connection, version, self.entity)
+            self.published = bulk_lines.sums(connection, version, self.entity)
             """What a complete index holds. A version never changes, so it is added up once."""
 
     def run(self, rebuild: bool) -> EntityReport:
+        """A verified index by the least work: the one that is there, a clone with the difference, or one from
+        nothing, which `rebuild` asks for. Raises SearchError."""
         with self.pool.connection() as connection:
             finished = index.held(connection, self.work.installation.config, self.entity)
         fitting = [held for held in finished if held.definition == self.definition.digest and held.moving_to is None]
@@ -209,8 +233,9 @@ class Build:
         assert made is not None
         return made
 
-    def patch(self, held: Held) -> EntityReport:
-        """Move an index to the version where it stands, under its readers' eyes: for a few documents only."""
+    def patch(self, held: KeptIndex) -> EntityReport:
+        """Move an index to the version where it stands, under its readers' eyes: for a few documents only. Raises
+        SearchError."""
         with self.pool.connection() as connection:
             old = versions.by_id(connection, held.version_id)
             connection.execute(
@@ -223,7 +248,7 @@ class Build:
             raise Refused(verdict.wrong)
         return self._report(held.name, "patch", sent, counts, verdict)
 
-    def _keep(self, own: Held) -> EntityReport | None:
+    def _keep(self, own: KeptIndex) -> EntityReport | None:
         """Look at the index that holds the version already, and try again what it lacks; None: it is not right."""
         with self.pool.connection() as connection:
             rejected = self._rejected(connection, own.name)
@@ -232,24 +257,24 @@ class Build:
             sent = self._send(own.name, self._these(rejected))
             verdict = self._finish(own.name, sent)
         else:
-            sent = Sent(0, (), 0.0)
+            sent = BulkSent(0, (), 0.0)
             verdict = verify(self.client, own.name, self.version, self.definition, self.published)
         if verdict.wrong:
             self.work.progress(f"{verdict.wrong}; it is made anew")
             return None
         return self._report(own.name, "kept", sent, {}, verdict)
 
-    def _base(self, fitting: Sequence[Held]) -> Held | None:
+    def _base(self, fitting: Sequence[KeptIndex]) -> KeptIndex | None:
         """The finished index from which the least is to do, if that is little enough."""
         with self.pool.connection() as connection:
             far = {}
             for held in sorted(fitting, key=lambda held: abs(held.version_id - self.version.version_id))[:3]:
                 old = versions.by_id(connection, held.version_id)
-                far[held] = documents.touched(connection, old, self.version, self.entity)
+                far[held] = bulk_lines.touched(connection, old, self.version, self.entity)
         nearest = min(far, key=lambda held: far[held], default=None)
         return nearest if nearest and far[nearest] <= CLONE_SHARE * self.published.documents else None
 
-    def _attempt(self, base: Held | None) -> EntityReport | None:
+    def _attempt(self, base: KeptIndex | None) -> EntityReport | None:
         """A new index, or nothing left of it; None: the clone is not what it should be."""
         config, work = self.work.installation.config, self.work
         with self.pool.connection() as connection:
@@ -271,7 +296,7 @@ class Build:
                 work.progress(f"{name}: built from nothing, {self.published.documents:,} documents")
                 index.create(self.client, name, self.definition, index.mark(config, work.store_id))
                 with self.pool.connection() as connection:
-                    lines = documents.whole(connection, self.version, self.entity)
+                    lines = bulk_lines.whole(connection, self.version, self.entity, self.definition.form)
                     sent = self._send(name, self._shown(name, lines))
                 index.serve(self.client, name, self.definition)
                 counts = {"added": sent.lines}
@@ -289,29 +314,29 @@ class Build:
 
     def _send_delta(
         self, name: str, old: Version, base: str = "", after: Callable[[], object] = lambda: None
-    ) -> tuple[Sent, dict[str, int]]:
+    ) -> tuple[BulkSent, dict[str, int]]:
         with self.pool.connection() as connection:
             lacking = self._rejected(connection, base or name)
-            delta = documents.delta(connection, old, self.version, self.entity, also=lacking)
+            form = self.definition.form
+            delta = bulk_lines.delta(connection, old, self.version, self.entity, also=lacking, form=form)
             return self._send(name, delta.lines, bulk.DELTA_LINES, after), delta.counts
 
     def _send(
         self, name: str, lines: Lines, chunk_lines: int = bulk.CHUNK_LINES, after: Callable[[], object] = lambda: None
-    ) -> Sent:
+    ) -> BulkSent:
         """What is rejected is left out: also what the index had of it before."""
-        allowed, patience = max(3, int(self.published.documents * TOLERATED)), self.work.patience
+        allowed, how = max(3, int(self.published.documents * TOLERATED)), self.work.sending
+        how = how._replace(chunk_lines=min(how.chunk_lines, chunk_lines))
         with closing(lines):  # a load that fails ends its COPY, and the connection stays good
-            sent = bulk.send(
-                self.client, name, lines, allowed=allowed, patience=patience, chunk_lines=chunk_lines, after=after
-            )
+            sent = bulk.send(self.client, name, lines, allowed=allowed, how=how, after=after)
         if sent.rejected:
-            gone = (documents.removal(one.doc_id, one.srn) for one in sent.rejected)
-            bulk.send(self.client, name, gone, allowed=0, patience=patience)
+            gone = (bulk_lines.removal(one.doc_id, one.srn) for one in sent.rejected)
+            bulk.send(self.client, name, gone, allowed=0, how=how)
         return sent
 
     def _these(self, doc_ids: Sequence[int]) -> Lines:
         with self.pool.connection() as connection:
-            yield from documents.these(connection, self.version, self.entity, doc_ids)
+            yield from bulk_lines.these(connection, self.version, self.entity, doc_ids, self.definition.form)
 
     def _shown(self, name: str, lines: Lines) -> Lines:
         with closing(lines):
@@ -320,7 +345,7 @@ class Build:
                     self.work.progress(f"{name}: {number:,} of {self.published.documents:,}")
                 yield line
 
-    def _finish(self, name: str, sent: Sent) -> Verdict:
+    def _finish(self, name: str, sent: BulkSent) -> Verified:
         """Refresh, verify; the store then says what the index holds."""
         index.refresh(self.client, name)
         with self.pool.connection() as connection:
@@ -331,7 +356,7 @@ class Build:
             )
             expected = self.published
             if sent.rejected:
-                expected = documents.sums(connection, self.version, self.entity, without=name)
+                expected = bulk_lines.sums(connection, self.version, self.entity, without=name)
         verdict = verify(self.client, name, self.version, self.definition, expected)
         if not verdict.wrong:
             with self.pool.connection() as connection:
@@ -350,7 +375,9 @@ class Build:
         with suppress(SearchError), self.pool.connection() as connection:
             index.remove(self.client, connection, [name])
 
-    def _report(self, name: str, how: How, sent: Sent, counts: Mapping[str, int], verdict: Verdict) -> EntityReport:
+    def _report(
+        self, name: str, how: How, sent: BulkSent, counts: Mapping[str, int], verdict: Verified
+    ) -> EntityReport:
         return EntityReport(
             entity=self.entity,
             name=name,
@@ -366,3 +393,26 @@ class Build:
             slowest_bulk=sent.slowest,
             queries=verdict.queries,
         )
+
+
+def patched(work: Work, version: Version) -> tuple[EntityReport, ...] | None:
+    """Every aliased index moved to the version where it stands; None when one of them needs more than a patch.
+    Raises SearchError, BadMapping."""
+    config, reports = work.installation.config, []
+    for entity in work.installation.catalog.entities:
+        definition = mapping.definition(work.installation.catalog, entity.name, config)
+        if definition is None:
+            continue
+        aliased = index.targets(work.client, config, entity.name)
+        with work.installation.pool.connection() as connection:
+            held = next((one for one in index.held(connection, config, entity.name) if {one.name} == aliased), None)
+            if held is None or held.definition != definition.digest:
+                return None
+            if held.moving_to not in (None, version.version_id):
+                return None
+            old = versions.by_id(connection, held.version_id)
+            if bulk_lines.touched(connection, old, version, entity.name) > PATCHED:
+                return None
+        if held.version_id != version.version_id:
+            reports.append(Build(work, version, definition).patch(held))
+    return tuple(reports)

@@ -15,27 +15,39 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from harvester_dagster.search import client as failures
-from harvester_dagster.search.client import SLOW, Refused, Unreachable
-from harvester_dagster.search.documents import Line
+from harvester_dagster.search import connection as failures
+from harvester_dagster.search.bulk_lines import BulkLine
+from harvester_dagster.search.connection import SLOW, Refused, Unreachable
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
-SENDERS = 2
 CHUNK_BYTES = 2_000_000
 CHUNK_LINES = 1_000
 DELTA_LINES = 500
 """Of a difference: often so small that larger chunks would leave a sender without work."""
-
-PATIENCE = 120.0
-"""Seconds for which one chunk is sent again and again."""
 
 LARGE = 5_000_000
 """Bytes of a document from which on it is the culprit when the server, by itself, does not answer to it."""
 
 _AGAIN = frozenset((429, 500, 502, 503, 504))
 _ANSWER = "took,errors,items.*.status,items.*.error"
+
+
+class Sending(NamedTuple):
+    """How lines are sent."""
+
+    patience: float = 120.0
+    """Seconds for which one chunk is sent again and again."""
+    answer_seconds: float = SLOW
+    """Seconds that one request may take."""
+    chunk_lines: int = CHUNK_LINES
+    """Lines of one request, at most."""
+    senders: int = 2
+    """Requests at a time."""
+
+
+AS_USUAL = Sending()
 
 
 class Rejected(NamedTuple):
@@ -46,8 +58,8 @@ class Rejected(NamedTuple):
     reason: str
 
 
-class Sent(NamedTuple):
-    """What became of the lines."""
+class BulkSent(NamedTuple):
+    """How many lines were sent, and what was not taken."""
 
     lines: int
     rejected: tuple[Rejected, ...]
@@ -62,26 +74,25 @@ class TooManyRejected(Refused):
 def send(
     client: "OpenSearch",
     index: str,
-    lines: Iterable[Line],
+    lines: Iterable[BulkLine],
     *,
     allowed: int,
-    patience: float = PATIENCE,
-    senders: int = SENDERS,
-    chunk_lines: int = CHUNK_LINES,
+    how: Sending = AS_USUAL,
     after: Callable[[], object] = lambda: None,
-) -> Sent:
-    """Send all lines; at most `allowed` of them may be rejected. Raises SearchError.
+) -> BulkSent:
+    """Send all lines; at most `allowed` of them may be rejected. Raises SearchError, TooManyRejected among them.
 
-    `after` returns when the index may be written to: lines are read meanwhile. What it raises ends the load.
+    `how`: sizes and patience. `after` returns when the index may be written
+    to; lines are read meanwhile. What it raises ends the load.
     """
-    sender = _Sender(client, index, allowed, patience)
+    sender = _Sender(client, index, allowed, how)
     pending: deque[Future[None]] = deque()
     total = 0
-    with ThreadPoolExecutor(senders, "bulk") as pool:
+    with ThreadPoolExecutor(how.senders, "bulk") as pool:
         try:
-            for chunk in _chunks(lines, chunk_lines):
+            for chunk in _chunks(lines, how.chunk_lines):
                 total += len(chunk)
-                if len(pending) > senders:
+                if len(pending) > how.senders:
                     pending.popleft().result()
                 pending.append(pool.submit(_send_after, after, sender, chunk))
             while pending:
@@ -90,16 +101,16 @@ def send(
             sender.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return Sent(total, tuple(sender.rejected), sender.slowest)
+    return BulkSent(total, tuple(sender.rejected), sender.slowest)
 
 
-def _send_after(after: Callable[[], object], sender: "_Sender", chunk: Sequence[Line]) -> None:
+def _send_after(after: Callable[[], object], sender: "_Sender", chunk: Sequence[BulkLine]) -> None:
     after()
     sender.send(chunk)
 
 
-def _chunks(lines: Iterable[Line], most: int) -> Iterator[list[Line]]:
-    chunk: list[Line] = []
+def _chunks(lines: Iterable[BulkLine], most: int) -> Iterator[list[BulkLine]]:
+    chunk: list[BulkLine] = []
     size = 0
     for line in lines:
         if chunk and (size + len(line.data) > CHUNK_BYTES or len(chunk) == most):
@@ -114,15 +125,17 @@ def _chunks(lines: Iterable[Line], most: int) -> Iterator[list[Line]]:
 class _Sender:
     """What the threads of one load share."""
 
-    def __init__(self, client: "OpenSearch", index: str, allowed: int, patience: float) -> None:
-        self.client, self.index, self.allowed, self.patience = client, index, allowed, patience
+    def __init__(self, client: "OpenSearch", index: str, allowed: int, how: Sending) -> None:
+        self.client, self.index, self.allowed, self.how = client, index, allowed, how
         self.rejected: list[Rejected] = []
         self.slowest = 0.0
         self.stopped = threading.Event()
         self.lock = threading.Lock()
 
-    def send(self, chunk: Sequence[Line]) -> None:
-        deadline, pause, failed = time.monotonic() + self.patience, 0.1, 0
+    def send(self, chunk: Sequence[BulkLine]) -> None:
+        """Until nothing of the chunk is left. No tenacity: each time something else is sent, what is left of it or its
+        halves, and the pause begins anew when the server took some."""
+        deadline, pause, failed = time.monotonic() + self.how.patience, 0.1, 0
         while not self.stopped.is_set():
             left = chunk
             try:
@@ -142,25 +155,25 @@ class _Sender:
             if not left:
                 return None
             if time.monotonic() > deadline:
-                raise Unreachable(f"{self.index}: the server has had no room for {self.patience:.0f} s (429)")
+                raise Unreachable(f"{self.index}: the server has had no room for {self.how.patience:.0f} s (429)")
             self.stopped.wait(pause * random.uniform(0.8, 1.2))
             pause = 0.1 if len(left) < len(chunk) else min(pause * 2, 10)
             chunk = left
         return None
 
-    def _halves(self, chunk: Sequence[Line]) -> None:
+    def _halves(self, chunk: Sequence[BulkLine]) -> None:
         middle = len(chunk) // 2
         self.send(chunk[:middle])
         self.send(chunk[middle:])
 
-    def _ask(self, chunk: Sequence[Line]) -> list[Any]:
+    def _ask(self, chunk: Sequence[BulkLine]) -> list[Any]:
         """The items of the answer, in order; empty: all went well."""
         started = time.monotonic()
         with failures.asking(f"bulk into {self.index}"):
             answer = self.client.bulk(
                 body=b"".join(line.data for line in chunk),
                 index=self.index,
-                params={"filter_path": _ANSWER, "request_timeout": SLOW},
+                params={"filter_path": _ANSWER, "request_timeout": self.how.answer_seconds},
             )
         with self.lock:
             self.slowest = max(self.slowest, time.monotonic() - started)
@@ -171,7 +184,7 @@ class _Sender:
             raise Unreachable(f"bulk into {self.index}: {len(items)} answers for {len(chunk)} documents")
         return items
 
-    def _left(self, chunk: Sequence[Line], items: Sequence[Any]) -> list[Line]:
+    def _left(self, chunk: Sequence[BulkLine], items: Sequence[Any]) -> list[BulkLine]:
         """Those to be sent again; what fails for a reason of its own is tried alone, then rejected."""
         again = []
         for line, item in zip(chunk, items, strict=False):
@@ -180,7 +193,7 @@ class _Sender:
                 continue
             reason = _reason(error)
             if failures.is_disk_full(reason):
-                raise Refused(f"bulk into {self.index}: the server's disk is full (flood stage); free some space")
+                raise Refused(f"bulk into {self.index}: the server's disk is full (flood stage)", "free some space")
             if "cluster_block_exception" in reason or "index_not_found_exception" in reason:
                 raise Refused(f"bulk into {self.index}: {reason}")
             if status in _AGAIN:
@@ -191,7 +204,7 @@ class _Sender:
                 self.send([line])
         return again
 
-    def _reject(self, line: Line, reason: str) -> None:
+    def _reject(self, line: BulkLine, reason: str) -> None:
         with self.lock:
             self.rejected.append(Rejected(line.doc_id, line.srn, reason))
             if len(self.rejected) > self.allowed:

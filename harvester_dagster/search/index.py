@@ -3,7 +3,7 @@
 An index is `{platform}-{entity}--{dataset}-{version}` after the version that it was made for, with `-r2`, `-r3`… when
 that name is taken. Which version it holds is in the table `search_index`; its `_meta` says whose it is, so that
 indices of other platforms and other stores on one cluster are never touched. Does not belong here: which index is made
-when (`build.py`, `swap.py`).
+when (`build.py`), aliases (`aliases.py`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.config import Config
-from harvester_dagster.search.client import SLOW, asking
-from harvester_dagster.search.documents import PARTS
+from harvester_dagster.search.bulk_lines import PARTS
+from harvester_dagster.search.connection import SLOW, asking
 from harvester_dagster.search.mapping import CHECKSUM, Definition
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CHECKSUM = {"properties": {part: {"type": "integer", "index": False} for part in PARTS}}
 
 
-class Held(NamedTuple):
+class KeptIndex(NamedTuple):
     """A finished index: what it holds, and what it was made with."""
 
     name: str
@@ -34,15 +34,18 @@ class Held(NamedTuple):
 
 
 def alias(config: Config, entity: str) -> str:
+    """The name under which consumers search an entity: `{platform}-{entity}`."""
     return f"{config.platform}-{entity}"
 
 
 def prefix(config: Config, entity: str) -> str:
+    """What the names of all indices of an entity begin with; its versions' numbers follow."""
     return f"{alias(config, entity)}--{config.dataset}-"
 
 
 def free_name(client: "OpenSearch", connection: Connection[Any], config: Config, entity: str, version_id: int) -> str:
-    """A name for the index of a version that nothing has yet, here or on the server."""
+    """A name for the index of a version that nothing has yet, neither in the store nor on the server. Raises
+    SearchError."""
     base = f"{prefix(config, entity)}{version_id}"
     taken = {row[0] for row in connection.execute("SELECT name FROM search_index")}
     with asking("listing indices"):
@@ -59,18 +62,20 @@ def _candidates(base: str) -> Iterator[str]:
 
 
 def mark(config: Config, store_id: str) -> dict[str, Any]:
-    """What `_meta` says: whose index this is. Clones inherit it."""
+    """What `_meta` of an index says: whose it is. Clones inherit it."""
     return {"harvester": {"store": store_id, "platform": config.platform, "dataset": config.dataset}}
 
 
 def store_id(connection: Connection[Any]) -> str:
+    """The id that marks this store's indices on a cluster that others use too."""
     row = connection.execute("SELECT store_id FROM search_store").fetchone()
     assert row is not None
     return str(row[0])
 
 
 def create(client: "OpenSearch", name: str, definition: Definition, meta: dict[str, Any]) -> None:
-    """An empty index in which loading is cheap: no replicas, no refresh, no sync of the log at each request."""
+    """Make an empty index in which loading is cheap: no replicas, no refresh, no sync of the log at each request.
+    Raises SearchError."""
     given = definition.mappings
     loading = {"number_of_replicas": 0, "refresh_interval": "-1", "translog.durability": "async"}
     body = {
@@ -86,7 +91,8 @@ def create(client: "OpenSearch", name: str, definition: Definition, meta: dict[s
 
 
 def clone(client: "OpenSearch", source: str, name: str, definition: Definition) -> None:
-    """A writable copy that shares the source's segments on disk; nobody writes to the source from now on."""
+    """Make a writable copy that shares the source's segments on disk; nobody writes to the source from now on.
+    Raises SearchError."""
     settings = {**_served(definition), "index.blocks.write": None}
     with asking(f"cloning {source} to {name}"):
         client.indices.add_block(index=source, block="write")
@@ -94,19 +100,20 @@ def clone(client: "OpenSearch", source: str, name: str, definition: Definition) 
 
 
 def unseal(client: "OpenSearch", name: str) -> None:
-    """Open an index for writing that was cloned from."""
+    """Open an index for writing again that was cloned from. Raises SearchError."""
     with asking(f"opening {name} for writing"):
         client.indices.put_settings(index=name, body={"index.blocks.write": None})
 
 
 def refresh(client: "OpenSearch", name: str) -> None:
-    """What was sent is seen by searches."""
+    """Let searches see what was sent. Raises SearchError."""
     with asking(f"refreshing {name}"):
         client.indices.refresh(index=name, params={"request_timeout": SLOW})
 
 
 def serve(client: "OpenSearch", name: str, definition: Definition) -> None:
-    """After a full load: as it is to be served. A clone has these settings from its start."""
+    """Give an index that was filled from nothing the settings that it is served with. A clone has them from its
+    start. Raises SearchError."""
     with asking(f"finishing {name}"):
         # Flushed, for a server that is killed has a log to replay: 52 s were measured.
         client.indices.flush(index=name, params={"request_timeout": SLOW})
@@ -121,7 +128,7 @@ def _served(definition: Definition) -> dict[str, Any]:
 
 
 def size(client: "OpenSearch", name: str) -> int:
-    """Bytes on disk, of all copies."""
+    """The bytes that an index takes on disk, all copies together. Raises SearchError."""
     with asking(f"the size of {name}"):
         stats = client.indices.stats(
             index=name, metric="store", params={"filter_path": "_all.total.store.size_in_bytes"}
@@ -130,7 +137,8 @@ def size(client: "OpenSearch", name: str) -> int:
 
 
 def remove(client: "OpenSearch", connection: Connection[Any], names: Collection[str]) -> None:
-    """From the server, then from the store. One that is not there is fine."""
+    """Remove indices from the server, then from the store and its versions. One that is not there is fine. Raises
+    SearchError."""
     for name in names:
         with asking(f"removing {name}"):
             client.indices.delete(index=name, params={"ignore_unavailable": "true", "request_timeout": SLOW})
@@ -143,7 +151,7 @@ def remove(client: "OpenSearch", connection: Connection[Any], names: Collection[
 
 
 def on_server(client: "OpenSearch", config: Config, store: str) -> set[str]:
-    """Every index of this store, platform and dataset that the server has, by its mark."""
+    """Every index of this store, platform and dataset that the server has, by its mark. Raises SearchError."""
     with asking("listing indices"):
         found = client.indices.get_mapping(
             index=f"{config.platform}-*--{config.dataset}-*", params={"filter_path": "*.mappings._meta.harvester"}
@@ -153,18 +161,44 @@ def on_server(client: "OpenSearch", config: Config, store: str) -> set[str]:
 
 
 def targets(client: "OpenSearch", config: Config, entity: str) -> set[str]:
-    """The indices that an entity's alias points at."""
+    """The indices that an entity's alias points at; none when there is no such alias. Raises SearchError."""
     name = alias(config, entity)
     with asking(f"looking up the alias {name}"):
         found = client.indices.get_alias(name=name, params={"allow_no_indices": "true"}, ignore=404)
     return {key for key, said in found.items() if isinstance(said, dict) and "aliases" in said}
 
 
-def held(connection: Connection[Any], config: Config, entity: str) -> list[Held]:
+def bearer(client: "OpenSearch", config: Config, entity: str) -> str:
+    """What bears the name of an entity's alias and is none: "an index", "a data stream"; else "". Raises
+    SearchError."""
+    name = alias(config, entity)
+    with asking(f"looking up what is called {name}"):
+        found = client.indices.get(index=name, params={"filter_path": "*.aliases"}, ignore=404)
+    called = {key for key, said in found.items() if isinstance(said, dict) and "aliases" in said}
+    if name in called:
+        return "an index"
+    return "a data stream" if any(name not in found[key]["aliases"] for key in called) else ""
+
+
+def shown(connection: Connection[Any]) -> set[str]:
+    """The indices that aliases pointed at when they were moved last, as the store knows it."""
+    return {name for (name,) in connection.execute("SELECT name FROM search_index WHERE shown")}
+
+
+def note_shown(connection: Connection[Any], config: Config, entity: str, name: str) -> None:
+    """The entity's alias points at this index, and at no other one."""
+    connection.execute(
+        """UPDATE search_index SET shown = (name = %(name)s)
+           WHERE entity = %(entity)s AND starts_with(name, %(prefix)s) AND shown <> (name = %(name)s)""",
+        {"name": name, "entity": entity, "prefix": prefix(config, entity)},
+    )
+
+
+def held(connection: Connection[Any], config: Config, entity: str) -> list[KeptIndex]:
     """The finished indices of an entity, as the store knows them; newest version first."""
     rows: Sequence[Any] = connection.execute(
         """SELECT name, entity, version_id, moving_to, definition FROM search_index
            WHERE entity = %s AND version_id IS NOT NULL AND starts_with(name, %s) ORDER BY version_id DESC, name""",
         (entity, prefix(config, entity)),
     ).fetchall()
-    return [Held(*row) for row in rows]
+    return [KeptIndex(*row) for row in rows]

@@ -7,24 +7,24 @@ follows from it.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harvester_dagster.search.client import SLOW, Refused, Unreachable, asking
-from harvester_dagster.search.documents import PARTS, Sums
+from harvester_dagster.search.bulk_lines import PARTS, Sums
+from harvester_dagster.search.connection import SLOW, Refused, Unreachable, asking
 from harvester_dagster.search.mapping import CHECKSUM, Definition, Query
-from harvester_dagster.versions.versions import Version
+from harvester_dagster.sets.versions import Version
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
 
 class Answered(NamedTuple):
-    """A test query and its hits."""
+    """A test query, how many hits it has, and how many it must have."""
 
     name: str
     hits: int
     minimum_hits: int
 
 
-class Verdict(NamedTuple):
+class Verified(NamedTuple):
     """`wrong` is empty when the index is what it should be."""
 
     wrong: str
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     queries: tuple[Answered, ...]
 
 
-def verify(client: "OpenSearch", name: str, version: Version, definition: Definition, expected: Sums) -> Verdict:
+def verify(client: "OpenSearch", name: str, version: Version, definition: Definition, expected: Sums) -> Verified:
     """Compare an index with what it must hold. Raises SearchError."""
     found, queries = _asked(client, name, definition.queries)
     if found != expected:
@@ -42,10 +42,10 @@ def verify(client: "OpenSearch", name: str, version: Version, definition: Defini
             f"{name} does not hold version {version.version_id}: {what} differ "
             f"({found.documents:,} in the index, {expected.documents:,} expected)"
         )
-        return Verdict(wrong, expected, found, ())
+        return Verified(wrong, expected, found, ())
     answered = tuple(_answered(name, query, answer) for query, answer in queries)
     short = [f"{query.name}: {query.hits} of {query.minimum_hits} hits" for query in answered if not _enough(query)]
-    return Verdict(
+    return Verified(
         f"{name}: test queries find too little ({'; '.join(short)})" if short else "", expected, found, answered
     )
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import psutil
 
+from harvester_dagster.failures import HarvesterError
 from harvester_dagster.services.sharing import log_tail, open_log
 from harvester_dagster.services.spawn import end, spawn
 
 
-class ChildFailed(Exception):
+class ChildFailed(HarvesterError):
     """A child ended, or was not ready in time; the message ends with the last lines of its log."""
 
 
@@ -35,7 +36,9 @@ def child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends; its output is in `state/logs/NAME.log`, `env` is added to ours.
 
-    Call it in a thread that outlives the block: the child gets SIGTERM when that thread ends. Raises ChildFailed.
+    It must be `ready` within `timeout` seconds; at the end it has `patience` seconds to stop before it is killed with
+    all that it started. Call it in a thread that outlives the block: the child gets SIGTERM when that thread ends.
+    Raises ChildFailed.
     """
     log = open_log(state.absolute(), name)
     with log.open("ab") as output:
@@ -48,7 +51,7 @@ def child(
 
 
 def check_alive(process: subprocess.Popen[bytes], name: str, state: Path) -> None:
-    """Raise ChildFailed when a child has ended by itself."""
+    """Raise ChildFailed when a child of that name has ended by itself."""
     if process.poll() is not None:
         log = state.absolute() / "logs" / f"{name}.log"
         raise ChildFailed(f"{name} ended with exit code {process.returncode}; {log} ends with:\n{log_tail(log)}")

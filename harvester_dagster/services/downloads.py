@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 
 
 def cached(name: str, made_from: Sequence[bytes], make: Callable[[Path], None]) -> Path:
-    """A folder of the cache, filled by `make` unless one that was made from the same is there. Whole or absent."""
+    """A folder of the cache, filled by `make` unless one that was made from the same is there; whole or absent,
+    whoever is killed. Raises what `make` does."""
     root = Path(os.environ.get("HARVESTER_CACHE") or Path.home() / ".cache" / "harvester_dagster").absolute()
     key = hashlib.sha256(b"\0".join(made_from)).hexdigest()[:12]
     folder = root / f"{name}-{key}"
@@ -45,15 +46,17 @@ def verify(folder: Path, digests: str) -> None:
     found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     if found != expected:
         wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise Unavailable(f"What was downloaded is not what is pinned ({', '.join(wrong)}): check your package mirror.")
+        raise Unavailable(
+            f"what was downloaded is not what is pinned ({', '.join(wrong)})", "check your package mirror"
+        )
 
 
 def run_tool(argv: Sequence[str], mend: str, env: Mapping[str, str] | None = None) -> None:
     """Run a program that fetches or builds. Raises Unavailable, naming `mend` when the program is not there."""
     program = shutil.which(argv[0])
     if not program:
-        raise Unavailable(f"{argv[0]} is missing: {mend}.")
+        raise Unavailable(f"{argv[0]} is missing", mend)
     done = subprocess.run([program, *argv[1:]], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip())[-800:]
-        raise Unavailable(f"{argv[0]} failed; is the network there, and the program recent enough ({mend})? {said}")
+        raise Unavailable(f"{argv[0]} failed: {said}", f"is the network there, and the program recent enough ({mend})?")

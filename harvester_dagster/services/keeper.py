@@ -19,6 +19,8 @@ from harvester_dagster.services.spawn import Account, end, kill_group, spawn
 
 
 def keep(folder: Path, server_lock: int) -> None:
+    """Start the server that `launch.json` of the folder describes, and stop it when its last user has gone. The
+    server inherits `server_lock`, an open file descriptor."""
     launch: dict[str, Any] = json.loads((folder / "launch.json").read_text())
     stop = signal.Signals(launch["stop"])
     users = os.open(folder / "users.lock", os.O_RDWR)

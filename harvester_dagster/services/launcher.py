@@ -14,9 +14,11 @@ from harvester_dagster.services.postgres import POSTGRES
 from harvester_dagster.services.s3 import S3
 from harvester_dagster.services.sharing import Unavailable, running
 from harvester_dagster.services.solr import SOLR
-from harvester_dagster.services.tika import TIKA
+from harvester_dagster.services.tika_server import TIKA
 
-__all__ = ["S3Endpoint", "Unavailable", "opensearch", "postgres", "s3", "solr", "tika"]
+__all__ = ["SERVICES", "S3Endpoint", "Unavailable", "opensearch", "postgres", "s3", "solr", "tika"]
+
+SERVICES = {service.name: service for service in (POSTGRES, OPENSEARCH, SOLR, TIKA, S3)}
 
 
 class S3Endpoint(NamedTuple):
@@ -29,31 +31,35 @@ class S3Endpoint(NamedTuple):
 
 @contextlib.contextmanager
 def postgres(state: Path) -> Iterator[str]:
-    """PostgreSQL; yields a libpq URL of the database `harvester`. Raises Unavailable, as all of these do."""
+    """PostgreSQL; yields a libpq URL of the database `harvester`. Data and locks are below `state`, as of all of
+    these. Raises Unavailable, as all of these do."""
     with running(POSTGRES, state) as launch:
         yield launch.url
 
 
 @contextlib.contextmanager
 def opensearch(state: Path) -> Iterator[str]:
+    """OpenSearch, a single node without authentication; yields its URL."""
     with running(OPENSEARCH, state) as launch:
         yield launch.url
 
 
 @contextlib.contextmanager
 def solr(state: Path) -> Iterator[str]:
-    """Solr; the collection is `metastore`, below the URL that is yielded."""
+    """Solr with the collection `metastore`, which lies below the URL that is yielded."""
     with running(SOLR, state) as launch:
         yield launch.url
 
 
 @contextlib.contextmanager
 def tika(state: Path) -> Iterator[str]:
+    """The Tika server; yields its URL."""
     with running(TIKA, state) as launch:
         yield launch.url
 
 
 @contextlib.contextmanager
 def s3(state: Path) -> Iterator[S3Endpoint]:
+    """An S3 server with credentials of its own start; yields what a client needs."""
     with running(S3, state) as launch:
         yield S3Endpoint(launch.url, launch.env["ROOT_ACCESS_KEY"], launch.env["ROOT_SECRET_KEY"])

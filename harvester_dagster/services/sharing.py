@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from harvester_dagster.failures import HarvesterError
 from harvester_dagster.services.spawn import Account
 
 _POLL = 0.02
 _ATTEMPTS = 40
 
 
-class Unavailable(Exception):
+class Unavailable(HarvesterError):
     """A service cannot be had on this machine; the message is one sentence that names the mend."""
 
 
@@ -47,12 +48,14 @@ class Launch:
 
 
 class Service(NamedTuple):
-    """One row of the table: how to get a service, start it, know that it is ready."""
+    """One row of the table: how to get a service, how to start it, and how to know that it is ready."""
 
     name: str
     launch: Callable[[Path], Launch]
     """Fetch what is missing and prepare the folder. Raises Unavailable."""
     ready: Callable[[Launch], bool]
+    fetch: Callable[[], object] = lambda: None
+    """Fetch and build what is missing, some minutes at most, so that no launch needs to. Raises Unavailable."""
     passing: str = r"Address already in use"
     """What the log says when a start failed for a reason that passes; it is then repeated."""
     timeout: float = 90
@@ -60,13 +63,14 @@ class Service(NamedTuple):
 
 @contextlib.contextmanager
 def running(service: Service, state: Path) -> Iterator[Launch]:
-    """Use a service, with its data and locks below `state`. Raises Unavailable."""
+    """Use a service while the block lasts, with its data and locks below `state`: the first user starts it, the last
+    one waits until it has stopped. Raises Unavailable."""
     folder = state.absolute() / service.name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _is_free(folder / "server.lock")
     except PermissionError:
-        raise Unavailable(f"{folder} belongs to another user: be that user, or set HARVESTER_HOME.") from None
+        raise Unavailable(f"{folder} belongs to another user", "be that user, or set HARVESTER_HOME") from None
     with _locked(folder / "start.lock"):
         users = _open(folder / "users.lock")
         fcntl.flock(users, fcntl.LOCK_SH)  # waits while a keeper is stopping the server
@@ -83,7 +87,7 @@ def running(service: Service, state: Path) -> Iterator[Launch]:
 
 
 def log_tail(log: Path, lines: int = 15) -> str:
-    """The end of a log, for a message about a start that failed."""
+    """The last lines of a log, for a message about a start that failed."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
@@ -94,7 +98,7 @@ def log_tail(log: Path, lines: int = 15) -> str:
 
 
 def open_log(state: Path, name: str) -> Path:
-    """A fresh `logs/NAME.log`; the log of the start before stays as `NAME.log.1`."""
+    """The path of `logs/NAME.log`, which is new: the log of the start before is kept as `NAME.log.1`."""
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if log.exists():
@@ -159,7 +163,7 @@ def _wait_until_ready(service: Service, launch: Launch, folder: Path) -> bool:
             return True
         time.sleep(_POLL)
     log = folder.parent / "logs" / f"{service.name}.log"
-    raise Unavailable(f"{service.name} was not ready after {service.timeout:.0f} s; look at {log}")
+    raise Unavailable(f"{service.name} was not ready after {service.timeout:.0f} s", f"look at {log}")
 
 
 def _leave(folder: Path, users: int) -> None:

@@ -12,8 +12,12 @@ from harvester_dagster.services.loopback import answers, free_port
 from harvester_dagster.services.sharing import Launch, Service
 
 
+def _fetch() -> Path:
+    return jvm.server("solr", "SolrServer")
+
+
 def _launch(folder: Path) -> Launch:
-    files = jvm.server("solr", "SolrServer")
+    files = _fetch()
     home, port = folder / "home", free_port()
     shutil.copytree(jvm.SOURCES / "solr" / "home", home, dirs_exist_ok=True)  # the project's schema, at every start
     (folder / "data").mkdir(exist_ok=True)
@@ -34,6 +38,7 @@ SOLR = Service(
     "solr",
     _launch,
     answers("/solr/metastore/select?q=*:*&rows=0"),
+    _fetch,
     passing=r"Address already in use",
     timeout=180,
 )

@@ -63,7 +63,7 @@ def spawn(
 
 
 def end(process: subprocess.Popen[bytes], stop: signal.Signals, patience: float) -> None:
-    """Ask a process to stop, wait, then kill what is left of its group."""
+    """Ask a process to stop by that signal, wait `patience` seconds, then kill what is left of its group."""
     if process.poll() is None:
         process.send_signal(stop)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -72,6 +72,7 @@ def end(process: subprocess.Popen[bytes], stop: signal.Signals, patience: float)
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill whatever is left of the process's group, and collect the process."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,36 +1,40 @@
-"""The loop over an OAI-PMH 2.0 list: tokens, errors, granularity; records cut out of a page and headed.
+"""The walk along an OAI-PMH 2.0 list: tokens, errors, granularity; who a repository is and what it offers.
 
-Belongs here: the protocol, whatever is inside `<metadata>`. Does not belong here: what a metadata format means
-(`lom.py`, `oai_dc.py`), what XML may be (`xml.py`), retries of failed calls and politeness (`outside/`).
+Belongs here: what is asked and when it ends. Does not belong here: the bytes of an answer (`oai_page.py`), what a
+metadata format means (`lom.py`, `oai_dc.py`), retries of failed calls and politeness (`outside/`).
 """
 
-import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from harvester_dagster.config import SetSettings, Source
-from harvester_dagster.outside.outside import shown
-from harvester_dagster.sources import asking, xml
-from harvester_dagster.sources.source import (
-    LONGEST_ID,
-    MOST_NOTES,
-    Document,
-    Kind,
-    Record,
-    Request,
-    SourceError,
-    Unreadable,
+from harvester_dagster.outside.http import Answer, Cookies, shown
+from harvester_dagster.sources import whole_pages, xml
+from harvester_dagster.sources.kind import Kind, Request, SourceError
+from harvester_dagster.sources.oai_page import (
+    OAI,
+    Format,
+    ListPage,
+    answer,
+    cut,
+    error_texts,
+    extract,
+    identity_of,
+    read_page,
 )
+from harvester_dagster.sources.walk import NotWhole, Walk
 
 if TYPE_CHECKING:
-    from harvester_dagster.outside.outside import Outside
+    from harvester_dagster.outside.http import Outside
     from harvester_dagster.sources.xml import Element
 
-OAI = "{http://www.openarchives.org/OAI/2.0/}"
 RESTARTS = 3
 """So often a list is begun anew after its token was refused, before the source is given up for now."""
+_END = "the end"
+_MUST_MEND = "the next harvest asks the same again; the source must mend its paging"
 SHOWN = 50
 """So many sets are named by `check`."""
 _MEND = "open url?verb=Identify in a browser; an empty answer often means that this machine's address is blocked"
@@ -40,255 +44,255 @@ _MENDS = {
     "badArgument": "look at sets and metadata_prefix; `harvester source check URL` lists what it has",
     "badVerb": "look at url: it must be the base URL of OAI-PMH, without a query",
 }
-# Cutting by bytes takes a tenth of the time of a parse. What hides a tag from it is looked for: comments, CDATA,
-# instructions.
-_HIDING = (re.compile(rb"!(?:--|\[)"), re.compile(rb"\?>"))
-_BEGINS = re.compile(rb">\s*(<record)[\s>]").match
-_ENDS = b"</record"
-_IDENTIFIER = re.compile(rb"<header[^>]*>[^<]*<identifier[^>]*>([^<]+)</identifier>")
-_LIST = re.compile(rb"<ListRecords(?:\s[^<>]*)?>")
-_ASCII_COMPATIBLE = re.compile(
-    rb"(?:\xef\xbb\xbf)?<(?!\?)|(?:\xef\xbb\xbf)?<\?xml(?![^>]*encoding)[^>]*\?>"
-    rb"|(?:\xef\xbb\xbf)?<\?xml[^>]*encoding=[\"'](?:utf-8|us-ascii|iso-8859-\d+|windows-125\d)[\"'][^>]*\?>",
-    re.IGNORECASE,
-)
-
-
-class Format(NamedTuple):
-    """How the metadata of one prefix is read."""
-
-    prefix: str
-    root: str
-    """The local name of the element inside `<metadata>`."""
-    read: Callable[["Element", str, Request, list[str]], tuple[Document, ...]]
-    """The documents of a record from its metadata, its id and its request; what was odd is added to the notes."""
-    version: Callable[[Request], str]
-
-
-class Page(NamedTuple):
-    """A page that is well-formed and an answer of the protocol."""
-
-    records: Sequence[bytes]
-    token: str | None
-    errors: Mapping[str, str]
-    """Text by code; empty for a list."""
 
 
 def kind(*formats: Format) -> Kind:
-    """OAI-PMH with these metadata formats, chosen by `metadata_prefix`."""
+    """OAI-PMH with these metadata formats, one of which a source's `format` chooses, else its `metadata_prefix`."""
     known = {format_.prefix: format_ for format_ in formats}
 
     def chosen(settings: SetSettings) -> Format:
-        if found := known.get(settings.metadata_prefix):
+        wanted = settings.format or settings.metadata_prefix
+        if found := known.get(wanted):
             return found
         raise SourceError(
-            f"{shown(settings.url)}: nobody has written a mapping for metadata_prefix = {settings.metadata_prefix!r}; "
-            f"write one of {', '.join(known)}"
+            f"{shown(settings.url)}: nobody has written a mapping for the format {wanted!r}",
+            f"write format = one of {', '.join(known)}",
         )
 
+    def listed(request: Request, outside: "Outside", walk: Walk | None = None) -> Iterator[bytes]:
+        chosen(request.settings)  # what nobody can read is not asked for
+        return pages(request, outside, request.settings.metadata_prefix, walk)
+
     def version(request: Request) -> str:
-        found = known.get(request.settings.metadata_prefix)
-        return found.version(request) if found else "none"
+        found = known.get(request.settings.format or request.settings.metadata_prefix)
+        deleted = "+empty=deleted" if request.settings.empty_metadata == "deleted" else ""
+        return found.version(request) + deleted if found else "none"
 
     return Kind(
         name="oai-pmh",
         entity="products",
-        pages=lambda request, outside: pages(request, outside, chosen(request.settings).prefix),
+        pages=listed,
         cut=cut,
         extract=lambda page, indices, request: extract(page, indices, request, chosen(request.settings)),
         mapping_version=version,
         check=lambda settings, outside: check(settings, outside, tuple(known)),
+        formats=tuple(known),
+        identity=lambda settings, outside: "{repositoryName} ({adminEmail})".format_map(identity(settings, outside)),
+        sets=offered_sets,
     )
 
 
-def pages(request: Request, outside: "Outside", prefix: str) -> Iterator[bytes]:
-    """The raw pages of a list to its end. A refused token begins the list anew, a bounded number of times."""
-    url, refused = request.settings.url, ""
-    params = {"verb": "ListRecords", "metadataPrefix": prefix}
-    if request.spec != "*":
-        params["set"] = request.spec
-    if request.since is not None:
-        params["from"] = _from(request.since, _granularity(url, outside))
+def pages(request: Request, outside: "Outside", prefix: str, walk: Walk | None = None) -> Iterator[bytes]:
+    """The raw pages of a list to its end. A refused token begins the list anew, a bounded number of times. Raises
+    SourceError; NotWhole where the list ended and is not all there."""
+    walk = walk or Walk(request.settings)
+    listing, refused = _Listing(request, outside, prefix, walk), ""
     for _ in range(1 + RESTARTS):
-        refused = yield from _list(url, params, outside)
+        refused = yield from listing.pages()
         if not refused:
             return
+        at_last = walk.distinct, walk.announced
+        walk.begin_anew(refused)
+    url = shown(request.settings.url)
+    if refused.startswith("noRecordsMatch") and at_last[1] is not None:
+        raise NotWhole(
+            f"{url}: its list is not whole: {at_last[0]:,} of {at_last[1]:,} records that it announced came, "
+            f"{1 + RESTARTS} times; then it broke off ({refused})",
+            'the next harvest asks the same again; if its sizes are mere estimates, write list_size = "estimate"',
+            short=True,
+        )
     raise SourceError(
-        f"{shown(url)}: {1 + RESTARTS} times its list broke off ({refused}); its tokens may expire faster than pages "
-        "can be read: ask for larger pages or longer tokens; the next harvest begins anew"
+        f"{url}: {1 + RESTARTS} times its list broke off ({refused})",
+        "its tokens may expire faster than pages can be read: ask for larger pages or longer tokens; "
+        "the next harvest begins anew",
     )
 
 
-def _list(url: str, first: dict[str, str], outside: "Outside") -> Generator[bytes, None, str]:
-    """One walk along the tokens. Returns "" at the end of the list, else why a token was refused."""
-    loops = asking.Loops(shown(url))
-    params = first
-    while True:
-        answer, page = asking.whole(outside, url, params, read_page, _MEND)
+class _Listing:
+    """One list: what is asked first, and how its server wants to be asked."""
+
+    def __init__(self, request: Request, outside: "Outside", prefix: str, walk: Walk) -> None:
+        self.request, self.outside, self.prefix, self.walk = request, outside, prefix, walk
+        self.url = request.settings.url
+        self.posts = True
+        self.forms: list[str] = []
+        """How `from` may still be written: what the server says it wants first."""
+
+    def pages(self) -> Generator[bytes, None, str]:
+        """One walk along the tokens. Returns "" at the end of the list, else why a token was refused."""
+        walk, loops = self.walk, whole_pages.Loops(shown(self.url))
+        if not self._recounted():
+            return "what was stored of it cannot be read"
+        if walk.goes_on and not walk.is_read and not self._is_as_it_was():
+            return "the list that was cut is not as it was"
+        if walk.follows is None and walk.newest:
+            return self._concluded()
+        if walk.follows is not None:
+            loops.token(walk.follows)
+        params = self._next(walk.follows) if walk.follows is not None else self._first()
+        while True:
+            try:
+                said, page = self._whole(params)
+            except SourceError as error:
+                if walk.goes_on:
+                    return str(error)
+                raise
+            if page.errors:
+                if ended := self._ended(page, params):
+                    return self._concluded() if ended == _END else ended
+                if changed := self._asked_otherwise(page.errors, params):
+                    params = changed
+                    continue
+                if page.ending.odd or page.errors.keys() != {"noRecordsMatch"}:
+                    odd = f" ({page.ending.odd})" if page.ending.odd else ""
+                    raise SourceError(f"{shown(self.url)}: {_said(page.errors)}{odd}", _mend(page.errors))
+            walk.goes_on = False
+            if self._goes_round(partial(loops.content, page.records)):
+                return self._concluded("the same pages came again and again")
+            brought = self._count(page, len(said.body))
+            walk.came_by, walk.follows = params.get("resumptionToken"), page.token
+            yield said.body
+            if page.ending.odd:
+                raise NotWhole(f"{shown(self.url)}: its list is not whole: {page.ending.odd}", _MUST_MEND)
+            if page.token is None:
+                return self._concluded()
+            if walk.is_full and not brought:
+                return self._concluded("a page without anything new")
+            if self._goes_round(partial(loops.token, page.token)):
+                return self._concluded("a page that was there before")
+            params = self._next(page.token)
+
+    def _goes_round(self, look: Callable[[], None]) -> bool:
+        """Whether a list that is all there goes in circles. Raises Circle for one that is not."""
+        try:
+            look()
+        except whole_pages.Circle:
+            if not self.walk.is_about_full:
+                raise
+            return True
+        return False
+
+    def _recounted(self) -> bool:
+        """Count the pages that were stored. False: they are none that can be gone on with."""
+        try:
+            for body in self.walk.stored():
+                page = read_page(body)
+                self._count(page, len(body))
+                if page.ending.odd:
+                    return False
+        except SourceError:
+            return False
+        return True
+
+    def _is_as_it_was(self) -> bool:
+        """Whether the last stored page is still what its token leads to; then what follows it is known anew. A server
+        whose tokens are spent by their use keeps the list as it was: what it gave last may hold."""
+        if self.walk.came_by is None:
+            return False
+        try:
+            _, page = self._whole(self._next(self.walk.came_by))
+        except SourceError:
+            return False
         if page.errors:
-            if refused := _refused(page.errors, params):
-                return refused
-            if _too_fine(page.errors, params):
-                first["from"] = first["from"][:10]
-                continue
-            if page.errors.keys() != {"noRecordsMatch"}:
-                raise SourceError(f"{shown(url)}: {_complaint(page.errors)}")
-        loops.content(page.records)
-        yield answer.body
-        if page.token is None:
-            return ""
-        loops.token(page.token)
-        params = {"verb": "ListRecords", "resumptionToken": page.token}
+            return "badResumptionToken" in page.errors
+        self.walk.follows = page.token
+        return not page.ending.odd and self.walk.is_as_it_was(map(identity_of, page.records))
 
+    def _count(self, page: ListPage, size: int) -> bool:
+        return self.walk.came(size, map(identity_of, page.records), page.ending.size, page.ending.before)
 
-def _refused(errors: Mapping[str, str], params: Mapping[str, str]) -> str:
-    """Why a token is not accepted. "No records" in the middle of a list says the same: its rest is lost."""
-    if "resumptionToken" not in params:
+    def _concluded(self, led_to: str = "") -> str:
+        """The list ended, if it is whole; where its last token led, if it led anywhere."""
+        if led_to:
+            self.walk.note(
+                f"the token of its last page led to {led_to}, after {self.walk.distinct:,} different records"
+            )
+        self.walk.conclude()
         return ""
-    code = next((code for code in ("badResumptionToken", "noRecordsMatch") if code in errors), "")
-    return f"{code}: {errors[code]}".rstrip(": ") if code else ""
+
+    def _whole(self, params: Mapping[str, str]) -> "tuple[Answer, ListPage]":
+        asking = whole_pages.Asking(cookies=self.walk.cookies, posts=self.posts)
+        return whole_pages.whole(
+            self.outside, self.url, params, read_page, _MEND, asking, lambda page: bool(page.errors)
+        )
+
+    def _next(self, token: str) -> dict[str, str]:
+        return {"verb": "ListRecords", "resumptionToken": token}
+
+    def _first(self) -> dict[str, str]:
+        params = {"verb": "ListRecords", "metadataPrefix": self.prefix}
+        if self.request.spec != "*":
+            params["set"] = self.request.spec
+        if self.request.since is not None:
+            self.forms = self.forms or _forms(self.request.since, _granularity(self.url, self.outside, self.walk))
+            params["from"] = self.forms[0]
+        return params
+
+    def _ended(self, page: ListPage, params: Mapping[str, str]) -> str:
+        """Where a token was followed to an error: `_END` at the end of the list, else why the token is not accepted;
+        "" for other errors. "No records" in the middle of a list says that its rest is lost."""
+        if "resumptionToken" not in params or page.ending.odd:
+            return ""
+        walk = self.walk
+        code = next((code for code in ("badResumptionToken", "noRecordsMatch") if code in page.errors), "")
+        if not code:
+            return ""
+        nothing_more = code == "noRecordsMatch" and (
+            walk.is_reached or (not walk.goes_on and (walk.announced is None or walk.settings.list_size == "estimate"))
+        )
+        if (walk.is_full or nothing_more) and walk.distinct:
+            walk.note(f"the token of its last page led to {code}, after {walk.distinct:,} different records")
+            return _END
+        return f"{code}: {page.errors[code]}".rstrip(": ")
+
+    def _asked_otherwise(self, errors: Mapping[str, str], params: Mapping[str, str]) -> dict[str, str] | None:
+        """What is asked instead where a server says one thing in Identify and takes another, and where it does not
+        read what is posted."""
+        if "badArgument" in errors and "from" in params and len(self.forms) > 1:
+            self.walk.note(f"it refuses from={self.forms[0]}, whatever Identify says: asked with {self.forms[1]}")
+            del self.forms[0]
+            return self._first()
+        if "badVerb" in errors and "resumptionToken" in params and self.posts:
+            self.posts = False
+            return dict(params)
+        return None
 
 
-def _too_fine(errors: Mapping[str, str], params: Mapping[str, str]) -> bool:
-    """A server that says seconds in Identify and takes only days: the day is in both."""
-    return "badArgument" in errors and "T" in params.get("from", "")
+def _said(errors: Mapping[str, str]) -> str:
+    return "; ".join(f"{code}: {text}".rstrip(": ") for code, text in errors.items())[:500]
 
 
-def _complaint(errors: Mapping[str, str]) -> str:
-    said = "; ".join(f"{code}: {text}".rstrip(": ") for code, text in errors.items())
-    mend = next((_MENDS[code] for code in errors if code in _MENDS), "the source must say what it wants")
-    return f"{said:.500}; {mend}"
+def _mend(errors: Mapping[str, str]) -> str:
+    return next((_MENDS[code] for code in errors if code in _MENDS), "the source must say what it wants")
 
 
-def _from(since: datetime, granularity: str) -> str:
+def _forms(since: datetime, granularity: str) -> list[str]:
+    """How `from` may be written, the form that the server asks for first."""
     moment = since.astimezone(UTC)
-    return f"{moment:%Y-%m-%d}" if len(granularity) == len("YYYY-MM-DD") else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    forms = [f"{moment:%Y-%m-%d}", f"{moment:%Y-%m-%dT%H:%M:%SZ}"]
+    return forms if len(granularity) == len("YYYY-MM-DD") else forms[::-1]
 
 
-def _granularity(url: str, outside: "Outside") -> str:
+def _granularity(url: str, outside: "Outside", walk: Walk) -> str:
     """What `from` may look like. Days are understood by every server: taken where Identify says nothing usable."""
+    why = "says no granularity"
     try:
-        _, root = asking.whole(outside, url, {"verb": "Identify"}, _answer, _MEND)
-    except asking.NoAnswer:
-        return "YYYY-MM-DD"
-    return xml.text(root.find(f"{OAI}Identify/{OAI}granularity")) or "YYYY-MM-DD"
-
-
-def read_page(body: bytes) -> Page:
-    """Raises SourceError for everything that is no whole answer to ListRecords."""
-    found = _cut(body)
-    certain = found is not None and xml.is_well_formed(body)
-    root = _answer(found.head + found.tail if found and certain else body)
-    errors = {element.get("code") or "error": xml.text(element) or "" for element in root.iterchildren(f"{OAI}error")}
-    if errors:
-        return Page((), None, errors)
-    records = next(root.iterchildren(f"{OAI}ListRecords"), None)
-    if records is None:
-        raise SourceError("an answer of OAI-PMH with neither a list nor an error")
-    raws = found.records if found else cut(body)
-    if not certain and len(raws) != sum(1 for _ in records.iterchildren(f"{OAI}record")):
-        raise SourceError("a page whose records cannot be told apart")
-    return Page(raws, xml.text(next(records.iterchildren(f"{OAI}resumptionToken"), None)), {})
-
-
-def _answer(body: bytes) -> "Element":
-    root = xml.parse(body)
-    if root.tag != f"{OAI}OAI-PMH":
-        raise SourceError(f"XML that is not OAI-PMH 2.0: {asking.looks_like(body)}")
-    return root
-
-
-class _Cut(NamedTuple):
-    """A page in three: up to its first record, its records, and the rest."""
-
-    head: bytes
-    records: list[bytes]
-    tail: bytes
-
-
-def cut(page: bytes) -> Sequence[bytes]:
-    found = _cut(page)
-    return found.records if found else [xml.raw(record) for record in _records(page)]
-
-
-def _cut(page: bytes) -> _Cut | None:
-    """Cut by bytes, where that is certain: an encoding that keeps ASCII, and nothing but records, side by side,
-    directly in an unprefixed list. None: it must be parsed (comments, CDATA, prefixes, records inside records).
-    Holds for well-formed pages."""
-    start = _LIST.search(page)
-    if not start or not _ASCII_COMPATIBLE.match(page) or any(hiding.search(page, start.end()) for hiding in _HIDING):
-        return None
-    *parts, tail = page[start.end() - 1 :].split(_ENDS)  # each with the > before it; one inside another ends twice
-    begins = [_BEGINS(part) for part in parts]
-    if not parts or not tail.startswith(b">") or b"record" in tail:
-        return None
-    records = [part[begin.start(1) :] + _ENDS + b">" for part, begin in zip(parts, begins, strict=True) if begin]
-    return _Cut(page[: start.end()], records, tail[1:]) if len(records) == len(parts) else None
-
-
-def _records(page: bytes) -> "list[Element]":
-    return list(xml.parse(page).iterfind(f"{OAI}ListRecords/{OAI}record"))
-
-
-def extract(page: bytes, indices: Sequence[int], request: Request, format_: Format) -> Iterator[Record | Unreadable]:
-    """Only the wanted records are parsed, inside what surrounds them: their namespaces are declared there."""
-    found = _cut(page)
-    if found is None:
-        every = _records(page)
-        yield from (_extract(every[index], request, format_) for index in indices)
-        return
-    raws = [found.records[index] for index in indices]
-    try:
-        wanted = _records(b"".join((found.head, *raws, found.tail)))
-    except SourceError:  # one that is too deep or too long for the parser: the others go on
-        yield from (_alone(raw, found, request, format_) for raw in raws)
-        return
-    if len(wanted) != len(raws):
-        raise SourceError("a page whose records cannot be told apart")
-    for record in wanted:
-        yield _extract(record, request, format_)
-
-
-def _alone(raw: bytes, page: _Cut, request: Request, format_: Format) -> Record | Unreadable:
-    try:
-        (record,) = _records(page.head + raw + page.tail)
+        asking = whole_pages.Asking(cookies=walk.cookies)
+        _, root = whole_pages.whole(outside, url, {"verb": "Identify"}, answer, _MEND, asking, _is_error)
     except SourceError as error:
-        external_id = _IDENTIFIER.search(raw)
-        return Unreadable(external_id[1].decode("utf-8", "replace").strip() if external_id else None, str(error))
-    return _extract(record, request, format_)
-
-
-def _extract(record: "Element", request: Request, format_: Format) -> Record | Unreadable:
-    header = next(record.iterchildren(f"{OAI}header"), None)
-    external_id = xml.text(header.find(f"{OAI}identifier")) if header is not None else None
-    if header is None or external_id is None:
-        return Unreadable(None, "a record without an identifier in its header")
-    if len(external_id.encode()) > LONGEST_ID:
-        return Unreadable(None, f"an identifier longer than {LONGEST_ID} bytes: {external_id:.80}…")
-    modified_at = xml.text(header.find(f"{OAI}datestamp"))
-    if header.get("status") == "deleted":
-        return Record(external_id, modified_at, ())
-    metadata = next(record.iterchildren(f"{OAI}metadata"), None)
-    root = next(metadata.iterchildren(), None) if metadata is not None else None
-    if root is None:
-        return Unreadable(external_id, "no metadata, and not deleted")
-    if xml.name(root) != format_.root:
-        return Unreadable(external_id, f"its metadata is {root.tag!r:.200}, not {format_.root} ({format_.prefix})")
-    notes: list[str] = []
-    try:
-        documents = format_.read(root, external_id, request, notes)
-    except asking.STUMBLES as error:
-        return Unreadable(external_id, f"its mapping failed: {error!r:.300}")
-    return Record(external_id, modified_at, documents, tuple(notes[:MOST_NOTES]))
+        why = f"failed ({error.sentence:.200})"
+    else:
+        if said := xml.text(root.find(f"{OAI}Identify/{OAI}granularity")):
+            return said
+    walk.note(f"Identify {why}: changes are asked for by the day")
+    return "YYYY-MM-DD"
 
 
 def check(settings: SetSettings, outside: "Outside", mapped: Sequence[str]) -> Iterator[str]:
-    """Who a repository is and what it offers, and the lines of configuration that harvest it."""
-    identity = _asked(settings, outside, "Identify")
-    if identity is None:
-        raise SourceError(f"{shown(settings.url)}: does not say who it is (no Identify); {_MEND}")
-    said = {xml.name(element): xml.text(element) for element in reversed(identity)}
-    yield f"{shown(settings.url)}: {said.get('repositoryName')} ({said.get('adminEmail')})"
+    """Who a repository is and what it offers, and the lines of configuration that harvest it; `mapped` are the
+    prefixes that have a mapping here. Raises SourceError."""
+    said = identity(settings, outside)
+    yield f"{shown(settings.url)}: {said['repositoryName']} ({said['adminEmail']})"
     yield f"granularity {said.get('granularity')}, earliest record {said.get('earliestDatestamp')}"
     deletes = said.get("deletedRecord") or "no"
     yield f"deleted records: {deletes}"
@@ -298,15 +302,44 @@ def check(settings: SetSettings, outside: "Outside", mapped: Sequence[str]) -> I
     sets = _offered(_asked(settings, outside, "ListSets"), "setSpec")
     yield f"sets: {', '.join(sets[:SHOWN]) or 'none'}{f' and {len(sets) - SHOWN} more' if len(sets) > SHOWN else ''}"
     if not usable:
-        raise SourceError(f"{shown(settings.url)}: offers none of the formats that have a mapping: {', '.join(mapped)}")
+        raise SourceError(
+            f"{shown(settings.url)}: offers none of the formats that have a mapping: {', '.join(mapped)}",
+            "ask it for one of them; if it has one under another name, write that name as metadata_prefix and ours as "
+            "format; else write a mapping (docs/sources.md)",
+        )
     harvestable = [name for name in sets if _can_be_key(settings, name)][:SHOWN] or ["*"]
     yield ""
-    yield f"[sources.{asking.short_name(urlsplit(settings.url).hostname or 'source')}]"
+    yield f"[sources.{whole_pages.short_name(urlsplit(settings.url).hostname or 'source')}]"
     yield 'kind = "oai-pmh"'
-    yield f"url = {asking.quoted(settings.url)}"
-    yield f"metadata_prefix = {asking.quoted(usable[0])}"
-    yield f"sets = [{', '.join(map(asking.quoted, harvestable))}]"
-    yield f"deletes = {asking.quoted(deletes if deletes in ('no', 'transient', 'persistent') else 'no')}"
+    yield f"url = {whole_pages.quoted(settings.url)}"
+    yield f"metadata_prefix = {whole_pages.quoted(usable[0])}"
+    yield f"sets = [{', '.join(map(whole_pages.quoted, harvestable))}]"
+    yield f"deletes = {whole_pages.quoted(deletes if deletes in ('no', 'transient', 'persistent') else 'no')}"
+
+
+def identity(settings: SetSettings, outside: "Outside") -> Mapping[str, str | None]:
+    """What a repository says of itself, by the names of the protocol."""
+    found = _asked(settings, outside, "Identify")
+    if found is None:
+        raise SourceError(f"{shown(settings.url)}: does not say who it is (no Identify)", _MEND)
+    said = {xml.name(element): xml.text(element) for element in reversed(found)}
+    return {"repositoryName": None, "adminEmail": None} | said
+
+
+def offered_sets(settings: SetSettings, outside: "Outside") -> list[str]:
+    """Every set that the repository names, to the end of its list."""
+    loops, cookies = whole_pages.Loops(shown(settings.url)), Cookies()
+    params, found = {"verb": "ListSets"}, list[str]()
+    while True:
+        asking = whole_pages.Asking(cookies=cookies, posts=True)
+        root = _answered(settings, outside, params, asking)
+        listed = next(root.iterchildren(f"{OAI}ListSets"), None)
+        found += _offered(listed, "setSpec")
+        token = xml.text(listed.find(f"{OAI}resumptionToken")) if listed is not None else None
+        if token is None:
+            return found
+        loops.token(token)
+        params = {"verb": "ListSets", "resumptionToken": token}
 
 
 def _can_be_key(settings: SetSettings, name: str) -> bool:
@@ -319,8 +352,24 @@ def _can_be_key(settings: SetSettings, name: str) -> bool:
 
 def _asked(settings: SetSettings, outside: "Outside", verb: str) -> "Element | None":
     """The element of that verb's name; None where the server has no such thing (noSetHierarchy)."""
-    _, root = asking.whole(outside, settings.url, {"verb": verb}, _answer, _MEND)
-    return next(root.iterchildren(f"{OAI}{verb}"), None)
+    return next(_answered(settings, outside, {"verb": verb}).iterchildren(f"{OAI}{verb}"), None)
+
+
+def _answered(
+    settings: SetSettings, outside: "Outside", params: Mapping[str, str], asking: whole_pages.Asking = whole_pages.USUAL
+) -> "Element":
+    """An answer to what is no list of records. Raises SourceError with the server's own words, unless they say that it
+    has no sets, or that nothing more follows."""
+    _, root = whole_pages.whole(outside, settings.url, params, answer, _MEND, asking, _is_error)
+    errors = error_texts(root)
+    harmless = {"noSetHierarchy", "noMetadataFormats"} | ({"noRecordsMatch"} if "resumptionToken" in params else set())
+    if not errors.keys() <= harmless:
+        raise SourceError(f"{shown(settings.url)}: {params['verb']}: {_said(errors)}", _mend(errors))
+    return root
+
+
+def _is_error(root: "Element") -> bool:
+    return bool(error_texts(root))
 
 
 def _offered(listed: "Element | None", name: str) -> list[str]:

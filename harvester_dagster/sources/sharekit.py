@@ -1,7 +1,7 @@
 """Sharekit: the repository of SURF, as JSON:API. Its addresses and its mapping to products and files.
 
 Belongs here: what Sharekit calls things, row by row as docs/sources.md lists them. Does not belong here: the loop
-over pages (`json_api.py`), the shape of properties (`products.py`), the cleaning of values (`values.py`).
+over pages (`json_api.py`), the shape of properties (`product_shape.py`), the cleaning of values (`values.py`).
 """
 
 import re
@@ -11,29 +11,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from harvester_dagster.config import SetSettings, secret
-from harvester_dagster.sources import asking, json_api, products
-from harvester_dagster.sources.source import MOST_NOTES, Document, Kind, Record, Request, SourceError, Unreadable
-from harvester_dagster.sources.values import day, digest, line, lines, text, unique, url
+from harvester_dagster.sources import access_rights, dates, identifiers, json_api, product_shape, whole_pages
+from harvester_dagster.sources.kind import MOST_NOTES, Document, Kind, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.values import digest, line, lines, text, unique
+from harvester_dagster.sources.walk import Walk
 
 if TYPE_CHECKING:
-    from harvester_dagster.outside.outside import Outside
+    from harvester_dagster.outside.http import Outside
 
-VERSION = 1
+VERSION = 2
 """Raised with every change that extracts something else from the same record."""
 PAGE_SIZE = "25"
 EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
 MEND = "look at url, which ends before /jsonapi, and at the set's name"
-ACCESS_RIGHTS = {
-    "openaccess": "OpenAccess",
-    "restrictedaccess": "RestrictedAccess",
-    "closedaccess": "ClosedAccess",
-}
 _CHANNEL = re.compile(r"(?P<base>.+?)/jsonapi/channel/v1/(?P<set>[^/?]+)")
 _Object = Mapping[str, Any]
 _NOTHING: _Object = {}
 
 
-def pages(request: Request, outside: "Outside") -> Iterator[bytes]:
+def pages(request: Request, outside: "Outside", walk: Walk | None = None) -> Iterator[bytes]:
+    """The raw pages of a channel, from `request.since` on or from the beginning of time. Raises SourceError."""
     return json_api.pages(
         outside,
         _address(request.settings.url, request.spec),
@@ -43,6 +40,7 @@ def pages(request: Request, outside: "Outside") -> Iterator[bytes]:
         },
         _headers(request.settings),
         MEND,
+        walk or Walk(request.settings),
     )
 
 
@@ -56,15 +54,20 @@ def _headers(settings: SetSettings) -> dict[str, str]:
         return headers
     key = secret(settings.token_env)
     if not key:
-        raise SourceError(f"{settings.url}: the environment variable {settings.token_env} is not set; it holds the key")
+        raise SourceError(
+            f"{settings.url}: the environment variable {settings.token_env} is not set", "it holds the key"
+        )
     return headers | {"Authorization": f"Bearer {key}"}
 
 
 def extract(page: bytes, indices: Sequence[int], request: Request) -> Iterator[Record | Unreadable]:
+    """The records of a page at these indices, as `read` reads them. Raises SourceError for what is no page."""
     return json_api.extract(page, indices, request, read)
 
 
 def read(external_id: str, resource: _Object, request: Request) -> Record | Unreadable:
+    """The product and files that a resource object (`id`, `meta`, `attributes`) describes; without attributes it is
+    Unreadable, unless it is deleted."""
     meta, attributes = _object(resource.get("meta")), _object(resource.get("attributes"))
     status = text(meta.get("status"))
     if status == "deleted":
@@ -84,10 +87,10 @@ def _product(
     lowered = " ".join(keywords).lower()
     owner = _object(get("owner"))
     provider = _provider(owner, get("institutes"))
-    return products.documents(
-        external_id,
-        _standing(status, line(owner.get("name")), request),
-        _files(attributes, notes),
+    return product_shape.Product(
+        external_id=external_id,
+        standing=_standing(status, line(owner.get("name")), request),
+        files=_files(attributes, notes),
         title=line(get("title")),
         subtitle=line(get("subtitle")),
         description=text(get("abstract")),
@@ -96,14 +99,14 @@ def _product(
         copyright=text(get("termsOfUse")),
         authors=[author for item in _objects(get("authors")) if (author := _author(item))],
         provider=provider,
-        organizations=products.organizations(provider, text(owner.get("type")) or "unknown"),
+        organizations=product_shape.organizations(provider, text(owner.get("type")) or "unknown"),
         publishers=_publishers(lines(get("publishers")), lowered),
         publisher_date=_date(get("publishedAt"), notes),
         technical_type=text(get("technicalFormat")),
         doi=text(get("doi")),
         is_part_of=lines(get("partOf")),
         has_parts=lines(get("hasParts")),
-        learning_material=products.learning_material(
+        learning_material=product_shape.learning_material(
             material_types=lines(get("typesLearningMaterial")),
             aggregation_level=text(get("aggregationlevel")),
             lom_educational_levels=_levels(get("educationalLevels")),
@@ -111,22 +114,24 @@ def _product(
             disciplines=lines(get("themesLearningMaterial")),
             consortium=line(get("consortium")) or ("Projectgroep Vaktherapie" if "vaktherapie" in lowered else None),
         ),
-        research_product=products.research_product(text(get("typeResearchObject")), lines(get("themesResearchObject"))),
-    )
+        research_product=product_shape.research_product(
+            text(get("typeResearchObject")), lines(get("themesResearchObject"))
+        ),
+    ).documents()
 
 
-def _standing(status: str | None, owner: str | None, request: Request) -> products.Standing:
+def _standing(status: str | None, owner: str | None, request: Request) -> product_shape.RecordStanding:
     if request.production and owner is not None and owner in request.settings.test_organizations:
-        return products.Standing("skipped", f"of the test organization {owner}")
+        return product_shape.RecordStanding("skipped", f"of the test organization {owner}")
     if status not in (None, "active"):
-        return products.Standing("inactive", f"the source gives it the status {status!r:.80}")
-    return products.ACTIVE
+        return product_shape.RecordStanding("inactive", f"the source gives it the status {status!r:.80}")
+    return product_shape.ACTIVE
 
 
 def _provider(owner: _Object, institutes: Any) -> dict[str, Any]:
     if owner:
-        return products.provider(line(owner.get("name")), text(owner.get("id")))
-    return products.provider(next(iter(lines(institutes)), None))
+        return product_shape.provider(line(owner.get("name")), text(owner.get("id")))
+    return product_shape.provider(next(iter(lines(institutes)), None))
 
 
 def _author(entry: _Object) -> dict[str, Any] | None:
@@ -134,7 +139,7 @@ def _author(entry: _Object) -> dict[str, Any] | None:
     if not person:
         return None
     get = person.get
-    return products.person(
+    return product_shape.person(
         line(get("name")),
         email=text(get("email")),
         external_id=text(get("id")),
@@ -153,10 +158,7 @@ def _publishers(publishers: list[str], lowered_keywords: str) -> list[str]:
 
 
 def _date(written: Any, notes: list[str]) -> str | None:
-    found = day(written)
-    if found is None and text(written):
-        notes.append(f"publishedAt is no date: {written!r:.80}")
-    return found
+    return dates.first((written,), "publishedAt", notes)
 
 
 def _levels(entries: Any) -> list[str]:
@@ -172,7 +174,7 @@ def _terms(vocabularies: Any) -> list[str]:
     ]
 
 
-def _files(attributes: _Object, notes: list[str]) -> Iterable[products.File]:
+def _files(attributes: _Object, notes: list[str]) -> Iterable[product_shape.File]:
     for entry in _objects(attributes.get("files")):
         if found := _file(entry, "fileName", False, notes):
             yield found
@@ -181,13 +183,15 @@ def _files(attributes: _Object, notes: list[str]) -> Iterable[products.File]:
             yield found
 
 
-def _file(entry: _Object, title: str, is_link: bool, notes: list[str]) -> products.File | None:
+def _file(entry: _Object, title: str, is_link: bool, notes: list[str]) -> product_shape.File | None:
     get = entry.get
-    address = url(get("url"))
-    if address is None:
+    written = text(get("url"))
+    addresses = identifiers.addresses(written, notes)
+    if not addresses:
+        notes.extend([f"no web address: {written!r:.200}"] if written else [])
         return None
-    return products.File(
-        url=address,
+    return product_shape.File(
+        url=addresses[0],
         is_link=is_link,
         mime_type=text(get("resourceMimeType")) or ("text/html" if is_link else None),
         access_rights=_access_rights(text(get("accessRight")), notes),
@@ -199,10 +203,10 @@ def _file(entry: _Object, title: str, is_link: bool, notes: list[str]) -> produc
 
 
 def _access_rights(written: str | None, notes: list[str]) -> str:
-    known = ACCESS_RIGHTS.get((written or "closedaccess").lower())
-    if known is None:
+    known = access_rights.read(written)
+    if written and known is None:
         notes.append(f"an unknown accessRight, taken as ClosedAccess: {written!r:.80}")
-    return known or "ClosedAccess"
+    return known or access_rights.CLOSED
 
 
 def _etag(written: str | None) -> str | None:
@@ -226,29 +230,35 @@ def _objects(value: Any) -> list[_Object]:
 
 
 def mapping_version(request: Request) -> str:
+    """The version of this mapping, with a digest of the test organizations where they are left out."""
     tests = sorted(request.settings.test_organizations) if request.production else []
     return f"sharekit/{VERSION}" + (f" test_organizations={digest(repr(tests))[:12]}" if tests else "")
 
 
 def check(settings: SetSettings, outside: "Outside") -> Iterator[str]:
-    """Ask a channel for its first page. Its address is the whole one, as a browser would ask for it."""
+    """Ask a channel for its first page: what is on it, and the lines of configuration that harvest it.
+    `settings.url` is the channel's whole address, as a browser would ask for it. Raises SourceError."""
     found = _CHANNEL.match(settings.url)
     if not found:
         raise SourceError(
-            f"{settings.url}: the channel is not in it; write https://HOST/…/jsonapi/channel/v1/SET/repoItems"
+            f"{settings.url}: the channel is not in it", "write https://HOST/…/jsonapi/channel/v1/SET/repoItems"
         )
     base, spec = found["base"], found["set"]
-    page = next(json_api.pages(outside, _address(base, spec), {"page[size]": PAGE_SIZE}, _headers(settings), MEND))
+    page = next(
+        json_api.pages(
+            outside, _address(base, spec), {"page[size]": PAGE_SIZE}, _headers(settings), MEND, Walk(settings)
+        )
+    )
     yield f"{base}: speaks JSON:API as Sharekit does; set {spec}, first page:"
     for item in extract(page, range(len(json_api.cut(page))), Request(settings, spec, None)):
         yield _seen(item)
     yield ""
-    yield f"[sources.{asking.short_name(urlsplit(base).hostname or 'sharekit')}]"
+    yield f"[sources.{whole_pages.short_name(urlsplit(base).hostname or 'sharekit')}]"
     yield 'kind = "sharekit"'
-    yield f"url = {asking.quoted(base)}"
-    yield f"sets = [{asking.quoted(spec)}]"
+    yield f"url = {whole_pages.quoted(base)}"
+    yield f"sets = [{whole_pages.quoted(spec)}]"
     if settings.token_env:
-        yield f"token_env = {asking.quoted(settings.token_env)}"
+        yield f"token_env = {whole_pages.quoted(settings.token_env)}"
 
 
 def _seen(item: Record | Unreadable) -> str:

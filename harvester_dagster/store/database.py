@@ -1,44 +1,64 @@
-"""The way to Postgres: a pool of connections, the schema brought up to date, locks.
+"""The way to Postgres: a pool of connections, the schema brought up to date, COPY.
 
-Belongs here: what holds for every statement (search path, locks, COPY). Does not belong here: a statement about
+Belongs here: what holds for every statement (search path, COPY). Does not belong here: a statement about
 documents, tasks or versions: these stand with their rules.
 
 Every `with pool.connection()` block is one transaction; there is no other way to commit in this project.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection, sql
-from psycopg.errors import QueryCanceled
 from psycopg.types.string import BytesBinaryDumper
 from psycopg_pool import ConnectionPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-SET_LOCKS = 7_405_002
-"""First key of the advisory locks per set; the second is the set's id."""
 
 Pool = ConnectionPool[Connection[tuple[Any, ...]]]
 
 
-class Busy(Exception):
-    """Another run holds the lock; the message says which and what to do."""
+READING_SECONDS = 30
+"""Of one statement, for consumers: what takes longer is no page."""
 
 
 def open_pool(url: str, max_size: int = 8) -> Pool:
-    """A pool whose connections see the schema `harvester`. Raises psycopg_pool.PoolTimeout when nothing answers."""
+    """A pool of at most `max_size` connections that see the schema `harvester`. Raises psycopg_pool.PoolTimeout when
+    nothing has answered for 30 s."""
     pool: Pool = ConnectionPool(
         url,
         min_size=1,
         max_size=max_size,
-        kwargs={"options": "-c search_path=harvester,public -c jit=off", "application_name": "harvester"},
+        # In UTC, so that times that are compared and added to are moments: a zone's have an hour that happens twice.
+        kwargs={
+            "options": "-c search_path=harvester,public -c jit=off -c timezone=UTC",
+            "application_name": "harvester",
+        },
         configure=_configure,
         open=True,
     )
     pool.wait(30)
+    return pool
+
+
+def open_reading_pool(url: str, max_size: int = 8) -> Pool:
+    """A pool whose connections change nothing, each statement a transaction of its own (a third of the round trips),
+    and none of more than READING_SECONDS. A connection is made when one is asked for."""
+    pool: Pool = ConnectionPool(
+        url,
+        min_size=0,
+        max_size=max_size,
+        timeout=10,
+        kwargs={
+            "options": "-c search_path=harvester,public -c jit=off -c timezone=UTC "
+            f"-c default_transaction_read_only=on -c statement_timeout={READING_SECONDS}s",
+            "application_name": "harvester api",
+            "autocommit": True,
+        },
+        open=True,
+    )
     return pool
 
 
@@ -69,40 +89,16 @@ def _version(connection: Connection[Any]) -> str | None:
 
 
 def _head() -> str:
-    return max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
-
-
-@contextmanager
-def set_lock(pool: Pool, set_id: int, key: str, patience: float = 600) -> Iterator[None]:
-    """Hold the set's advisory lock; it goes with the connection, so a killed holder leaves none. Raises Busy."""
-    with pool.connection() as connection:
-        connection.autocommit = True
-        try:
-            connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(int(patience * 1000))))
-            try:
-                connection.execute("SELECT pg_advisory_lock(%s, %s)", (SET_LOCKS, set_id))
-            except QueryCanceled:
-                raise
-            except Exception as error:
-                if getattr(error, "sqlstate", None) != "55P03":
-                    raise
-                raise Busy(
-                    f"{key}: another run has worked on this set for {patience:.0f} s; look at the runs with the tag "
-                    f"harvest/set={key} and run this one again when that has ended"
-                ) from None
-            try:
-                yield
-            finally:
-                if not connection.closed:
-                    connection.execute("SELECT pg_advisory_unlock(%s, %s)", (SET_LOCKS, set_id))
-        finally:
-            if not connection.closed:
-                connection.execute("RESET lock_timeout")
-                connection.autocommit = False
+    """The newest migration, without importing any."""
+    newest = max((MIGRATIONS / "versions").glob("[0-9]*_*.py"), key=lambda path: path.name)
+    found = re.search(r'^revision = "(.*)"$', newest.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None, newest
+    return found[1]
 
 
 def analyze(connection: Connection[Any], table: str, added: int) -> None:
-    """Let the planner know at once of a table that grew by a tenth or more; autovacuum takes a minute to."""
+    """Let the planner know at once of a table that grew by a tenth or more (`added` rows); autovacuum takes a minute
+    to."""
     row = connection.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,)).fetchone()
     assert row is not None, table
     if added > max(row[0], 0) / 10:
@@ -112,7 +108,7 @@ def analyze(connection: Connection[Any], table: str, added: int) -> None:
 def copy(
     connection: Connection[Any], table: str, columns: Sequence[str], types: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> int:
-    """Binary COPY of rows into a table; how many."""
+    """Write rows into a table by binary COPY; how many. `types` names the Postgres type of each column."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
     )

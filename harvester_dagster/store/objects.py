@@ -1,8 +1,8 @@
 """Where large things are kept: bodies, raw pages, previews, under keys such as `bodies/ab/abcd…`.
 
-Belongs here: a folder and an S3 bucket with the same five verbs. A key appears whole or not at all, and writing it
-again does no harm. Does not belong here: what a key means, when an object may go, how an S3 client is made (it is
-passed in).
+Belongs here: a folder and an S3 bucket with the same few verbs. A key appears whole or not at all, and writing it
+again does no harm. Does not belong here: what a key means (`keys.py`), when an object may go, how an S3 client is made
+(it is passed in).
 """
 
 import errno
@@ -21,8 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from harvester_dagster.config import ConfigError
-from harvester_dagster.outside.failures import PermanentError, StorageError
+from harvester_dagster.config_mistakes import ConfigError
+from harvester_dagster.failures import PermanentError, StorageError
 
 CACHE_BYTES = 2 * 1024**3
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=@+-]*(/[A-Za-z0-9][A-Za-z0-9._=@+-]*)*")
@@ -32,40 +32,56 @@ _IN_USE_SECONDS = 1800
 """A cached copy that was asked for in this time may still be read by name."""
 
 
-class Stored(NamedTuple):
+class StoredObject(NamedTuple):
+    """An object as a listing tells it: length in bytes, time of the last writing in UTC."""
+
     key: str
     length: int
     modified_at: datetime
 
 
 class Objects(Protocol):
-    """Raises StorageError when the store cannot be used now, PermanentError ("no-object") for a missing key."""
+    """What every store of objects can do.
+
+    A key is one or more names, joined by slashes; anything else raises ValueError. Raises StorageError when the store
+    cannot be used now, PermanentError ("no-object") for a missing key.
+    """
 
     scratch: Path
     """A folder for files on their way to `put`; what a killed process left there goes after a day."""
 
     def put(self, key: str, content: bytes | Path) -> None:
-        """A Path is taken over: the file is gone from where it was."""
+        """Store the content under the key, whole or not at all, in the place of what was there. A Path is taken
+        over: the file is gone from where it was."""
 
     def note(self, key: str, content: bytes) -> None:
-        """As `put`, for what its reader can judge and do without: a power cut, which a `put` survives, may take it
-        away or leave it broken. Not waiting for the disk is most of the time of a small one."""
+        """As `put`, for what its reader can judge and do without: a power cut, which what was `put` survives, may
+        take it away or leave it broken. Waiting for the disk, which is not done here, is most of the time of a small
+        object."""
 
-    def get(self, key: str) -> bytes: ...
+    def get(self, key: str) -> bytes:
+        """The object's content. Raises PermanentError for a missing key."""
 
     def path(self, key: str) -> Path:
-        """A local file with the object's content, to be read soon and not written."""
+        """A local file with the object's content, to be read soon and not written. Raises PermanentError for a
+        missing key."""
 
-    def exists(self, key: str) -> bool: ...
+    def exists(self, key: str) -> bool:
+        """Whether there is an object of that key."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Keys that are not there are fine."""
+        """Remove the objects. Keys that are not there are fine."""
 
-    def list(self, prefix: str = "") -> Iterator[Stored]: ...
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """The objects whose keys begin with the prefix. One that comes or goes meanwhile may be there or not."""
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The prefixes one level below this one, which ends with `/`, in their order."""
 
 
 def open_objects(where: str, folder: Path, s3: Callable[[], Any] | None = None) -> Objects:
-    """`"folder"` or `"s3://bucket/prefix"`, as store.objects says; with S3 the folder holds copies that may go.
+    """The store of objects that `store.objects` names: `"folder"`, or `"s3://bucket/prefix"` with a client that `s3`
+    makes; then `folder` holds copies that may go.
 
     Raises ConfigError when S3 refuses (credentials, no such bucket), StorageError when it cannot be reached.
     """
@@ -80,11 +96,14 @@ def open_objects(where: str, folder: Path, s3: Callable[[], Any] | None = None) 
 
 
 class Folder:
+    """Objects as files below `root`, named by their keys."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.scratch = _scratch(root)
 
     def put(self, key: str, content: bytes | Path) -> None:
+        """Written and synced beside its place, then renamed: it survives a power cut."""
         target = self._file(key)
         with _disk(self.root):
             file = _near(content, self.scratch) if isinstance(content, Path) else _written(content, self.scratch)
@@ -95,6 +114,7 @@ class Folder:
                 raise
 
     def note(self, key: str, content: bytes) -> None:
+        """Written beside its place, then renamed, without waiting for the disk."""
         target = self._file(key)
         with _disk(self.root):
             file = _new_name(self.scratch)
@@ -106,26 +126,31 @@ class Folder:
                 raise
 
     def get(self, key: str) -> bytes:
+        """Read from its file."""
         with _disk(self.root, key):
             return self._file(key).read_bytes()
 
     def path(self, key: str) -> Path:
+        """The object's own file: not to be written."""
         path = self._file(key)
         with _disk(self.root, key):
             path.stat()
         return path
 
     def exists(self, key: str) -> bool:
+        """By the file alone; a folder of that name is no object."""
         return self._file(key).is_file()
 
     def delete(self, keys: Iterable[str]) -> None:
+        """Folders that become empty go too."""
         for key in keys:
             path = self._file(key)
             with _disk(self.root):
                 path.unlink(missing_ok=True)
             _prune_empty(path.parent, self.root)
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Sorted within each folder; files on their way to `put` are left out."""
         start = self.root / prefix.rpartition("/")[0]
         for folder, below, files in os.walk(start):
             below[:] = sorted(name for name in below if not name.startswith("."))
@@ -138,14 +163,25 @@ class Folder:
                     found = path.stat()
                 except FileNotFoundError:  # deleted meanwhile
                     continue
-                yield Stored(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+                yield StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """By one look into that folder."""
+        folder = self.root / prefix
+        with _disk(self.root):
+            names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        yield from (f"{prefix}{name}/" for name in names if not name.startswith("."))
 
     def _file(self, key: str) -> Path:
         return self.root / _checked(key)
 
 
 class Bucket:
-    """`client` is boto3's; its own retries (mode "standard") come before any failure here."""
+    """Objects in an S3 bucket, under an optional prefix, with local copies of those that were asked for as files.
+
+    `client` is boto3's; its own retries (mode "standard") come before any failure here. The copies take `cache_bytes`
+    at most, or what was used in the last half hour if that is more.
+    """
 
     def __init__(self, client: Any, bucket: str, prefix: str, cache: Path, cache_bytes: int = CACHE_BYTES) -> None:
         self._client = client
@@ -161,13 +197,14 @@ class Bucket:
             with self._failures(""):
                 self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
         except PermanentError:
-            raise ConfigError(f"store.objects: there is no bucket {name}; make it, or mend the name") from None
+            raise ConfigError(f"store.objects: there is no bucket {name}", "make it, or mend the name") from None
         except StorageError as error:
             if error.code != "s3-credentials":
                 raise
             raise ConfigError(f"store.objects: {error}") from None
 
     def put(self, key: str, content: bytes | Path) -> None:
+        """By one request, or in parts for a large file. A file then becomes the local copy."""
         name = self._name(key)
         if isinstance(content, bytes):
             with self._failures(key):
@@ -178,14 +215,18 @@ class Bucket:
         self._cache.take(key, content)
 
     def note(self, key: str, content: bytes) -> None:
+        """As `put`: S3 has nothing quicker."""
         self.put(key, content)
 
     def get(self, key: str) -> bytes:
+        """From S3, always; local copies are for `path`."""
         with self._failures(key):
             content: bytes = self._client.get_object(Bucket=self._bucket, Key=self._name(key))["Body"].read()
             return content
 
     def path(self, key: str) -> Path:
+        """The local copy, fetched unless it is there."""
+
         def fetch(to: Path) -> None:
             with self._failures(key):
                 self._client.download_file(self._bucket, self._name(key), str(to))
@@ -193,6 +234,7 @@ class Bucket:
         return self._cache.path(_checked(key), fetch)
 
     def exists(self, key: str) -> bool:
+        """By a HEAD request."""
         try:
             with self._failures(key):
                 self._client.head_object(Bucket=self._bucket, Key=self._name(key))
@@ -201,6 +243,7 @@ class Bucket:
         return True
 
     def delete(self, keys: Iterable[str]) -> None:
+        """A thousand with one request; their local copies go too."""
         rest = iter(keys)
         while batch := list(islice(rest, 1000)):
             names = [{"Key": self._name(key)} for key in batch]
@@ -211,18 +254,26 @@ class Bucket:
             if errors := answer.get("Errors"):
                 raise StorageError("s3", f"S3 did not delete {len(errors)} objects: {errors[0].get('Message', '')}")
 
-    def list(self, prefix: str = "") -> Iterator[Stored]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
-        rest = iter(pages)
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Page by page of a thousand, in the order of the keys."""
+        for page in self._pages(prefix):
+            for entry in page.get("Contents", ()):
+                yield StoredObject(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Page by page of a thousand; what is below them is not listed."""
+        for page in self._pages(prefix, Delimiter="/"):
+            yield from (found["Prefix"].removeprefix(self._prefix) for found in page.get("CommonPrefixes", ()))
+
+    def _pages(self, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        paginator = self._client.get_paginator("list_objects_v2")
+        rest = iter(paginator.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix, **options))
         while True:
             with self._failures(prefix):
                 page = next(rest, None)
             if page is None:
                 return
-            for entry in page.get("Contents", ()):
-                yield Stored(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+            yield page
 
     def _name(self, key: str) -> str:
         return self._prefix + _checked(key)
@@ -275,7 +326,7 @@ class Bucket:
 
 
 class Cache:
-    """Local copies of objects, the longest unused ones removed beyond a bound."""
+    """Local copies of objects, the longest unused ones removed beyond a bound. One object serves all threads."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
@@ -285,6 +336,7 @@ class Cache:
         self._bytes = sum(found.st_size for _path, found in self._files())
 
     def path(self, key: str, fetch: Callable[[Path], None]) -> Path:
+        """The copy of that key; `fetch` writes it to the path that it is given, unless there is one already."""
         kept = self._root / key
         with _disk(self._root):
             try:
@@ -303,6 +355,7 @@ class Cache:
         return kept
 
     def take(self, key: str, file: Path) -> None:
+        """Take the file over as the copy of that key, and make room if the bound is passed."""
         kept = self._root / key
         with _disk(self._root):
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -315,6 +368,7 @@ class Cache:
                 self._shrink()
 
     def drop(self, key: str) -> None:
+        """Forget the copy of that key, if there is one."""
         (self._root / key).unlink(missing_ok=True)
 
     def _shrink(self) -> None:
@@ -440,6 +494,7 @@ def _disk(root: Path, key: str | None = None) -> Iterator[None]:
 
 
 def disk_failure(error: OSError, folder: Path) -> StorageError:
+    """What a failure of the disk that holds `folder` is called: StorageError "disk-full" or "disk"."""
     if error.errno in _FULL:
         return StorageError("disk-full", f"the disk of {folder} is full; make room there, then run this again")
     return StorageError("disk", f"{folder} cannot be used: {error.strerror or error}")

@@ -19,7 +19,11 @@ FETCH_READS = ("check_url.validator",)
 
 _PDF = frozenset({"application/pdf", "application/x-pdf"})
 _BY_EXTENSION = MimeTypes()
-"""Python's own table, whatever files the machine has."""
+"""Python's own table, whatever files the machine has, and what it lacks."""
+_BY_EXTENSION.add_type("image/heic", ".heic")
+_BY_EXTENSION.add_type("image/heif", ".heif")
+_BY_EXTENSION.add_type("image/vnd.adobe.photoshop", ".psd")
+_PHOTOSHOP = frozenset({"application/photoshop", "application/psd", "application/x-photoshop"})
 _SVG = frozenset({"image/svg+xml", "image/svg"})
 _SAYS_NOTHING = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
 NOT_FOLLOWED = "not followed"
@@ -28,7 +32,8 @@ _YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com", "ytimg.com")
 
 
 def analysis_refused(properties: Mapping[str, Any]) -> str | None:
-    """The access policy gate: OpenAccess, or RestrictedAccess under a licence that allows derivatives."""
+    """Why a file's content may not be analysed; None: it may. It must be OpenAccess, or RestrictedAccess under a
+    licence that allows derivatives."""
     rights = properties.get("access_rights")
     if rights == "OpenAccess":
         return None
@@ -41,7 +46,8 @@ def analysis_refused(properties: Mapping[str, Any]) -> str | None:
 
 
 def not_reachable(subject: Subject) -> str | None:
-    """check_url ended in success (a set whose URLs are not checked counts: 203)."""
+    """Why a file cannot be fetched, by `check_url`; None: it was found (the 203 of URLs that are not checked
+    counts)."""
     checked = subject.results.get("check_url")
     if checked is None:
         return "URL not checked yet"
@@ -51,14 +57,15 @@ def not_reachable(subject: Subject) -> str | None:
 
 
 def contact_refused(subject: Subject, context: Context) -> str | None:
-    """`youtube = false`: no contact with YouTube, whoever asks."""
+    """Why nobody may contact the file's host; None: anybody may. `tasks.youtube = false` rules out YouTube, whoever
+    asks."""
     if not context.config.tasks.youtube and is_youtube(str(subject.properties.get("url") or "")):
         return "contact with YouTube is switched off (tasks.youtube)"
     return None
 
 
 def content_refused(subject: Subject, context: Context) -> str | None:
-    """What holds for every task that reads a file's content."""
+    """Why no task may read a file's content; None: each may, as far as all of them are concerned."""
     return (
         analysis_refused(subject.properties)
         or contact_refused(subject, context)
@@ -82,12 +89,14 @@ def media_type(properties: Mapping[str, Any]) -> str:
 
 
 def not_pdf(properties: Mapping[str, Any]) -> str | None:
+    """Why a file is no PDF, by its MIME type; None: it is one."""
     kind = media_type(properties)
     return None if kind in _PDF else f"not a PDF: {kind or 'type unknown'}"
 
 
 def not_image(subject: Subject) -> str | None:
-    """An image by its MIME type, that the server does not contradict. SVG is no picture of pixels."""
+    """Why a file is no image, by its MIME type and what its server says; None: it is one. SVG is no picture of
+    pixels."""
     checked = subject.results.get("check_url")
     seen = _bare((checked.data or {}).get("content_type") or "") if checked else ""
     said = media_type(subject.properties)
@@ -95,12 +104,13 @@ def not_image(subject: Subject) -> str | None:
     for kind in kinds:
         if kind in _SVG:
             return "not applicable to SVG"
-        if not kind.startswith("image/"):
+        if not kind.startswith("image/") and kind not in _PHOTOSHOP:
             return f"not an image: {kind}"
     return None if kinds else "not an image: type unknown"
 
 
 def is_youtube(url: str) -> bool:
+    """Whether the URL is on a host of YouTube."""
     return on_hosts(url, _YOUTUBE)
 
 

@@ -2,7 +2,7 @@
 
 Belongs here: the task `check_url`. What a URL answers is asked by `outside/`; whether a body changed is told by a
 validator: its ETag, else Last-Modified and length, else its content. Does not belong here: reading bodies for their
-own sake (the content tasks do, under the validator), and which files are shown (`documents.output.is_hidden`).
+own sake (the content tasks do, under the validator), and which files are shown (`visibility.py`).
 
 | how a look ends          | kind    | data                                 | looked at again            |
 |--------------------------|---------|--------------------------------------|----------------------------|
@@ -27,11 +27,11 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from harvester_dagster.documents.output import is_hidden
-from harvester_dagster.outside.failures import OutsideError, StorageError, TransientError
-from harvester_dagster.outside.outside import Probe
+from harvester_dagster.failures import OutsideError, StorageError, TransientError
+from harvester_dagster.outside.http import Probe, media_type
 from harvester_dagster.tasks import access_policy
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
+from harvester_dagster.tasks.visibility import is_hidden
 
 THREADS = 48
 PER_HOST = 4
@@ -54,14 +54,16 @@ class _Seen(NamedTuple):
     put_off: str = ""
 
 
-def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+def run(items: Sequence[Item], context: Context, seconds: float = SECONDS) -> Iterator[tuple[Item, Outcome]]:
+    """Look at each URL once, hosts side by side; an answer may take so many seconds. A file that may not be checked
+    gets the success 203 on trust."""
     by_url: dict[str, list[Item]] = {}
     for item in items:
         if _is_asked(item.subject, context):
             by_url.setdefault(_url(item), []).append(item)
         else:
             yield item, _unchecked(item)
-    for url, seen in _looks({url: _before(items[0]) for url, items in by_url.items()}, context):
+    for url, seen in _looks({url: _before(items[0]) for url, items in by_url.items()}, context, seconds):
         for item in by_url[url]:
             yield item, _outcome(item, seen, context)
 
@@ -125,7 +127,7 @@ def _data(url: str, seen: _Seen) -> dict[str, Any]:
     return {
         "url": probe.url if probe else url,
         "status": probe.status if probe else error.status if error else None,
-        "content_type": _content_type(probe) if probe else None,
+        "content_type": (media_type(probe.headers) or None) if probe else None,
         "has_redirect": bool(hops),
         "has_temporary_redirect": any(hop.status in _TEMPORARY for hop in hops),
         "redirects": [{"status": hop.status, "url": hop.url} for hop in hops],
@@ -134,10 +136,6 @@ def _data(url: str, seen: _Seen) -> dict[str, Any]:
         "strikes": 0,
         "misses": 0,
     }
-
-
-def _content_type(probe: Probe) -> str | None:
-    return probe.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
@@ -153,7 +151,7 @@ def _url(item: Item) -> str:
     return str(item.subject.properties.get("url") or "")
 
 
-def _looks(urls: Mapping[str, Mapping[str, Any]], context: Context) -> Iterator[tuple[str, _Seen]]:
+def _looks(urls: Mapping[str, Mapping[str, Any]], context: Context, seconds: float) -> Iterator[tuple[str, _Seen]]:
     """Look at all URLs (each with what was known of it), many hosts at once, each at its own pace; in any order."""
     hosts: dict[str, _Host] = {}
     for url in sorted(urls, key=lambda url: _order(url, context)):
@@ -167,7 +165,7 @@ def _looks(urls: Mapping[str, Mapping[str, Any]], context: Context) -> Iterator[
                 host = ready.popleft()
                 url = host.waiting.popleft()
                 host.running += 1
-                running[pool.submit(host.look, url, urls[url].get("validator"), context)] = host, url
+                running[pool.submit(host.look, url, urls[url].get("validator"), context, seconds)] = host, url
                 if host.waiting and host.running < PER_HOST:
                     ready.append(host)
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -193,11 +191,11 @@ def _host(url: str) -> str:
         return ""
 
 
-def _look(url: str, known: str | None, context: Context) -> _Seen:
+def _look(url: str, known: str | None, context: Context, seconds: float) -> _Seen:
     try:
         may_go = context.config.tasks.youtube
         probe = context.outside.probe(
-            url, timeout=SECONDS, follows=lambda target: may_go or not access_policy.is_youtube(target)
+            url, timeout=seconds, follows=lambda target: may_go or not access_policy.is_youtube(target)
         )
         if probe.status >= 400:
             return _Seen(probe)
@@ -223,13 +221,13 @@ class _Host:
         self._away_count = 0
         self._slow_count = 0
 
-    def look(self, url: str, known: str | None, context: Context) -> _Seen:
+    def look(self, url: str, known: str | None, context: Context, seconds: float) -> _Seen:
         """`known` is the validator that the URL had."""
         if self._away is not None and self._away_count >= _AWAY_AFTER:
             return _Seen(error=self._away)
         if self._slow_count >= _HANGS_AFTER:
             return _Seen(put_off="its host answers too slowly")
-        seen = _look(url, known, context)
+        seen = _look(url, known, context, seconds)
         self._learn(seen.error)
         return seen
 
@@ -250,4 +248,5 @@ TASK = Task(
     looks_up=_is_asked,
     batch=2000,
     summary="Is the file's URL there: follows redirects, sees status, type and whether it changed",
+    hides=is_hidden,
 )

@@ -6,6 +6,7 @@ A consortium that the vocabulary does not know keeps null names: it may become k
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harvester_dagster.tasks.published import TERM_NAMES, Counted, PublishedField
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 FIELD = "consortium"
@@ -32,6 +33,28 @@ def _run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcom
         yield item, Outcome("success", {"consortium": {"keyword": keyword, **names}})
 
 
+def _keyword(consortium: dict[str, Any]) -> Sequence[str]:
+    keyword = consortium.get("keyword")
+    return (keyword,) if keyword else ()
+
+
+PUBLISHED = PublishedField(
+    "consortium",
+    {
+        "description": "`{}` when there is none; names are null when unknown.",
+        "type": "object",
+        "properties": {
+            "keyword": {"type": "string"},
+            "nl": {"$ref": "#/$defs/text"},
+            "en": {"$ref": "#/$defs/text"},
+        },
+        "additionalProperties": False,
+        "dependentRequired": {"keyword": ["nl", "en"], "nl": ["keyword"], "en": ["keyword"]},
+    },
+    default={},
+    mapping=TERM_NAMES,
+)
+
 TASK = Task(
     name="lookup_consortium_translations",
     entity="products",
@@ -44,4 +67,6 @@ TASK = Task(
     batch=5000,
     platforms=("edusources",),
     summary="The names of the product's consortium in Dutch and English.",
+    publishes=(PUBLISHED,),
+    counts=(Counted(FIELD, "consortium", _keyword),),
 )

@@ -6,6 +6,7 @@ Terms that the vocabulary does not know are passed over; a product of which none
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harvester_dagster.tasks.published import Counted, keywords, terms
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from harvester_dagster.vocabularies.trees import columns
 
@@ -47,4 +48,6 @@ TASK = Task(
     batch=5000,
     platforms=("edusources",),
     summary="The terms of study vocabularies with all their ancestors and names.",
+    publishes=(terms("study_vocabulary", "The terms with all their ancestors."),),
+    counts=(Counted(FIELD, "study_vocabulary", keywords),),
 )

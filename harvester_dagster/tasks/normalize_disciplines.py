@@ -7,6 +7,7 @@ normalise. Roots come in the order of the disciplines, each once.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from harvester_dagster.tasks.published import Counted, keywords, terms
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from harvester_dagster.vocabularies.trees import columns
 
@@ -48,4 +49,6 @@ TASK = Task(
     run=_run,
     batch=5000,
     summary="Each discipline's root, with its names.",
+    publishes=(terms("disciplines_normalized", "The roots of the disciplines."),),
+    counts=(Counted(FIELD, "disciplines", set), Counted("disciplines_normalized", "disciplines_normalized", keywords)),
 )

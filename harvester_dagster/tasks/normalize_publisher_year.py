@@ -6,6 +6,7 @@ calendar year or a newly counted one re-runs exactly the products whose answer m
 
 from collections.abc import Iterator, Sequence
 
+from harvester_dagster.tasks.published import KEYWORD, Counted, PublishedField
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from harvester_dagster.vocabularies import publisher_year
 
@@ -30,6 +31,17 @@ def _run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcom
         yield item, Outcome("success", data) if root else Outcome("empty", data, "the year is still to come")
 
 
+PUBLISHED = PublishedField(
+    "publisher_year_normalized",
+    {
+        "description": "A recent year itself, or `older-than`; "
+        "null when the year is not in the vocabulary or still to come.",
+        "type": ["string", "null"],
+        "pattern": "^([1-9][0-9]{0,3}|older-than)$",
+    },
+    mapping=KEYWORD,
+)
+
 TASK = Task(
     name="normalize_publisher_year",
     entity="products",
@@ -41,4 +53,10 @@ TASK = Task(
     run=_run,
     batch=5000,
     summary="The year of publication as one of the most recent years, or older-than.",
+    news="publication years became known: the release before counted them",
+    publishes=(PUBLISHED,),
+    counts=(
+        Counted(publisher_year.FIELD, "publisher_year", lambda year: (str(year),)),
+        Counted(publisher_year.FIELD, PUBLISHED.name, lambda root: (root,) if root == publisher_year.OLDER else ()),
+    ),
 )

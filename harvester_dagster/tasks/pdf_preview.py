@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from harvester_dagster.tasks import access_policy, pictures
-from harvester_dagster.tasks.content_work import body_of, each, gave_up, known_bodies, once
+from harvester_dagster.tasks.once_per_body import body_of, each, gave_up, known_bodies, once
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _COMPLAINTS = {
 
 
 def first_page(path: str) -> list[pictures.Picture]:
-    """The first page, longest side 1600 pixels, and its thumbnails; runs in a limited process."""
+    """The first page, longest side 1600 pixels, and its thumbnails; runs in a limited process. Raises
+    UnreadableError and its NothingToSeeError, TooSlowError."""
     from pdf2image import convert_from_path
     from pdf2image.exceptions import (
         PDFInfoNotInstalledError,
@@ -53,6 +54,7 @@ def first_page(path: str) -> list[pictures.Picture]:
     if not pages:
         raise pictures.UnreadableError("poppler rendered nothing: broken first page, or it needs too much memory")
     page = pages[0]
+    pictures.seen(page, "first page", min(page.size))  # poppler leaves white what it cannot decode, without a word
     return [pictures.encoded("full_size", page), *pictures.thumbnails(page)]
 
 
@@ -77,19 +79,21 @@ def _condition(subject: Subject, context: Context) -> str | None:
     return access_policy.content_refused(subject, context) or access_policy.not_pdf(subject.properties)
 
 
-def _preview(item: Item, context: Context, known: "Known") -> Outcome:
+def _preview(item: Item, context: Context, known: "Known", limited: pictures.Limited) -> Outcome:
     body = body_of(item, context, known)
     try:
-        return once(body, FOLDER, context, lambda prefix: _render(body, prefix, context))
+        return once(body, TASK, context, lambda prefix: _render(body, prefix, context, limited))
     except pictures.TooSlowError as error:
         return gave_up(item, str(error))
 
 
-def _render(body: "Body", prefix: str, context: Context) -> Outcome:
+def _render(body: "Body", prefix: str, context: Context, limited: pictures.Limited) -> Outcome:
     if body.media_type and body.media_type != "application/pdf":
         return Outcome("failure", reason=f"not a PDF: the content is {body.media_type}")
     try:
-        made, seconds = pictures.limited(first_page, body.path)
+        made, seconds = limited(first_page, body.path)
+    except pictures.NothingToSeeError as error:
+        return Outcome("empty", reason=str(error))
     except pictures.UnreadableError as error:
         return Outcome("failure", reason=str(error))
     keys = pictures.store(made, prefix, context.objects)
@@ -97,19 +101,23 @@ def _render(body: "Body", prefix: str, context: Context) -> Outcome:
     return Outcome("success", {**keys, **size, "seconds": seconds})
 
 
-def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+def run(
+    items: Sequence[Item], context: Context, limited: pictures.Limited = pictures.limited
+) -> Iterator[tuple[Item, Outcome]]:
+    """Make the picture of each PDF, once per content."""
     known = known_bodies(items, context)
-    yield from each(items, context, lambda item: _preview(item, context, known), threads=8)
+    yield from each(items, context, lambda item: _preview(item, context, known, limited), threads=8)
 
 
 TASK = Task(
     name="pdf_preview",
     entity="files",
-    version=1,
+    version=2,
     reads=("$.hash", *access_policy.ANALYSIS_READS, *access_policy.MIME_READS[1:], *access_policy.FETCH_READS),
     run=run,
     condition=_condition,
     after=("check_url",),
     summary="A picture of a PDF's first page, with two thumbnails.",
+    publishes=(pictures.PREVIEWS,),
+    picture="preview_small",
 )
-FOLDER = f"previews/{TASK.name}-{TASK.version}"

@@ -1,7 +1,7 @@
 """What a document task is: its name, what it reads, when it applies, and the function that does it.
 
 Belongs here: the words of the task table. A task writes outcomes and nothing else; what is pending, stored,
-retried and shared is the frame's business (`frame.py`), what a task needs from the world comes in its `Context`.
+retried and shared is the frame's business (`sets/enrich.py`), what a task needs from the world comes in its `Context`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from harvester_dagster.config import Config, SetSettings
+from harvester_dagster.config import Config, SetSettings, Tasks
+from harvester_dagster.tasks.published import Counted, PublishedField
 
 if TYPE_CHECKING:
     from harvester_dagster.outside.bodies import Bodies
-    from harvester_dagster.outside.outside import Outside
+    from harvester_dagster.outside.http import Outside
     from harvester_dagster.store.objects import Objects
     from harvester_dagster.vocabularies.trees import Vocabularies
 
@@ -101,3 +102,13 @@ class Task:
     """Only on these platforms; empty: on all."""
     summary: str = ""
     """One sentence for the UI and the documentation."""
+    news: str = ""
+    """What has happened when results change though no source sent anything new, in a few words for people."""
+    publishes: tuple[PublishedField, ...] = ()
+    """The fields that consumers get of its results."""
+    counts: tuple[Counted, ...] = ()
+    """The values that later nights look up with their number of occurrences."""
+    hides: Callable[[Result, Tasks], bool] | None = None
+    """Whether a result takes its document out of what consumers see. Pure."""
+    picture: str = ""
+    """The datum of a success that is the object key of a small picture, for people to look at."""

@@ -12,16 +12,20 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.failures import OutsideError, PermanentError, TransientError
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.tasks import access_policy
-from harvester_dagster.tasks.content_work import body_of, each, gave_up, known_bodies, once
+from harvester_dagster.tasks.once_per_body import body_of, each, known_bodies, once
+from harvester_dagster.tasks.plain_text import in_utf8
+from harvester_dagster.tasks.published import PublishedField
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from harvester_dagster.tasks.xhtml_text import language_of, text_of
 
@@ -34,7 +38,12 @@ THREADS = 8
 """Twice the clients: while one stores, another asks. A fifth faster than as many threads as clients."""
 SECONDS = 60
 READY_SECONDS = 15
-"""The server's watchdog restarts its worker in 2 to 4 seconds."""
+"""So long a server is waited for that was not seen yet."""
+BACK_SECONDS = 60
+"""So long one that was: the bundled one's watchdog restarts its worker in 2 to 4 seconds, a container's supervisor the
+whole server in about 20."""
+GIVEN_UP_DAYS = 30
+"""After these a file that killed Tika is tried again: a later Tika may survive it."""
 MAX_CHARACTERS = 4_000_000
 MAX_TEXTS = 100
 HEADERS = {
@@ -51,7 +60,17 @@ _REFUSED = (413, 415, 422)
 """The document's fault; any other refusal is a matter of the server or its address, and nobody's for ever."""
 _EXCEPTION = "X-TIKA:EXCEPTION:"
 _CUT = "X-TIKA:EXCEPTION:write_limit_reached"
+_FLAGS = {
+    "embedded_resource_limit_reached": "more embedded files than are read",
+    "embedded_depth_limit_reached": "files inside files, deeper than is read",
+    "warn": "a warning without words",
+}
+"""What Tika says by a flag: `…embedded_resource_limit_reached: "true"`."""
 _JAVA_NAME = re.compile(r"^(?:[a-z][\w$]*\.)+([A-Z]\w*)")
+
+
+class GoneError(Exception):
+    """The server died and did not come back; nothing was sent to it."""
 
 
 class Server:
@@ -61,6 +80,7 @@ class Server:
         self.address = address.rstrip("/")
         host = urlsplit(address).hostname or ""
         self._turn = threading.Semaphore(CLIENTS)
+        self._looking, self._up, self._gone = threading.Lock(), True, False
         self._outside = Outside(allow_hosts=(host,), per_host_per_second=math.inf, user_agent=user_agent)
 
     def __enter__(self) -> "Server":
@@ -70,22 +90,50 @@ class Server:
         self._outside.close()
 
     def read(self, body: "Body") -> list[dict[str, Any]]:
-        """Metadata and XHTML of the document and of what is embedded in it. Raises OutsideError."""
-        data = body.path.read_bytes() if body.length <= _SMALL else body.path
+        """Metadata and XHTML of the document and of what is embedded in it. Raises OutsideError, and GoneError without
+        having sent anything."""
+        data: bytes | Path = body.path
+        headers = HEADERS
+        if body.length <= _SMALL:
+            data, encoding = in_utf8(body.path.read_bytes())
+            headers = HEADERS | {"Content-Type": "text/plain; charset=UTF-8"} if encoding else HEADERS
         with self._turn:
-            answer = self._outside.put(f"{self.address}/rmeta/xml", data=data, headers=HEADERS, timeout=SECONDS + 10)
+            if not self.is_back():
+                raise GoneError
+            try:
+                answer = self._outside.put(
+                    f"{self.address}/rmeta/xml", data=data, headers=headers, timeout=SECONDS + 10
+                )
+            except TransientError:
+                self._up = False
+                raise
         try:
             found = msgspec.json.decode(answer.body)
         except msgspec.DecodeError:
             raise PermanentError("bad-answer", "Tika answered with something that is not JSON") from None
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
-    def ready(self) -> bool:
-        """Whether it answers, or does so within some seconds: it may be restarting."""
-        until = time.monotonic() + READY_SECONDS
+    def version(self) -> str:
+        """What it says it is. Raises OutsideError."""
+        return (
+            self._outside.get(f"{self.address}/version", timeout=5, attempts=1).body.decode("utf-8", "replace").strip()
+        )
+
+    def is_back(self) -> bool:
+        """Whether it is there: at once, unless a call was cut off; then one asks until it is back, and the others wait
+        for the answer, so that a death costs only what was under way."""
+        with self._looking:
+            if not self._up and not self._gone:
+                self._up = self.ready(BACK_SECONDS)
+                self._gone = not self._up
+            return self._up
+
+    def ready(self, seconds: float) -> bool:
+        """Whether it answers, or does so within so many seconds: it may be restarting."""
+        until = time.monotonic() + seconds
         while True:
             try:
-                self._outside.get(f"{self.address}/version", timeout=5, attempts=1)
+                self.version()
                 return True
             except OutsideError:
                 if time.monotonic() > until:
@@ -93,14 +141,19 @@ class Server:
                 time.sleep(0.25)
 
 
-def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
-    """All at once first; what was cut off then is asked again alone, so that only the one that kills Tika suffers."""
+def run(
+    items: Sequence[Item], context: Context, ready_seconds: float = READY_SECONDS
+) -> Iterator[tuple[Item, Outcome]]:
+    """Ask for all files at once first. What was cut off then, at most as many as there are clients, is asked for again
+    alone: what is cut off alone too is given up, so that only the one that kills Tika suffers. A server that is not
+    there yet is waited for so many seconds.
+    """
     address = context.config.tasks.tika_url or os.environ.get("HARVESTER_TIKA_URL", "")
     if not address:
         yield from ((item, Outcome("retry", reason="no Tika server: set tasks.tika_url")) for item in items)
         return
     with Server(address, context.config.network.user_agent) as server:
-        if not server.ready():
+        if not server.ready(ready_seconds):
             yield from ((item, _away(server)) for item in items)
             return
         suspects: list[Item] = []
@@ -115,11 +168,16 @@ def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome
 
 def _alone(suspects: Sequence[Item], server: Server, context: Context) -> Iterator[tuple[Item, Outcome]]:
     for place, item in enumerate(suspects):
-        if not server.ready():
+        if not server.is_back():
             yield from ((left, _away(server)) for left in suspects[place:])
             return
         for found, outcome in each([item], context, lambda item: _first(item, server, context, {}), 1):
-            yield found, gave_up(item, "Tika died or hung on it") if outcome is _SUSPECT else outcome
+            yield found, _given_up(context) if outcome is _SUSPECT else outcome
+
+
+def _given_up(context: Context) -> Outcome:
+    again = context.now + timedelta(days=GIVEN_UP_DAYS)
+    return Outcome("failure", reason="Tika died or hung on it, among others and alone", due_at=again)
 
 
 _SUSPECT = Outcome("retry", reason="Tika gave no answer")
@@ -131,7 +189,7 @@ def _away(server: Server) -> Outcome:
 
 def _first(item: Item, server: Server, context: Context, known: "Known") -> Outcome:
     body = body_of(item, context, known)
-    return once(body, FOLDER, context, lambda _prefix: _extract(body, server))
+    return once(body, TASK, context, lambda _prefix: _extract(body, server))
 
 
 def _extract(body: "Body", server: Server) -> Outcome:
@@ -140,6 +198,8 @@ def _extract(body: "Body", server: Server) -> Outcome:
         return Outcome("empty", reason="the file is empty")
     try:
         found = server.read(body)
+    except GoneError:
+        return _away(server)
     except TransientError:
         return _SUSPECT
     except PermanentError as error:
@@ -149,10 +209,14 @@ def _extract(body: "Body", server: Server) -> Outcome:
 
 
 def outcome_of_answer(found: Sequence[Mapping[str, Any]], seconds: float = 0.0) -> Outcome:
-    """What the answer comes to: content with an exception still counts; nothing at all is an outcome too."""
+    """The outcome that an answer of Tika is: content with an exception still counts as success; nothing at all is
+    `empty`."""
     texts = [text for one in found[: MAX_TEXTS + 1] if (text := _text(one))]
     exceptions = [
-        _in_words(value) for one in found for name, value in one.items() if name.startswith(_EXCEPTION) and name != _CUT
+        words
+        for one in found
+        for name, value in one.items()
+        if name.startswith(_EXCEPTION) and name != _CUT and (words := _in_words(name.removeprefix(_EXCEPTION), value))
     ]
     about = {
         "content_type": _content_type(found),
@@ -178,9 +242,14 @@ def _text(one: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"text": text, "language": language_of(text), **({"embedded": str(name)[:300]} if name else {})}
 
 
-def _in_words(trace: object) -> str:
-    """The first line of a Java stack trace, without the package names."""
-    first = str(trace[0] if isinstance(trace, list) and trace else trace).partition("\n")[0]
+def _in_words(name: str, trace: object) -> str:
+    """The first line of a Java stack trace, without the package names; of a flag what it is about, "" for one that is
+    down."""
+    first = str(trace[0] if isinstance(trace, list) and trace else trace).strip().partition("\n")[0]
+    if first.lower() in ("false", "none", "null"):
+        return ""
+    if first.lower() in ("true", ""):
+        return _FLAGS.get(name, name.replace("_", " "))[:200]
     return _JAVA_NAME.sub(r"\1", first).strip()[:200]
 
 
@@ -193,14 +262,18 @@ def _condition(subject: Subject, context: Context) -> str | None:
     return access_policy.content_refused(subject, context)
 
 
+def _texts(data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    return ((found.get("text") or "", found.get("language")) for found in data.get("texts") or ())
+
+
 TASK = Task(
     name="tika",
     entity="files",
-    version=1,
+    version=2,
     reads=("$.hash", *access_policy.ANALYSIS_READS, *access_policy.FETCH_READS),
     run=run,
     condition=_condition,
     after=("check_url",),
     summary="The full text of a file and its language, by Apache Tika.",
+    publishes=(PublishedField("contents", value=_texts, place="texts"),),
 )
-FOLDER = f"texts/{TASK.name}-{TASK.version}"

@@ -1,4 +1,4 @@
-"""The task `video_preview`: one picture of a video page, as thumbnails.
+"""The task `video_preview`: one picture of a video page, in three sizes, encoded anew.
 
 Belongs here: which picture (the one that `youtube_api` named, else what yt-dlp reads off the page), and the pace of
 asking: one page in 2 to 5 seconds, whatever number of runs this machine has. yt-dlp downloads no video, and makes
@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from harvester_dagster.config import home
-from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.failures import OutsideError, PermanentError, TransientError
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.tasks import pictures
 from harvester_dagster.tasks.access_policy import contact_refused, is_youtube, on_hosts
-from harvester_dagster.tasks.content_work import gave_up, once, outcome_of
+from harvester_dagster.tasks.once_per_body import gave_up, once, outcome_of
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 SECONDS_BETWEEN = (2.0, 5.0)
@@ -33,10 +33,15 @@ NOT_ASKED = "it leads to YouTube, and contact with it is switched off (tasks.you
 _SAYS = re.compile(r"^(?:\x1b\[[0-9;]*m)?ERROR:(?:\x1b\[0m)?\s*")
 
 
-class Found(NamedTuple):
+class FoundPicture(NamedTuple):
+    """The URL of a video's picture, and what its page says beside it; the duration is in seconds."""
+
     picture: str
     title: str | None
     duration: float | None
+
+
+Look = Callable[[str, Context], FoundPicture | None]
 
 
 def page_of(url: str) -> str:
@@ -55,13 +60,14 @@ def _condition(subject: Subject, context: Context) -> str | None:
     return contact_refused(subject, context)
 
 
-def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+def run(items: Sequence[Item], context: Context, look: Look | None = None) -> Iterator[tuple[Item, Outcome]]:
+    """Find the picture of each video's page once, and make its pictures."""
     by_page: dict[tuple[str, str | None], list[Item]] = {}
     for item in items:
         page = page_of(str(item.subject.properties["url"]))
         by_page.setdefault((page, _named(item.subject)), []).append(item)
     for (page, named), waiting in by_page.items():
-        outcome = _preview(page, named, waiting[0], context)
+        outcome = _preview(page, named, waiting[0], context, look or look_at)
         yield from ((item, outcome) for item in waiting)
 
 
@@ -76,16 +82,16 @@ def _named(subject: Subject) -> str | None:
     return previews.get("full_size") if isinstance(previews, Mapping) else None
 
 
-def _preview(page: str, named: str | None, item: Item, context: Context) -> Outcome:
+def _preview(page: str, named: str | None, item: Item, context: Context, look: Look) -> Outcome:
     started = time.perf_counter()
     try:
-        found = Found(named, None, None) if named else look(page, context)
+        found = FoundPicture(named, None, None) if named else look(page, context)
         if found is None:
             return Outcome("empty", reason="the page has no video with a picture")
         if not _may_ask(found.picture, context):
             return Outcome("empty", reason=f"its picture: {NOT_ASKED}")
         body = context.bodies.get(found.picture, None)
-        outcome = once(body, FOLDER, context, lambda prefix: _shrink(body.path, body.key, prefix, context))
+        outcome = once(body, TASK, context, lambda prefix: _shrink(body.path, prefix, context))
     except TransientError as error:
         return outcome_of(error, context)
     except OutsideError as error:
@@ -100,17 +106,17 @@ def _preview(page: str, named: str | None, item: Item, context: Context) -> Outc
     return Outcome("success", {**(outcome.data or {}), **seen, **about, **spent})
 
 
-def _shrink(path: Path, key: str, prefix: str, context: Context) -> Outcome:
+def _shrink(path: Path, prefix: str, context: Context) -> Outcome:
     try:
-        made, _ = pictures.limited(pictures.thumbnails_of_file, path)
+        made, _ = pictures.limited(pictures.pictures_of_file, path)
     except pictures.UnreadableError as error:
         return Outcome("failure", reason=str(error))
-    return Outcome("success", {"full_size": key, **pictures.store(made, prefix, context.objects)})
+    return Outcome("success", pictures.store(made, prefix, context.objects))
 
 
-def look(page: str, context: Context) -> Found | None:
+def look_at(page: str, context: Context, between: tuple[float, float] = SECONDS_BETWEEN) -> FoundPicture | None:
     """What yt-dlp reads off the page; None without a picture. Raises OutsideError, also for a page without a video."""
-    await_turn(home() / "video_preview.turn")
+    await_turn(home() / "video_preview.turn", between)
     reader = _reader(context.outside, lambda url: _may_ask(url, context))
     from yt_dlp.utils import YoutubeDLError
 
@@ -124,7 +130,7 @@ def look(page: str, context: Context) -> Found | None:
         raise PermanentError("no-video", _SAYS.sub("", str(error)).partition("\n")[0][:200]) from None
 
 
-def _best(info: Mapping[str, Any]) -> Found | None:
+def _best(info: Mapping[str, Any]) -> FoundPicture | None:
     if info.get("_type") == "playlist":
         entries = info.get("entries")
         return _best(entries[0] or {}) if isinstance(entries, list) and entries else None
@@ -132,7 +138,7 @@ def _best(info: Mapping[str, Any]) -> Found | None:
     candidates = [*sorted(offered, key=_worth), {"url": info.get("thumbnail")}]
     for one in reversed(candidates):
         if str(one.get("url") or "").startswith(("http://", "https://")):
-            return Found(str(one["url"]), info.get("title"), info.get("duration"))
+            return FoundPicture(str(one["url"]), info.get("title"), info.get("duration"))
     return None
 
 
@@ -142,16 +148,17 @@ def _worth(thumbnail: Mapping[str, Any]) -> tuple[float, float]:
     return -1.0 if preference is None else float(preference), -1.0 if width is None else float(width)
 
 
-def await_turn(turn: Path) -> None:
-    """Wait until 2 to 5 seconds have passed since any run on this machine had its turn; the file holds when.
+def await_turn(turn: Path, between: tuple[float, float] = SECONDS_BETWEEN) -> None:
+    """Wait until so many seconds (one number out of `between`) have passed since any run on this machine had its turn,
+    which the file `turn` tells.
 
-    The wall clock, not the run's: what counts is the time between two calls.
+    By the wall clock, not the run's: what counts is the time between two calls.
     """
     turn.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(turn, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # given back by the system when a holder dies
-        pause = random.uniform(*SECONDS_BETWEEN)
+        pause = random.uniform(*between)
         try:
             since = time.time() - float(file.read() or 0)
         except ValueError:
@@ -164,10 +171,15 @@ def await_turn(turn: Path) -> None:
         file.flush()
 
 
+def yt_dlp_apart() -> None:
+    """Let yt-dlp be imported without its handler for requests, which changes requests itself: every later call of ours
+    without a proxy raised TypeError. yt-dlp does without it as where requests is not installed."""
+    sys.modules.setdefault("yt_dlp.networking._requests", None)  # type: ignore[arg-type]
+
+
 def _reader(outside: Outside, may_ask: Callable[[str], bool]) -> Any:
     """A YoutubeDL whose every call goes through `Outside`, bounded in number and time, and where it may."""
-    # yt-dlp's handler for requests changes requests itself: every later call of ours without a proxy raised TypeError.
-    sys.modules.setdefault("yt_dlp.networking._requests", None)  # type: ignore[arg-type]
+    yt_dlp_apart()
     from yt_dlp import YoutubeDL
     from yt_dlp.networking import Request, Response
     from yt_dlp.networking.exceptions import HTTPError, RequestError
@@ -237,12 +249,13 @@ class _Silent:
 TASK = Task(
     name="video_preview",
     entity="files",
-    version=1,
+    version=1,  # results that name the fetched picture as their full size stand: to ask again takes seconds a page
     reads=("$.url", "youtube_api.previews"),
     run=run,
     condition=_condition,
     looks_up=lambda _subject, context: context.config.tasks.youtube,  # a page that led to YouTube may be followed now
     after=("youtube_api",),
     summary="A picture of a video page, by YouTube's API or yt-dlp, with two thumbnails.",
+    publishes=(pictures.PREVIEWS,),
+    picture="preview_small",
 )
-FOLDER = f"previews/{TASK.name}-{TASK.version}"

@@ -65,7 +65,8 @@ _SURE = 0.5
 
 
 def text_of(xhtml: str, *, web_page: bool = False) -> str:
-    """The text: a line for each block, white space collapsed. Running heads and page numbers of paged documents go."""
+    """The document's text: a line for each block, white space collapsed. Running heads and page numbers of paged
+    documents are left out."""
     body = _body(xhtml)
     if body is None:
         return ""
@@ -76,7 +77,8 @@ def text_of(xhtml: str, *, web_page: bool = False) -> str:
 
 
 def language_of(text: str) -> str:
-    """`nl`, `en`, or `unk` for any other and for what is too short to tell; judged by its begin and its middle."""
+    """`nl`, `en`, or `unk` for any other language and for what is too short to tell; judged by its beginning and its
+    middle."""
     middle = len(text) // 2
     sample = text if len(text) <= 2 * _SAMPLE else f"{text[:_SAMPLE]} {text[middle : middle + _SAMPLE]}"
     language, probability = _identifier().classify(sample)

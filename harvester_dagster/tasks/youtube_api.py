@@ -15,9 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 from harvester_dagster.config import secret
-from harvester_dagster.outside.failures import OutsideError
+from harvester_dagster.failures import OutsideError
+from harvester_dagster.tasks import index_values
 from harvester_dagster.tasks.access_policy import is_youtube
-from harvester_dagster.tasks.content_work import outcome_of
+from harvester_dagster.tasks.once_per_body import outcome_of
+from harvester_dagster.tasks.published import PublishedField
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 
 ADDRESS = "https://www.googleapis.com/youtube/v3"
@@ -44,7 +46,7 @@ def video_id(url: str) -> str | None:
 
 
 def quota_reset(now: datetime) -> datetime:
-    """The next midnight on the Pacific coast: then the day's quota is given anew."""
+    """The next midnight on the Pacific coast (as an aware time), when the day's quota is given anew."""
     local = now.astimezone(_QUOTA_ZONE)
     midnight = datetime(local.year, local.month, local.day, tzinfo=_QUOTA_ZONE) + timedelta(days=1)
     return midnight.astimezone(now.tzinfo)
@@ -62,6 +64,7 @@ def _condition(subject: Subject, context: Context) -> str | None:
 
 
 def run(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+    """Ask YouTube for the videos, fifty with a call; a call that fails is the outcome of all that it asked for."""
     by_id: dict[str, list[Item]] = {}
     for item in items:
         by_id.setdefault(video_id(str(item.subject.properties["url"])) or "", []).append(item)
@@ -152,6 +155,31 @@ def _previews(offered: Mapping[str, Any]) -> dict[str, str] | None:
     return {"full_size": by_width[-1][1], "preview": at_least(400), "preview_small": at_least(200)}
 
 
+_TEXT = {"$ref": "#/$defs/text"}
+_SHOWN: Mapping[str, Any] = {
+    "duration": {"type": ["string", "number", "null"]},
+    "embed_url": _TEXT,
+    "description": _TEXT,
+    "definition": _TEXT,
+    "license": _TEXT,
+}
+
+
+def _indexed(video: Mapping[str, Any]) -> dict[str, Any] | None:
+    duration = index_values.duration(video.get("duration"))
+    embed_url = index_values.web_address(video.get("embed_url"))
+    return {"duration": duration, "embed_url": embed_url} if duration and embed_url else None
+
+
+VIDEO = PublishedField(
+    "video",
+    {"description": "What the video's platform says about it.", "type": "object", "properties": _SHOWN},
+    value=lambda data: {name: data.get(name) for name in _SHOWN},
+    optional=True,
+    place="main",
+    index_form=_indexed,
+)
+
 TASK = Task(
     name="youtube_api",
     entity="files",
@@ -160,4 +188,5 @@ TASK = Task(
     run=run,
     condition=_condition,
     summary="What YouTube's Data API says about a video: duration, embedding, licence, pictures.",
+    publishes=(VIDEO,),
 )

@@ -4,29 +4,33 @@ Belongs here: putting them together from the store, once per state and process. 
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from harvester_dagster.store.database import Pool
+from harvester_dagster.store.objects import Objects
 from harvester_dagster.vocabularies import shipped, skos
 from harvester_dagster.vocabularies.trees import Vocabularies
 
-if TYPE_CHECKING:
-    from harvester_dagster.installation import Installation
+OF_VERSION = "version"
+"""The field of the one row of `vocabulary_count` that counts nothing: it tells which version was counted."""
 
 
 class Current(NamedTuple):
-    """`version` is another one when any answer may differ."""
+    """The vocabularies of this moment; `version` is another one when any of their answers may differ."""
 
     vocabularies: Vocabularies
     version: str
 
 
-def load(installation: "Installation") -> Current:
-    with installation.pool.connection() as connection:
+def load(pool: Pool, objects: Objects) -> Current:
+    """What tasks look up now, put together from the store's rows and objects; the same state is put together once in
+    a process. Raises OutsideError when an object cannot be read."""
+    with pool.connection() as connection:
         sources = connection.execute("SELECT name, object_key FROM vocabulary_source ORDER BY name").fetchall()
         counts = connection.execute(
-            "SELECT field, value, count FROM vocabulary_count WHERE value <> '' ORDER BY 1, 2"
+            "SELECT field, value, count FROM vocabulary_count WHERE field <> %s ORDER BY 1, 2", (OF_VERSION,)
         ).fetchall()
-    bodies = tuple((name, installation.objects.get(key)) for name, key in sources)
+    bodies = tuple((name, objects.get(key)) for name, key in sources)
     vocabularies = _together(bodies, tuple(counts))
     return Current(vocabularies, vocabularies.digest.hex())
 

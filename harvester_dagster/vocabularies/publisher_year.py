@@ -15,17 +15,18 @@ _YEAR = re.compile("[1-9][0-9]{0,3}")
 
 
 def root(vocabularies: Vocabularies, year: object, this_year: int, recent: int) -> str | None:
-    """The year itself when it is one of the `recent` latest known up to this year, `older-than` for one before
-    these, None for one that is not known or still to come."""
+    """The root of a year's branch: the year itself when it is one of the `recent` latest known up to this year,
+    `older-than` for one before these, None for one that is not known or still to come."""
     return _roots(vocabularies, this_year, recent).get(str(year))
 
 
 def is_known(vocabularies: Vocabularies, year: object) -> bool:
+    """Whether the year ships, or occurs in the current version: written without leading zeros, from 1 to 9999."""
     return str(year) in _known(vocabularies)
 
 
 def terms(vocabularies: Vocabularies, this_year: int, recent: int) -> tuple[Term, ...]:
-    """The tree as it is now: recent years, then `older-than` with the years under it."""
+    """The tree as it is now: the recent years, then `older-than` with the years under it, newest first."""
     roots = _roots(vocabularies, this_year, recent)
     years = sorted(roots, key=int, reverse=True)
     latest = [year for year in years if roots[year] != OLDER]

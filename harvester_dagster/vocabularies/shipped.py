@@ -28,7 +28,7 @@ SCHEMES = ("applied-science-2021", "informatievaardigheid-2020", "vaktherapie-20
 
 @cache
 def vocabularies() -> Vocabularies:
-    """What ships, without counts."""
+    """The vocabularies that ship, without counts."""
     return Vocabularies(
         [
             *(_tree(name, field) for name, field in TREES.items()),
@@ -39,7 +39,7 @@ def vocabularies() -> Vocabularies:
 
 @cache
 def technical_types() -> Mapping[str, str]:
-    """MIME type, in lower case → technical type."""
+    """Technical types by MIME type in lower case, from the table that ships."""
     return {row["mime_type"].lower(): row["technical_type"] for row in _rows("technical_types")}
 
 

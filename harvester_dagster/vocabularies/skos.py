@@ -9,25 +9,29 @@ from typing import Any
 
 import msgspec
 
+from harvester_dagster.failures import HarvesterError
 from harvester_dagster.vocabularies.trees import Part, Term
 
 FIELD = "study_vocabulary"
 _SKOS = ("skos:", "http://www.w3.org/2004/02/skos/core#", "https://www.w3.org/2004/02/skos/core#")
 
+_MEND = "it must be SKOS as JSON-LD: look at the address in vocabularies.skos"
 
-class SkosError(Exception):
+
+class SkosError(HarvesterError):
     """The bytes are no SKOS in JSON-LD, or hold no concept."""
 
 
 def part(name: str, content: bytes, field: str = FIELD) -> Part:
-    """The concepts of one scheme, in the order of the file. Raises SkosError."""
+    """The concepts of one scheme, in the order of the file; a concept with several parents is there for each. Raises
+    SkosError."""
     try:
         document = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SkosError(f"{name}: not JSON ({error})") from None
+        raise SkosError(f"{name}: not JSON ({error})", _MEND) from None
     terms = tuple(_terms(document))
     if not terms:
-        raise SkosError(f"{name}: no skos:Concept with an @id in it")
+        raise SkosError(f"{name}: no skos:Concept with an @id in it", _MEND)
     return Part(name, field, terms)
 
 

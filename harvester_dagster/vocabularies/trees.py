@@ -10,7 +10,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal, NamedTuple
 
-from harvester_dagster.documents import canonical
+from harvester_dagster import canonical
 
 Problem = Literal["cycle", "orphan", "two parents"]
 
@@ -62,7 +62,11 @@ class Node(NamedTuple):
 
 
 class Vocabularies:
-    """All fields. Of parts with one name the last counts; curated terms win over others, first ones over later ones."""
+    """All fields with their trees, mended where they are broken (`findings` tells what was).
+
+    Of parts with one name the last counts; curated terms win over others, first ones over later ones. `counts` says how
+    often a value occurs in the current version, by field and value.
+    """
 
     def __init__(self, parts: Iterable[Part], counts: Mapping[str, Mapping[str, int]] | None = None) -> None:
         self.parts: Mapping[str, Part] = {part.name: part for part in parts}
@@ -78,23 +82,27 @@ class Vocabularies:
 
     @property
     def fields(self) -> tuple[str, ...]:
+        """The names of the fields that have terms."""
         return tuple(self._fields)
 
     def with_parts(self, parts: Iterable[Part]) -> "Vocabularies":
-        """Further parts; one with a known name takes that one's place."""
+        """These vocabularies with further parts; a part with a known name takes that one's place."""
         return Vocabularies([*self.parts.values(), *parts], self.counts)
 
     def with_counts(self, counts: Mapping[str, Mapping[str, int]]) -> "Vocabularies":
-        """How often each value occurred in the last completed harvest, by field."""
+        """The same trees, with how often each value occurs in the current version, by field."""
         return Vocabularies(self.parts.values(), counts)
 
     def terms(self, field: str) -> Mapping[str, Term]:
+        """The terms of a field by value, in the order of their origin; none for an unknown field."""
         return self._fields.get(field, {})
 
     def get(self, field: str, value: str) -> Term | None:
+        """The term of that value; None for an unknown one."""
         return self.terms(field).get(value)
 
     def count(self, field: str, value: str) -> int:
+        """How often the value occurs in the current version; 0 for an unknown one."""
         return self.counts.get(field, {}).get(value, 0)
 
     def lineage(self, field: str, value: str) -> Iterator[Term]:
@@ -106,17 +114,18 @@ class Vocabularies:
             term = terms.get(term.parent) if term.parent is not None else None
 
     def ancestors(self, field: str, value: str) -> tuple[Term, ...]:
-        """All ancestors with the value itself, sorted by value."""
+        """The value's term and all its ancestors, sorted by value; nothing for an unknown value."""
         return tuple(sorted(self.lineage(field, value)))
 
     def root(self, field: str, value: str) -> Term | None:
+        """The root of the value's branch, which may be its own term; None for an unknown value."""
         root = None
         for term in self.lineage(field, value):
             root = term
         return root
 
     def tree(self, field: str) -> tuple[Node, ...]:
-        """The field from its roots, in the order of its origin."""
+        """The whole field as branches from its roots, in the order of its origin, with counts."""
         branches: dict[str | None, list[Node]] = {}
         for term in reversed(_top_down(self.terms(field))):
             children = tuple(reversed(branches.pop(term.value, [])))
@@ -130,7 +139,8 @@ class Vocabularies:
 
     @cached_property
     def digest(self) -> bytes:
-        """Names everything that tasks can look up here: equal digests, equal answers. Counts are no answers."""
+        """Names everything that tasks can look up here: with equal digests, all answers are equal. Counts play no
+        part, but for the values that they make known."""
         everything = {
             field: [sorted(self.values(field)), sorted(self._digests.get(field, {}).items())]
             for field in (*self._fields, *OPEN_FIELDS)
@@ -157,7 +167,7 @@ class Vocabularies:
 
 
 def columns(terms: Iterable[Term]) -> dict[str, list[str]]:
-    """Terms as consumers get them: three lists in step."""
+    """Terms as consumers get them: `keyword`, `nl` and `en`, three lists in step."""
     chosen = list(terms)
     return {
         "keyword": [term.value for term in chosen],
@@ -167,7 +177,7 @@ def columns(terms: Iterable[Term]) -> dict[str, list[str]]:
 
 
 def changes(old: Mapping[str, Term], new: Mapping[str, Term]) -> Changes:
-    """Compare two states of a field or a part."""
+    """What differs between two states of a field or a part, given by value."""
     return Changes(
         added=frozenset(new.keys() - old.keys()),
         changed=frozenset(value for value in old.keys() & new.keys() if old[value] != new[value]),
@@ -176,7 +186,8 @@ def changes(old: Mapping[str, Term], new: Mapping[str, Term]) -> Changes:
 
 
 def shrunk(old: Sequence[Term], new: Sequence[Term], max_shrink: float = 0.05) -> bool:
-    """Whether the new state is so much smaller that the old one should stay: the rule of the sets."""
+    """Whether the new state is so much smaller that the old one should stay: by the rule for sets, 5 % of what would
+    be left (`max_shrink`), or nothing left at all."""
     before, now = len({term.value for term in old}), len({term.value for term in new})
     return before > now and (now == 0 or (before - now) / now >= max_shrink)
 

@@ -1,7 +1,7 @@
 """The web application: pages and APIs on one port, put together from the routes of each area.
 
 Belongs here: what holds for every request (headers, errors, the guard). Does not belong here: any page's content; an
-area is a list of routes (`access.py` is the first).
+area is a list of routes (`access_pages.py` is the first).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harvester_dagster.config import Web
-from harvester_dagster.web.guard import Guard
+from harvester_dagster.web.guard import WriteGuard
 
 _FOLDER = Path(__file__).parent
 _HEADERS = (
@@ -27,6 +27,9 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
 )
+
+MOST_BYTES = 1024 * 1024
+"""Of a request's body: what forms and JSON of ours never come near."""
 
 templates = Environment(
     loader=FileSystemLoader(_FOLDER / "templates"),
@@ -37,21 +40,23 @@ templates = Environment(
 
 
 def create_app(web: Web, routes: Sequence[BaseRoute]) -> Starlette:
+    """The application with these routes, the static files, the headers of every answer that has none of its own, and
+    the guard of writing requests."""
     return Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")],
-        middleware=[Middleware(_Headers), Middleware(Guard, web=web)],
+        middleware=[Middleware(_Headers), Middleware(WriteGuard, web=web), Middleware(_Bounded)],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """A page of this application; every value is escaped by the template."""
+    """A page made from a template; every value is escaped there."""
     text = templates.get_template(template).render(path=request.url.path, **values)
     return HTMLResponse(text, status)
 
 
 def wants_json(request: Request) -> bool:
-    """By the path's ending, else by what the client prefers."""
+    """Whether the answer should be JSON: by the path's ending, else by what the client prefers."""
     accept = request.headers.get("accept", "")
     html = accept.find("text/html")
     return request.url.path.endswith(".json") or ("application/json" in accept and html == -1)
@@ -67,6 +72,7 @@ def _failed(request: Request, error: Exception) -> Response:
 
 
 def problem(request: Request, status: int, message: str) -> Response:
+    """What went wrong, as JSON or as a page, with that status."""
     if wants_json(request):
         return JSONResponse({"error": message}, status)
     return page(request, "problem.html", status, title=str(status), message=message)
@@ -79,7 +85,29 @@ class _Headers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                own = message.get("headers", [])
+                named = {name.lower() for name, _ in own}
+                message["headers"] = [*own, *(header for header in _HEADERS if header[0] not in named)]
             await send(message)
 
         await self._app(scope, receive, sent if scope["type"] == "http" else send)
+
+
+class _Bounded:
+    """A body of more than MOST_BYTES is answered with 413 and not read to its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        async def received() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MOST_BYTES:
+                raise HTTPException(413, f"the body is longer than {MOST_BYTES:,} bytes")
+            return message
+
+        await self._app(scope, received if scope["type"] == "http" else receive, send)

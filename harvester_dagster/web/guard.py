@@ -1,65 +1,168 @@
-"""Who may act: a token for every writing request that does not come from a person at this machine.
+"""Who asks, what they may, and whether it is a page of somebody else that asks in their browser.
 
-Belongs here: the rule for requests that change something. Reading is free; who may reach the port is the operator's
-choice. Does not belong here: pages.
+    a named token       the scopes that `[web.tokens.NAME]` gives it
+    HARVESTER_TOKEN     all scopes but `takedown`
+    at this machine     `local`, all scopes: on pages; the API and what is raw always need a token
+
+Belongs here: what is known of whoever made a request: the address, the token, the site. Three ask it: our pages, where
+reading is free and writing is not (`WriteGuard`), routes that need a scope (`admitted`), the door before Dagster's UI
+(`door.py`). Does not belong here: pages, and which scope a route needs.
 """
 
+import base64
+import binascii
+import hashlib
 import hmac
 import ipaddress
+import re
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from harvester_dagster.config import Web, secret
+from harvester_dagster.config import SCOPES, Web, secret
+from harvester_dagster.publication import audit
+from harvester_dagster.publication.audit import Doer
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN_HEADER = "x-harvester-token"
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_OTHER_SITES = frozenset({"cross-site", "same-site"})
+"""Another port of this machine is the same *site*, and another origin."""
 
 
-class Guard:
+OPERATE = "operate"
+API = "/api/"
+"""Below it nothing is written without a token, wherever it comes from."""
+_ALL = frozenset(SCOPES)
+
+
+class Actor(NamedTuple):
+    """Who has made a request, and what they may."""
+
+    doer: Doer
+    scopes: frozenset[str]
+
+
+class WriteGuard:
+    """Middleware that answers 403, with the reason, to every writing request that may not change something; what the
+    others do is done by whom they came from."""
+
     def __init__(self, app: ASGIApp, web: Web) -> None:
         self._app = app
         self._web = web
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with why it may not change anything."""
         if scope["type"] == "http" and scope["method"] not in _READING:
-            reason = why_not(Request(scope), self._web)
-            if reason is not None:
-                await PlainTextResponse(reason + "\n", 403)(scope, receive, send)
+            is_api = scope["path"].startswith(API)
+            found = admitted(Request(scope), self._web, None if is_api else OPERATE, by_token=is_api)
+            if isinstance(found, str):
+                await PlainTextResponse(found + "\n", 403)(scope, receive, send)
                 return
+            with audit.acting(found.doer):
+                await self._app(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
 
-def why_not(request: Request, web: Web) -> str | None:
-    """None: this request may change something; else why not.
+def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = False) -> Actor | str:
+    """Who has made a request that needs a scope (None: any), or why it may not pass. `by_token`: at this machine too.
 
     From loopback no token is asked for, but a page of another site, opened in a browser here, must not act: neither
     across origins, nor under a name of its own that it lets point to loopback.
     """
-    if _holds_token(request, web):
+    actor = holder(_bearer(request), request, web)
+    if actor is None:
+        if by_token or not is_here(request, web):
+            where = "this" if by_token else "an action from beyond this machine"
+            return f"{where} needs a token, such as that of {web.token_env} (Authorization: Bearer ...)"
+        if reason := not_by_our_name(request, web) or not_from_our_page(request):
+            return reason
+        actor = local(request, web)
+    return actor if scope is None or scope in actor.scopes else f"{actor.doer.name} has not the scope {scope!r}"
+
+
+def local(request: HTTPConnection, web: Web) -> Actor:
+    """Whoever sits at this machine."""
+    return Actor(Doer("local", client_address(request, web)), _ALL)
+
+
+def not_by_our_name(request: HTTPConnection, web: Web) -> str | None:
+    """Why the name that was asked for is not ours: a site that lets its own name point here may read and act as if it
+    were us, but for that. None: it is ours."""
+    asked = request.headers.get("host", "")
+    host = urlsplit(f"//{asked}").hostname if _HOST.fullmatch(asked) else ""
+    if host and host in _HERE | {web.host, urlsplit(web.public_url).hostname}:
         return None
-    if not _is_here(client_address(request, web)):
-        return f"an action from beyond this machine needs the token of {web.token_env} (Authorization: Bearer ...)"
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    if host not in _HERE | {web.host}:
-        return f"{host!r} is not a name of this machine; use localhost, or the token"
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):
+    return f"{asked[:200]!r} is not a name of this machine; use localhost, or name it as public_url of [web]"
+
+
+def not_from_our_page(request: HTTPConnection) -> str | None:
+    """Why a request was not made by a page of this origin, nor typed, nor by a program; None: it was."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site", "none")
+    if origin is not None and _place(origin) != request.headers.get("host", "").lower():
         return "an action must come from a page of this application"
+    if site in _OTHER_SITES:
+        return "a page of another origin may not ask this"
     return None
 
 
-def _holds_token(request: Request, web: Web) -> bool:
-    expected = secret(web.token_env)
-    given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.headers.get(_TOKEN_HEADER, "")
-    return bool(expected) and hmac.compare_digest(given.encode(), (expected or "").encode())
+def _place(origin: str) -> str:
+    """Host and port of an Origin; empty for `null` and for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
-def client_address(request: Request, web: Web) -> str:
-    """Whose request it is: what a trusted proxy says, else whoever is connected."""
+def _bearer(request: HTTPConnection) -> str:
+    """A token that a program sent: no browser does so for a page of another site."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    given = given if scheme.lower() == "bearer" else request.headers.get(_TOKEN_HEADER, "")
+    return given.encode("latin-1").decode(errors="surrogateescape")  # headers are read as Latin-1
+
+
+def _password(request: HTTPConnection) -> str:
+    """A token that a person typed into the browser's own dialogue; it goes with all that the browser then asks."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def holder_in_browser(request: HTTPConnection, web: Web) -> Actor | None:
+    """Who holds the token that came along, from a program or typed as a password."""
+    return holder(_bearer(request) or _password(request), request, web)
+
+
+def holder(given: str, request: HTTPConnection, web: Web) -> Actor | None:
+    """Who holds a token; None: nobody. It takes as long whichever token it is, and however much of one is right."""
+    tokens = [(web.token_env, web.token_env, _ALL - {"takedown"})]
+    tokens += [(f"token:{name}", one.token_env, frozenset[str](one.scopes)) for name, one in web.tokens.items()]
+    digest, found = _digest(given), None
+    for name, variable, scopes in tokens:
+        expected = secret(variable)
+        is_it = hmac.compare_digest(digest, _digest(expected or ""))
+        if is_it and expected and found is None:
+            found = Actor(Doer(name, client_address(request, web)), scopes)
+    return found
+
+
+def _digest(token: str) -> bytes:
+    """Of one length, whatever was given."""
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
+
+
+def client_address(request: HTTPConnection, web: Web) -> str:
+    """The address of whoever made the request: what a trusted proxy says, else whoever is connected."""
     address = request.client.host if request.client else ""
     forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
     while address in web.trusted_proxies and forwarded:
@@ -67,8 +170,12 @@ def client_address(request: Request, web: Web) -> str:
     return address
 
 
-def _is_here(address: str) -> bool:
+def is_here(request: HTTPConnection, web: Web) -> bool:
+    """Whether it was made at this machine. What a proxy passes on that nobody has named as trusted was not."""
+    peer = request.client.host if request.client else ""
+    if peer not in web.trusted_proxies and any(name in request.headers for name in _FORWARDED):
+        return False
     try:
-        return ipaddress.ip_address(address).is_loopback
+        return ipaddress.ip_address(client_address(request, web)).is_loopback
     except ValueError:
         return False

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 
-from harvester_dagster.access.enricher import Enricher
-from harvester_dagster.access.solr import Solr
+from harvester_dagster.access.runs.enricher import Enricher
+from harvester_dagster.access.solr.collection import PATIENCE, Solr
 from harvester_dagster.config import Metastore
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.store.database import Pool, open_pool
 from tests.access.meddling import Proxy, meddling
 
@@ -25,8 +25,8 @@ UNDETERMINED = ["UNDETERMINED"]
 class Collection:
     """A collection, as somebody else than the enricher uses it."""
 
-    def __init__(self, solr_url: str, name: str) -> None:
-        self.solr_url, self.name, self.url = solr_url, name, f"{solr_url}/{name}"
+    def __init__(self, solr_url: str, name: str, conf: Path = Path()) -> None:
+        self.solr_url, self.name, self.url, self.conf = solr_url, name, f"{solr_url}/{name}", conf
         self.http = requests.Session()
 
     def post(self, body: Any, commit: bool = True) -> None:
@@ -61,7 +61,7 @@ def collection(solr_url: str) -> Iterator[Collection]:
     cores = f"{solr_url}/admin/cores"
     made = http.get(cores, params={"action": "CREATE", "name": name, "instanceDir": name}, timeout=60)
     assert made.ok, made.text
-    yield Collection(solr_url, name)
+    yield Collection(solr_url, name, home / name / "conf")
     http.get(cores, params={"action": "UNLOAD", "core": name, "deleteInstanceDir": "true"}, timeout=60)
 
 
@@ -83,11 +83,13 @@ def outside() -> Iterator[Outside]:
 
 @pytest.fixture
 def make(collection: Collection, pool: Pool, outside: Outside) -> Make:
-    """An enricher of the collection; settings and the day may be given."""
+    """An enricher of the collection; settings, the day and how patient it is may be given."""
 
-    def made(now: datetime = NOW, timeout: float = 60, url: str = "", **settings: Any) -> Enricher:
+    def made(
+        now: datetime = NOW, timeout: float = 60, patience: float = PATIENCE, url: str = "", **settings: Any
+    ) -> Enricher:
         endpoint = Metastore(url=url or collection.solr_url, **{"collection": collection.name, **settings})
-        solr = Solr("dtu", endpoint, outside, timeout=timeout)
+        solr = Solr("dtu", endpoint, outside, timeout=timeout, patience=patience)
         return Enricher(pool, solr, endpoint, outside, ZoneInfo("Europe/Amsterdam"), lambda: now)
 
     return made

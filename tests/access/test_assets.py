@@ -9,9 +9,10 @@ import dagster as dg
 import pytest
 
 from assets.access import access_assets
+from assets.jobs import access_job
 from harvester_dagster.config import Config, Metastore
 from harvester_dagster.store.database import Pool
-from sensors.access import access_job, access_schedules
+from sensors.access import access_schedules
 from tests.access.conftest import NOW, Collection
 
 

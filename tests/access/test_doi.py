@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harvester_dagster.access import doi
-from harvester_dagster.access.documents import from_fields
-from harvester_dagster.access.enricher import Enricher
-from harvester_dagster.access.run import enrich
+from harvester_dagster.access.decide import doi
+from harvester_dagster.access.decide.solr_document import from_fields
+from harvester_dagster.access.runs.enricher import Enricher
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.store.database import Pool
 from tests.access.conftest import NOW, Collection, Make
 
 FREE = {"is_oa": True, "oa_status": "gold", "best_oa_location": {"url": "https://example.org"}}
@@ -110,10 +111,13 @@ def test_its_failure_never_fails_a_decision(
     assert enrich(tomorrow, "changed").counts.rules == {"doi_resolver": 30}
 
 
-def test_calls_of_a_day_are_limited(
-    make: Make, collection: Collection, resolver: Unpaywall, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(doi, "CALLS_A_DAY", 5)
+def test_calls_of_a_day_are_limited(make: Make, collection: Collection, resolver: Unpaywall, pool: Pool) -> None:
+    with pool.connection() as connection:
+        connection.execute(
+            """INSERT INTO open_access_answer (doi, status, asked_at)
+               SELECT '10.1/' || n, 'unknown', %s FROM generate_series(1, %s) n""",
+            (NOW, doi.CALLS_A_DAY - 5),
+        )
     collection.add(*({"id": f"{n}", "doi_ss": [f"10.1234/{n}"]} for n in range(8)))
     enrich(with_resolver(make, resolver), "full")
     assert len(resolver.asked) == 5

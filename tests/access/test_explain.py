@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from harvester_dagster.access import cli, explain
-from harvester_dagster.access.enricher import Enricher, refresh_journals
-from harvester_dagster.access.rules import NAMES
-from harvester_dagster.access.run import enrich
+from harvester_dagster.access.decide.rules import NAMES
+from harvester_dagster.access.runs import access_why
+from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.cli import access
+from harvester_dagster.cli.commands import Commands
 from harvester_dagster.config import Config
 from harvester_dagster.store.database import Pool
 from tests.access.conftest import NOW, Collection, Make
@@ -36,24 +37,24 @@ def decided(job: Enricher, collection: Collection) -> Enricher:
 
 
 def test_why_shows_each_rule_and_the_update(decided: Enricher) -> None:
-    (by_id,), (by_cluster,) = explain.why(decided, "a"), explain.why(decided, "4711")
+    (by_id,), (by_cluster,) = access_why.why(decided, "a"), access_why.why(decided, "4711")
     assert by_id == by_cluster
     assert [step.rule.name for step in by_id.steps] == list(NAMES)
     holdings = next(step for step in by_id.steps if step.rule.name == "journal_holdings")
     assert holdings.outcome == "declined"
     assert holdings.saw == {"journal": "Acta", "holdings": ["2010-now"], "published": 2005, "this_year": 2026}
     assert by_id.update is not None and by_id.update["fulltext_info_ss"] == {"set": "none"}
-    assert by_id.stored is None and explain.why(decided, "nobody") == []
-    (open_,) = explain.why(decided, "o")
+    assert by_id.stored is None and access_why.why(decided, "nobody") == []
+    (open_,) = access_why.why(decided, "o")
     assert [step.outcome for step in open_.steps[:4]] == ["declined", "declined", "answered", "not reached"]
     enrich(decided, "full")
-    (then,) = explain.why(decided, "a")
+    (then,) = access_why.why(decided, "a")
     assert then.update is None and then.stored is not None and then.stored.rule == "none"
 
 
 def test_what_if_other_rules(decided: Enricher, collection: Collection) -> None:
     before = collection.all()
-    found = explain.what_if(decided, left_out=["fulltext_openaccess"])
+    found = access_why.what_if(decided, left_out=["fulltext_openaccess"])
     assert (found.documents, found.changed) == (3, 1)
     assert found.changes == {"dtupub,dtu -> none (none)": 1}
     assert found.samples[0].before == "dtupub, dtu by fulltext_openaccess"
@@ -63,31 +64,28 @@ def test_what_if_other_rules(decided: Enricher, collection: Collection) -> None:
 def test_what_if_other_journals(decided: Enricher, tmp_path: Path) -> None:
     file = tmp_path / "journals.json"
     file.write_text(json.dumps([HELD | {"holdings_ssf": ['{"fromyear": "2000"}']}]))
-    assert explain.what_if(decided, journals=file).changes == {"none -> dtu (sfx)": 1}
+    assert access_why.what_if(decided, journals=file).changes == {"none -> dtu (sfx)": 1}
     file.write_text("{")
-    with pytest.raises(ValueError, match="a JSON array of journals is needed"):
-        explain.what_if(decided, journals=file)
+    with pytest.raises(access_why.BadJournals, match="a JSON array of journals is needed"):
+        access_why.what_if(decided, journals=file)
 
 
 def test_what_if_another_day(job: Enricher, collection: Collection) -> None:
     collection.add(HELD | {"holdings_ssf": ['{"fromyear": "2000"}']}, ARTICLE | {"pub_date_tis": [2028]})
     refresh_journals(job)
-    assert explain.what_if(job, day=date(2027, 12, 31)).changed == 0
-    assert explain.what_if(job, day=date(2028, 1, 1)).changes == {"none -> dtu (sfx)": 1}
+    assert access_why.what_if(job, day=date(2027, 12, 31)).changed == 0
+    assert access_why.what_if(job, day=date(2028, 1, 1)).changes == {"none -> dtu (sfx)": 1}
 
 
 @pytest.fixture
 def run(make: Make, pool: Pool) -> Any:
-    app = typer.Typer()
-
-    @app.callback()
-    def _root() -> None: ...
+    app = Commands("The enricher.")
 
     @contextmanager
     def session() -> Iterator[Any]:
         yield SimpleNamespace(config=Config(metastore={"dtu": make().settings}), pool=pool, clock=lambda: NOW)
 
-    cli.mount(app, session)
+    access.mount(app, session)
     return lambda *arguments: CliRunner().invoke(app, list(arguments))
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harvester_dagster.access import endpoints, reader, runs, sample, writer
-from harvester_dagster.access.enricher import Enricher, refresh_journals
-from harvester_dagster.access.run import enrich
-from harvester_dagster.outside.failures import OutsideError, PermanentError, TransientError
+from harvester_dagster.access.runs import run_rows
+from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.demo import sample_index
+from harvester_dagster.failures import OutsideError, PermanentError, TransientError
 from harvester_dagster.services import launcher
 from tests.access.conftest import NOW, Collection, Make
 from tests.access.meddling import Asked, Cut, Instead, Proxy
@@ -22,17 +23,8 @@ from tests.access.test_run import expected, filled, small_batches, wait_until
 HTML = b"<html><body>The proxy says hello</body></html>"
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.patiently, "__defaults__", (None, 1.0))
-    for function in (reader.walk, reader.interruptible):
-        defaults = function.__defaults__ or ()
-        monkeypatch.setattr(function, "__defaults__", (*defaults[:-1], 1.0))
-    monkeypatch.setattr(writer, "PATIENCE", 1.0)
-
-
 def state(job: Enricher) -> tuple[str, str]:
-    run = runs.latest(job.pool)[0]
+    run = run_rows.latest(job.pool)[0]
     return run.state, run.reason
 
 
@@ -68,7 +60,6 @@ def test_a_schema_without_the_fields(make: Make, collection: Collection, proxy: 
         enrich(make(url=proxy.url), "full")
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     "instead",
     [Instead(200, HTML), Instead(502, HTML), Instead(503), Instead(200, b'{"response": {"numFound": 1, "docs')],
@@ -85,7 +76,7 @@ def test_a_page_that_is_not_solrs_in_the_middle(
         return instead if len(pages) > 4 and asked.is_page else None
 
     proxy.before = third
-    job = make(url=proxy.url, page_size=100)
+    job = make(url=proxy.url, patience=1, page_size=100)
     with pytest.raises(OutsideError):
         enrich(job, "full")
     assert state(job)[0] == "failed"
@@ -94,7 +85,6 @@ def test_a_page_that_is_not_solrs_in_the_middle(
     assert collection.access() == expected(documents)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_read_only(make: Make, collection: Collection, proxy: Proxy) -> None:
     filled(make(), 300)
     before = collection.access()
@@ -102,8 +92,41 @@ def test_read_only(make: Make, collection: Collection, proxy: Proxy) -> None:
         Instead(403, b'{"error": {"msg": "collection is read-only"}}') if asked.is_update else None
     )
     with pytest.raises(PermanentError, match="read-only"):
-        enrich(make(url=proxy.url), "full")
+        enrich(make(url=proxy.url, patience=1), "full")
     assert collection.access() == before
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("at", ["page", "update"])
+def test_credentials_that_expire_in_the_middle(
+    make: Make, collection: Collection, proxy: Proxy, at: str, status: int
+) -> None:
+    documents = filled(make(), 800)
+    small_batches(make())
+    asked_for: list[Asked] = []
+
+    def expired(asked: Asked) -> Instead | None:
+        asked_for.extend([asked] if (asked.is_page if at == "page" else asked.is_update) else [])
+        return Instead(status, b"Unauthorized") if len(asked_for) > 3 else None
+
+    proxy.before = expired
+    with pytest.raises(PermanentError, match="credentials"):
+        enrich(make(url=proxy.url, page_size=100), "full")
+    assert state(make())[0] == "failed"
+    proxy.before = lambda asked: None
+    report = enrich(make(url=proxy.url), "full")
+    assert report.continues and report.counts.processed < 800
+    assert collection.access() == expected(documents)
+
+
+def test_a_replica_that_copies_another_is_not_written_to(make: Make, collection: Collection, proxy: Proxy) -> None:
+    filled(make(), 50)
+    before = collection.access()
+    follower = b'{"details": {"isLeader": "false", "isFollower": "true", "follower": {"leaderUrl": "http://one/solr"}}}'
+    proxy.before = lambda asked: Instead(200, follower) if "/replication" in asked.path else None
+    with pytest.raises(PermanentError, match="replica of http://one/solr"):
+        enrich(make(url=proxy.url), "full")
+    assert collection.access() == before and not proxy.updates
 
 
 def test_an_overloaded_solr_is_asked_more_slowly(make: Make, collection: Collection, proxy: Proxy) -> None:
@@ -138,15 +161,23 @@ def test_an_update_whose_answer_is_lost_is_not_lost(make: Make, collection: Coll
     assert enrich(make(), "changed").counts.processed == 0
 
 
+def another_process(database: str, solr_url: str, collection: str, mode: str) -> subprocess.Popen[bytes]:
+    """A run in a process of its own, that may be killed."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _KILLED, database, solr_url, collection, mode],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
 _KILLED = """
 import sys
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
-from harvester_dagster.access.enricher import Enricher
-from harvester_dagster.access.run import enrich
-from harvester_dagster.access.solr import Solr
+from harvester_dagster.access.runs.enricher import Enricher
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.access.solr.collection import Solr
 from harvester_dagster.config import Metastore
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.store import database
 
 url, solr_url, collection, mode = sys.argv[1:]
@@ -183,35 +214,31 @@ def test_kill_nine(make: Make, collection: Collection, proxy: Proxy, database: s
             hold()
 
     proxy.before, proxy.after = lambda asked: before(asked), then
-    process = subprocess.Popen(
-        [sys.executable, "-c", _KILLED, database, proxy.url, collection.name, "full"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    process = another_process(database, proxy.url, collection.name, "full")
     assert reached.wait(30)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     over.set()
-    wait_until(lambda: runs.in_progress(make().pool, NOW) is None)
-    assert runs.latest(make().pool)[0].state == "died"
+    wait_until(lambda: run_rows.in_progress(make().pool, NOW) is None)
+    assert run_rows.latest(make().pool)[0].state == "died"
     report = enrich(make(), "full")
     assert report.counts.sent == report.counts.applied + report.counts.skipped
     assert collection.access() == expected(documents)
     assert enrich(make(), "changed").counts.processed == 0
 
 
-@pytest.mark.usefixtures("impatient")
 def test_solr_is_killed_in_the_middle_and_comes_back(make: Make, tmp_path: Path) -> None:
-    documents = list(sample.documents(2000))
+    documents = list(sample_index.documents(2000))
     with launcher.solr(tmp_path) as url:
         port = int(url.split(":")[2].split("/")[0])
-        job = make(url=url, collection="metastore", page_size=200)
-        endpoints.load(job.solr, documents)
+        job = make(url=url, patience=1, collection="metastore", page_size=200)
+        sample_index.load(job.solr, documents)
         refresh_journals(job)
         small_batches(job)
         stopped = threading.Event()
 
         def stop_it() -> None:
-            wait_until(lambda: bool(runs.latest(job.pool)))
+            wait_until(lambda: bool(run_rows.latest(job.pool)))
             time.sleep(0.2)
             for pid in _listening(port):
                 os.kill(pid, signal.SIGKILL)

@@ -3,10 +3,10 @@
 import sys
 import tracemalloc
 
-from harvester_dagster.access import journal_store
-from harvester_dagster.access.documents import from_fields
-from harvester_dagster.access.enricher import Enricher, refresh_journals
-from harvester_dagster.access.journals import by_issn, read_journal
+from harvester_dagster.access.decide.journals import by_issn, read_journal
+from harvester_dagster.access.decide.solr_document import from_fields
+from harvester_dagster.access.runs import journal_store
+from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
 from tests.access.conftest import Collection, Make
 
 HELD = '{"fromyear": "1990", "toyear": "2000"}'

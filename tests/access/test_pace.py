@@ -5,15 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
-from harvester_dagster.access.pace import BATCHES, Pace
-from harvester_dagster.access.runs import Best
-from harvester_dagster.outside.failures import TransientError
+from harvester_dagster.access.runs.run_rows import Best
+from harvester_dagster.access.solr.write_rate import BATCHES, WriteRate
+from harvester_dagster.failures import TransientError
 
 
-def found(rate: Callable[[int, int], float], limit: int, windows: int = 120, start: Best | None = None) -> Pace:
+def found(rate: Callable[[int, int], float], limit: int, windows: int = 120, start: Best | None = None) -> WriteRate:
     """Let a server with this rate (writers, batch) answer for a while."""
     now = 0.0
-    pace = Pace(limit, start, clock=lambda: now)
+    pace = WriteRate(limit, start, clock=lambda: now)
     for _ in range(windows * 20):
         batch = pace.batch
         now += batch / rate(pace.writers, batch)
@@ -39,13 +39,13 @@ def test_large_batches_are_found_where_they_win() -> None:
 
 
 def test_overload_slows_down_at_once() -> None:
-    pace = Pace(8, Best(8, 2000, 1.0))
+    pace = WriteRate(8, Best(8, 2000, 1.0))
     with pytest.raises(TransientError), pace.turn(threading.Event()):
         raise TransientError("status-503", "overloaded")
     assert (pace.writers, pace.batch, pace.overloads) == (4, 1000, 1)
 
 
 def test_it_begins_where_it_was_best_before() -> None:
-    pace = Pace(4, Best(3, 2000, 1.0))
+    pace = WriteRate(4, Best(3, 2000, 1.0))
     assert (pace.writers, pace.batch) == (3, 2000)
-    assert Pace(2, Best(3, 2000, 1.0)).writers == 2
+    assert WriteRate(2, Best(3, 2000, 1.0)).writers == 2

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester_dagster.access import rules
-from harvester_dagster.access.documents import Document, from_fields
-from harvester_dagster.access.journals import Journal, by_issn, read_journal
-from harvester_dagster.access.rules import Decision, case_of, decide, trace, without
+from harvester_dagster.access.decide import rules
+from harvester_dagster.access.decide.journals import Journal, by_issn, read_journal
+from harvester_dagster.access.decide.rules import Decision, UnknownRule, case_of, decide, trace, without
+from harvester_dagster.access.decide.solr_document import SolrDocument, from_fields
 
 YEAR = 2026
 PUBLIC, DTU = ("dtupub", "dtu"), ("dtu",)
 
 
-def document(**fields: Any) -> Document:
+def document(**fields: Any) -> SolrDocument:
     return from_fields({"id": "1", **fields})
 
 
@@ -209,7 +209,7 @@ def test_rules_are_left_out_by_name() -> None:
     fields = {"fulltext_list_ssf": [entry("openaccess"), entry("publisher")]}
     case = case_of(document(**fields), {}, YEAR)
     assert decide(case, without(["fulltext_openaccess"])).rule == "fulltext_publisher"
-    with pytest.raises(ValueError, match="no rule 'nonsense'"):
+    with pytest.raises(UnknownRule, match="no rule 'nonsense'"):
         without(["nonsense"])
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from harvester_dagster.access import endpoints, journal_store, runs, sample
-from harvester_dagster.access.documents import from_fields
-from harvester_dagster.access.enricher import Enricher, refresh_journals
-from harvester_dagster.access.journals import by_issn, read_journal
-from harvester_dagster.access.rules import case_of, decide
-from harvester_dagster.access.run import enrich
-from harvester_dagster.access.runs import InProgress, StoppedBefore
+from harvester_dagster.access.decide.journals import by_issn, read_journal
+from harvester_dagster.access.decide.rules import case_of, decide
+from harvester_dagster.access.decide.solr_document import from_fields
+from harvester_dagster.access.runs import journal_store, run_rows
+from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
+from harvester_dagster.access.runs.run import enrich
+from harvester_dagster.access.runs.run_rows import InProgress, StoppedBefore
+from harvester_dagster.demo import sample_index
 from tests.access.conftest import NOW, Collection, Make
 from tests.access.meddling import Asked, Instead, Proxy
 
@@ -26,9 +27,9 @@ PUBLIC = (("dtupub", "dtu"), ("metastore",))
 NOBODY: Any = ((), ("none",))
 
 
-def filled(job: Enricher, count: int = 1000) -> list[sample.Fields]:
-    documents = list(sample.documents(count))
-    endpoints.load(job.solr, documents)
+def filled(job: Enricher, count: int = 1000) -> list[sample_index.Fields]:
+    documents = list(sample_index.documents(count))
+    sample_index.load(job.solr, documents)
     refresh_journals(job)
     return documents
 
@@ -36,8 +37,8 @@ def filled(job: Enricher, count: int = 1000) -> list[sample.Fields]:
 def small_batches(job: Enricher) -> None:
     """As if that had been found best before."""
     with job.pool.connection() as connection:
-        runs.endpoint_id(connection, "dtu")
-    runs.keep_best(job.pool, "dtu", runs.Best(2, 100, 1.0))
+        run_rows.endpoint_id(connection, "dtu")
+    run_rows.keep_best(job.pool, "dtu", run_rows.Best(2, 100, 1.0))
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
@@ -47,7 +48,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def expected(documents: list[sample.Fields], year: int = 2026) -> dict[str, Any]:
+def expected(documents: list[sample_index.Fields], year: int = 2026) -> dict[str, Any]:
     read = [from_fields(fields) for fields in documents]
     journals = by_issn(read_journal(d)[0] for d in read if d.format == "journal" and "jnl_sfx" in d.source_ss)
     answers = {document.id: decide(case_of(document, journals, year)) for document in read}
@@ -134,7 +135,7 @@ def test_a_document_deleted_meanwhile_is_not_brought_back(make: Make, collection
     report = enrich(make(url=proxy.url), "full")
     assert set(collection.all()) == {"open"}
     assert (report.counts.sent, report.counts.applied, report.counts.gone) == (2, 1, 1)
-    assert ("doomed", "gone") in [(id_, kind) for id_, kind, _seen in runs.findings(make().pool, 1)]
+    assert ("doomed", "gone") in [(id_, kind) for id_, kind, _seen in run_rows.findings(make().pool, 1)]
 
 
 def test_a_document_changed_meanwhile_is_decided_at_its_newest_state(
@@ -199,7 +200,7 @@ def test_a_document_that_solr_refuses_fails_alone(make: Make, collection: Collec
     report = enrich(make(url=proxy.url), "full")
     assert collection.access() == {f"{n:02}": PUBLIC if n != 13 else (("UNDETERMINED",), ()) for n in range(20)}
     assert (report.counts.sent, report.counts.applied, report.counts.failed) == (20, 19, 1)
-    assert [id_ for id_, kind, _seen in runs.findings(make().pool, 1) if kind == "failed"] == ["13"]
+    assert [id_ for id_, kind, _seen in run_rows.findings(make().pool, 1) if kind == "failed"] == ["13"]
     proxy.before = lambda asked: None
     assert enrich(make(), "changed").counts.applied == 1
 
@@ -219,7 +220,7 @@ def test_a_stop_ends_soon_and_accounts_for_everything(make: Make, collection: Co
     def stop_later() -> None:
         wait_until(lambda: len(proxy.updates) > 3)
         asked_at.append(time.monotonic())
-        runs.ask_to_stop(job.pool, "dtu", NOW)
+        run_rows.ask_to_stop(job.pool, "dtu", NOW)
 
     thread = threading.Thread(target=stop_later, daemon=True)
     thread.start()
@@ -255,7 +256,7 @@ def test_a_stop_does_not_wait_for_a_solr_that_hangs(make: Make, collection: Coll
     def stop() -> None:
         wait_until(lambda: bool(proxy.updates))
         began.append(time.monotonic())
-        runs.ask_to_stop(job.pool, None, NOW)
+        run_rows.ask_to_stop(job.pool, None, NOW)
 
     threading.Thread(target=stop, daemon=True).start()
     report = enrich(job, "full")
@@ -282,12 +283,12 @@ def test_one_run_at_a_time(make: Make, collection: Collection, proxy: Proxy) -> 
     with pytest.raises(InProgress):
         enrich(make(), "partial")
     with pytest.raises(InProgress):
-        runs.request(make().pool, "dtu", "partial", NOW)
-    now = runs.in_progress(make().pool, NOW, "dtu")
+        run_rows.request(make().pool, "dtu", "partial", NOW)
+    now = run_rows.in_progress(make().pool, NOW, "dtu")
     assert now is not None and now.mode == "full"
     go_on.set()
     first.join()
-    assert runs.in_progress(make().pool, NOW) is None
+    assert run_rows.in_progress(make().pool, NOW) is None
     assert enrich(make(), "partial").state == "complete"
 
 
@@ -296,7 +297,7 @@ def test_two_requests_at_once_are_one_run(job: Enricher) -> None:
 
     def ask() -> None:
         try:
-            runs.request(job.pool, "dtu", "full", NOW)
+            run_rows.request(job.pool, "dtu", "full", NOW)
             outcomes.append("asked")
         except InProgress:
             outcomes.append("in progress")
@@ -308,11 +309,11 @@ def test_two_requests_at_once_are_one_run(job: Enricher) -> None:
         thread.join()
     assert sorted(outcomes) == ["asked"] + ["in progress"] * 5
     assert enrich(job, "full").state == "complete"
-    assert len(runs.latest(job.pool, "dtu", 10)) == 1
+    assert len(run_rows.latest(job.pool, "dtu", 10)) == 1
 
 
 def test_a_request_that_nobody_takes_up_does_not_block_for_ever(job: Enricher) -> None:
-    runs.request(job.pool, "dtu", "full", NOW - timedelta(hours=1))
+    run_rows.request(job.pool, "dtu", "full", NOW - timedelta(hours=1))
     assert enrich(job, "partial").state == "complete"
 
 
@@ -322,7 +323,7 @@ def test_dry_run_writes_nothing(make: Make, collection: Collection, proxy: Proxy
     report = enrich(make(url=proxy.url), "full", dry_run=True)
     assert report.counts.processed == 500 == sum(report.counts.changes.values())
     assert collection.all() == before and not proxy.updates
-    assert runs.latest(make().pool) == []
+    assert run_rows.latest(make().pool) == []
     assert enrich(make(), "full").counts.changes == report.counts.changes
 
 
@@ -360,7 +361,7 @@ def test_bad_data_is_counted_listed_and_stops_nothing(job: Enricher, collection:
     )
     report = enrich(job, "full")
     assert report.counts.problems == {"full-text entry: not a JSON object": 2}
-    assert {f[0] for f in runs.findings(job.pool, 1)} == {"broken"}
+    assert {f[0] for f in run_rows.findings(job.pool, 1)} == {"broken"}
     assert collection.access()["broken"] == (("dtu",), ("metastore",))
     assert collection.access()["held"] == (("dtu",), ("sfx",))
     (journal,) = journal_store.invalid(job.pool, "dtu")
@@ -374,8 +375,8 @@ def test_bad_data_is_counted_listed_and_stops_nothing(job: Enricher, collection:
 
 def test_a_run_that_was_stopped_before_it_began_does_not_begin(job: Enricher, collection: Collection) -> None:
     collection.add(OPEN)
-    asked = runs.request(job.pool, "dtu", "full", NOW)
-    runs.ask_to_stop(job.pool, "dtu", NOW)
+    asked = run_rows.request(job.pool, "dtu", "full", NOW)
+    run_rows.ask_to_stop(job.pool, "dtu", NOW)
     with pytest.raises(StoppedBefore):
         enrich(job, "full", request=asked)
     assert collection.access()["open"] == (("UNDETERMINED",), ())

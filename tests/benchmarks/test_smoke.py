@@ -26,14 +26,14 @@ def test_a_target_is_of_the_value_with_a_unit_and_of_the_ratio_without() -> None
     assert is_met(row._replace(target="")) is None
 
 
-def test_the_harvest_benchmark_in_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harvest, "ROUNDS", 1)
-    found = {row.name: row for row in harvest.measure(sizes=(1_000,))}
+@pytest.mark.parametrize("shape", [JSON, LOM], ids=["json", "lom"])
+def test_the_harvest_benchmark_in_small(shape: Shape) -> None:
+    found = {row.name: row for row in harvest.measure(sizes=(1_000,), rounds=1, shapes=(shape,))}
     assert {name for name, row in found.items() if row.value <= 0} == set()
-    for called in ("Sharekit, 1,000", "NL-LOM, 1,000"):
-        assert is_met(found[f"initial {called}: peak memory"])
-        assert is_met(found[f"fallback {called} (the verdict on half of it)"])
-        assert is_met(found[f"rollback {called}"])
+    called = f"{shape.name}, 1,000"
+    assert is_met(found[f"initial {called}: peak memory"])
+    assert is_met(found[f"fallback {called} (the verdict on half of it)"])
+    assert is_met(found[f"rollback {called}"])
 
 
 def test_the_tasks_benchmark_in_small() -> None:

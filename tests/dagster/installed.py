@@ -24,11 +24,12 @@ import psutil
 import psycopg
 
 from harvester_dagster import config as configuration
-from harvester_dagster import nights
+from harvester_dagster.cli import dagster_settings
 from harvester_dagster.installation import utc_now
+from harvester_dagster.releases import nights
 from harvester_dagster.services import launcher
 from harvester_dagster.services.loopback import free_port
-from tests.harvesting.scripted_source import ScriptedSource
+from tests.sets.scripted_source import ScriptedSource
 
 Found = TypeVar("Found")
 BIN = Path(sys.executable).parent
@@ -61,6 +62,10 @@ url = "none"
 
 [web]
 port = {port}
+
+[metastore.dtu]
+url = "http://127.0.0.1:9/solr"
+schedules = {{}}
 """
 
 
@@ -145,12 +150,13 @@ def serving(server: ThreadingHTTPServer) -> Iterator[None]:
 class Up:
     """`harvester up`, running."""
 
-    def __init__(self, home: Path, source: Source, ears: Ears) -> None:
+    def __init__(self, home: Path, source: Source, ears: Ears, file: str = FILE) -> None:
         self.home, self.source, self.ears = home, source, ears
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.socket = home / f"ui-{self.port}.sock"
         self.file = home / "harvester.toml"
-        self.file.write_text(FILE.format(url=source.url, port=free_port()))
+        self.file.write_text(file.format(url=source.url, port=free_port()))
         self.config = configuration.load(self.file)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("HARVESTER_", "DAGSTER_"))},
@@ -177,13 +183,15 @@ class Up:
             self.said,
         )
         assert self.process.poll() is None, self.said()
-        url = self._stack.enter_context(launcher.postgres(self.home))
+        self.store_url = url = self._stack.enter_context(launcher.postgres(self.home))
         self.store = self._stack.enter_context(psycopg.connect(url, autocommit=True))
         self.store.execute("SET search_path = harvester")
         os.environ["DAGSTER_HOME"] = str(self.home / "dagster")
         os.environ["HARVESTER_POSTGRES_URL"] = url
-        self._stack.callback(os.environ.pop, "HARVESTER_POSTGRES_URL")
-        self._stack.callback(os.environ.pop, "DAGSTER_HOME")
+        os.environ["DAGSTER_POSTGRES_URL"] = dagster_settings.storage_url(url)
+        os.environ["HARVESTER_MAX_CONCURRENT_SETS"] = "4"
+        for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "HARVESTER_POSTGRES_URL", "HARVESTER_MAX_CONCURRENT_SETS"):
+            self._stack.callback(os.environ.pop, name)
         self.instance = self._stack.enter_context(dg.DagsterInstance.get())
 
     def let_go(self) -> None:
@@ -196,6 +204,16 @@ class Up:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(120)
+
+    def cut(self) -> int:
+        """As when the machine loses its power: every process is killed at once; how many there were."""
+        self.let_go()
+        found = self.processes()
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(60)
+        return len(found)
 
     def said(self) -> str:
         return self.output.read_text(errors="replace")
@@ -242,12 +260,14 @@ class Up:
 
     def night(self) -> int:
         """Open one, as `harvester night` does; its id."""
-        night, _ = nights.open_night(self.store, self.config, utc_now(), "hand")
-        return night.night_id
+        return nights.open_night(self.store, self.config, utc_now()).night_id
 
     def wait_for_night(self, night_id: int) -> None:
         eventually(
-            lambda: self.one("SELECT ended_at FROM night WHERE night_id = %s", night_id),
+            lambda: (
+                self.one("SELECT ended_at FROM night WHERE night_id = %s", night_id)
+                and all(run.is_finished for run in self.releases(night_id))
+            ),
             f"the end of night {night_id}",
             lambda: str(self.rows("SELECT * FROM night_set WHERE night_id = %s", night_id)),
         )

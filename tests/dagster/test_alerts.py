@@ -6,10 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from harvester_dagster import alerts, definitions, nights
+from harvester_dagster import definitions
+from harvester_dagster.releases import alerts, nights
 from tests.dagster.installed import Ears
-from tests.harvesting.conftest import open_world, source  # noqa: F401  (fixtures)
-from tests.harvesting.world import KEY, World
+from tests.sets.conftest import open_world, source  # noqa: F401  (fixtures)
+from tests.sets.world import KEY, World
 
 
 @pytest.fixture
@@ -88,16 +89,13 @@ def test_a_release_that_failed_is_told_and_ends_its_night(
     away = config.model_copy(update={"index": config.index.model_copy(update={"url": "http://127.0.0.1:9"})})
     monkeypatch.setenv(config.store.postgres_url_env, world.url)
     with world.installation.pool.connection() as connection:
-        night, keys = nights.open_night(connection, config, world.now, "hand")
-        nights.watch(connection, night, dict.fromkeys(keys, "success"), world.now)
+        night = nights.open_night(connection, config, world.now)
     defs = definitions.build(away)
     with dg.DagsterInstance.ephemeral() as instance:
         released = defs.resolve_job_def("release").execute_in_process(
             instance=instance, tags={"harvest/night": str(night.night_id)}, raise_on_error=False
         )
         assert not released.success
-        context = dg.build_sensor_context(instance=instance, resources={"harvester": world.installation})
-        defs.resolve_sensor_def("night_watch").evaluate_tick(context)
     assert [cause for cause in ears.causes if cause.startswith("release-missed")]
     assert world.one("SELECT count(*) FROM night WHERE ended_at IS NULL") == 0
     assert world.rows("SELECT * FROM current_version") == []

@@ -5,6 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+import pytest
+
+from harvester_dagster.cli.code_server import CodeServer
+from harvester_dagster.services.children import ChildFailed
+
 HEAVY = (
     "boto3",
     "botocore",
@@ -37,3 +43,38 @@ def test_definitions_load_in_an_empty_environment_without_what_only_some_runs_ne
     assert loaded.returncode == 0, loaded.stderr
     assert loaded.stdout.splitlines() == ["[]", "['check_url', 'create_opensearch_index']"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_code_server_that_cannot_load_the_definitions_says_why_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_HOME", str(tmp_path))
+    monkeypatch.setenv("HARVESTER_CONFIG", str(tmp_path / "gone.toml"))
+    with (
+        pytest.raises(ChildFailed, match=r"^Dagster cannot load the definitions: .*gone\.toml: there is no such file"),
+        CodeServer() as code,
+    ):
+        code.ensure()
+
+
+def test_a_code_server_that_dies_is_started_again_where_only_its_user_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_HOME", str(tmp_path))
+    monkeypatch.delenv("HARVESTER_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with CodeServer() as code:
+        code.ensure()
+        folder = code.workspace.parent
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (server,) = _code_servers(folder)
+        server.kill()
+        server.wait(10)
+        code.ensure()
+        (again,) = _code_servers(folder)
+        assert again.pid != server.pid
+    assert not again.is_running() and not folder.exists()
+
+
+def _code_servers(folder: Path) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if str(folder) in " ".join(child.cmdline())]

@@ -9,7 +9,7 @@ from harvester_dagster.tasks import pictures
 
 
 def make_thumbnails(path: str) -> None:
-    pictures.limited(pictures.thumbnails_of_file, Path(path))
+    pictures.limited(pictures.pictures_of_file, Path(path))
 
 
 def test_a_run_that_made_previews_ends(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 One story over one installation: the tests run in their order, on one worker.
 """
 
+from typing import Any
+
 import psutil
 import pytest
 import requests
@@ -13,19 +15,23 @@ from tests.dagster.installed import KEYS, Up, eventually
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
 
 
-def graphql(up: Up, query: str, **variables: object) -> dict[str, object]:
+def graphql(up: Up, query: str, **variables: object) -> dict[str, Any]:
     answer = requests.post(f"{up.url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
     assert "errors" not in answer, answer
     return answer["data"]
 
 
+LOCATION = {"repositoryLocationName": "harvester_dagster.definitions", "repositoryName": "__repository__"}
+REQUESTED = """{ __typename ... on DryRunInstigationTick { evaluationResult {
+    error { message } skipReason runRequests { runKey jobName tags { key value } } } } }"""
+
+
 def stop_schedule(up: Up) -> None:
-    location = {"repositoryLocationName": "harvester_dagster.definitions", "repositoryName": "__repository__"}
     found = graphql(
         up,
         """query ($s: ScheduleSelector!) { scheduleOrError(scheduleSelector: $s)
            { __typename ... on Schedule { scheduleState { id } } ... on PythonError { message } } }""",
-        s={**location, "scheduleName": "nightly"},
+        s={**LOCATION, "scheduleName": "nightly"},
     )["scheduleOrError"]
     graphql(
         up,
@@ -46,6 +52,35 @@ def test_a_tick_of_the_schedule_ends_in_a_released_version(up: Up) -> None:
     assert up.generations() == dict.fromkeys(KEYS, 1)
     for other in up.rows("SELECT night_id FROM night WHERE ended_at IS NULL"):  # of a tick before it was stopped
         up.wait_for_night(other[0])
+
+
+def previewed(up: Up, of: str, name: str, **variables: object) -> dict[str, Any]:
+    """What "Preview tick result" of the UI shows of a schedule or a sensor."""
+    selector = {**LOCATION, f"{of}Name": name}
+    declared, given = {
+        "schedule": ("$s: ScheduleSelector!, $at: Float", "timestamp: $at"),
+        "sensor": ("$s: SensorSelector!, $cursor: String", "cursor: $cursor"),
+    }[of]
+    query = f"mutation ({declared}) {{ {of}DryRun(selectorData: $s, {given}) {REQUESTED} }}"
+    tick = graphql(up, query, s=selector, **variables)[f"{of}DryRun"]
+    assert tick["__typename"] == "DryRunInstigationTick", tick
+    assert tick["evaluationResult"]["error"] is None
+    found: dict[str, Any] = tick["evaluationResult"]
+    return found
+
+
+def test_a_tick_that_is_previewed_at_noon_opens_no_night_and_starts_no_run(up: Up) -> None:
+    def there() -> tuple[object, ...]:
+        return up.rows("SELECT * FROM night"), up.rows("SELECT * FROM night_set"), len(up.instance.get_runs())
+
+    before = there()
+    noon = utc_now().replace(hour=12, minute=0, second=0, microsecond=0)
+    for _ in range(2):
+        requests = previewed(up, "schedule", "nightly", at=noon.timestamp())["runRequests"]
+        assert [request["runKey"] for request in requests] == [f"night-{noon.isoformat()}:{key}" for key in KEYS]
+        for sensor in ("night_watch", "day_work"):
+            assert previewed(up, "sensor", sensor, cursor="")["runRequests"] in ([], None)
+    assert there() == before
 
 
 def test_a_killed_run_is_seen_and_run_again_in_the_same_night(up: Up) -> None:
@@ -75,7 +110,7 @@ def test_at_the_deadline_the_release_goes_on_without_a_set_that_is_not_ready(up:
         up.store.execute("UPDATE night SET deadline_at = %s WHERE night_id = %s", (utc_now(), night))
         up.wait_for_night(night)
         assert up.generations() == {"src:one": 2, "src:two": 2}
-    assert up.outcomes(night)["src:two"] is None
+        assert up.outcomes(night)["src:two"] is None
     check = _evaluation(up, up.releases(night)[0].run_id, "all_sets_fresh")
     assert check == {"success": False, "description": "1 of 2 sets are not fresh"}
     eventually(lambda: "left-behind src:two" in up.ears.causes, "the alert", lambda: str(up.ears.heard))

@@ -1,32 +1,25 @@
 """What an operator does and sees in the Dagster UI, in a real browser; after the nights under the daemon."""
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser import chromium
 from tests.dagster.installed import KEYS, Up, eventually
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 PATIENCE = 120_000
-pytestmark = [
-    pytest.mark.xdist_group("up"),
-    pytest.mark.timeout(1500),
-    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
 
 
 @pytest.fixture
 def page(up: Up) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         opened = browser.new_page(base_url=up.url, viewport={"width": 1500, "height": 1000})
         opened.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         yield opened
-        browser.close()
 
 
 def test_a_backfill_of_two_sets_started_in_the_ui_is_released(up: Up, page: Page) -> None:
@@ -53,7 +46,7 @@ def test_a_rejected_set_is_red_and_the_release_went_on(up: Up, page: Page) -> No
     up.wait_for_night(night)
     assert up.generations() == {"src:one": before["src:one"] + 1, "src:two": before["src:two"]}
     page.goto("/assets/products/set?view=partitions&partition=src%3Atwo")
-    expect(page.get_by_text(re.compile("shrunk by"))).to_be_visible()
+    expect(page.get_by_text(re.compile("fewer, at most"))).to_be_visible()
     page.goto("/assets/set_current_dataset_version?view=checks&checkDetail=all_sets_fresh")
     expect(page.get_by_text("1 of 2 sets are not fresh")).to_be_visible()
     states = page.goto("/assets/products/set?view=checks&checkDetail=check_set_integrity")

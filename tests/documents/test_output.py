@@ -8,22 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester_dagster.config import Config, Output, Tasks
-from harvester_dagster.documents import canonical, schema
+from harvester_dagster import canonical
+from harvester_dagster.catalog import CATALOG
+from harvester_dagster.config import Config, Output, Store, Tasks
 from harvester_dagster.documents.output import (
     Enriched,
     file_output,
-    is_hidden,
     overlaid,
     product_output,
     technical_type,
 )
 from harvester_dagster.tasks.task import Result
+from harvester_dagster.tasks.visibility import is_hidden
 
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
-CONFIG = Config()
+CONFIG = Config(store=Store(objects_public_url="https://objects.example.org"))
+PRODUCTS, FILES_ALONE = CATALOG.making("products", CONFIG), CATALOG.making("files", CONFIG)
 SRN = "sharekit:edusources:5af0:e26f"
 PREVIEWS = {"full_size": "a.jpg", "preview": "b.jpg", "preview_small": "c.jpg"}
+SHOWN = {size: f"https://objects.example.org/{key}" for size, key in PREVIEWS.items()}
 
 
 def _found(data: Mapping[str, Any]) -> Result:
@@ -91,7 +94,7 @@ def _text(*texts: str, language: str | None = None) -> dict[str, Result]:
 
 
 def _output(*files: Enriched, config: Config = CONFIG, **properties: Any) -> dict[str, Any]:
-    return product_output(_product(**properties), files, config)
+    return product_output(_product(**properties), files, CATALOG.making("products", config))
 
 
 def test_it_starts_as_the_properties_with_its_identity() -> None:
@@ -113,7 +116,7 @@ def test_it_tells_when_it_was_accepted_and_what_the_source_says() -> None:
 
 def test_an_overwrite_wins_over_the_source_and_shows() -> None:
     overwritten = _product(overwrite={"title": "Bos", "learning_material": {"disciplines": ["techniek"]}})
-    output = product_output(overwritten, [], CONFIG)
+    output = product_output(overwritten, [], PRODUCTS)
     assert output["title"] == "Bos"
     assert output["disciplines"] == ["techniek"]
     assert output["texts"]["nl"]["titles"][0]["text"] == "Bos"
@@ -198,7 +201,7 @@ def test_the_main_file_gives_the_product_its_url_type_and_pictures() -> None:
     output = _output(_file("other", mime_type="image/png"), main)
     assert output["url"] == "https://example.org/main"
     assert output["mime_type"] == "application/pdf"
-    assert output["previews"] == PREVIEWS
+    assert output["previews"] == SHOWN
     assert output["video"]["duration"] == "PT1M"
     assert "previews" not in output["video"]
     assert output["technical_type"] == "document"
@@ -240,7 +243,7 @@ def test_an_embedded_file_has_these_keys_and_never_its_text() -> None:
 @pytest.mark.parametrize("task", ["pdf_preview", "image_preview", "video_preview"])
 def test_previews_come_from_the_task_that_made_them(task: str) -> None:
     (file,) = _output(_file("a", {task: _found(PREVIEWS)}))["files"]
-    assert file["previews"] == PREVIEWS
+    assert file["previews"] == SHOWN
 
 
 @pytest.mark.parametrize("kind", ["failure", "empty", "retry"])
@@ -352,15 +355,15 @@ def test_without_texts_there_is_no_phrase_and_completions_are_of_the_title() -> 
 
 
 def test_a_file_by_itself_has_its_identity_its_type_and_no_text() -> None:
-    output = file_output(_file("a", {**_text("secret words"), "pdf_preview": _found(PREVIEWS)}), CONFIG)
+    output = file_output(_file("a", {**_text("secret words"), "pdf_preview": _found(PREVIEWS)}), [], FILES_ALONE)
     assert (output["entity"], output["srn"], output["harvest_source"]) == ("files", f"{SRN}:a", "edusources")
-    assert (output["type"], output["previews"], output["state"]) == ("document", PREVIEWS, "active")
+    assert (output["type"], output["previews"], output["state"]) == ("document", SHOWN, "active")
     assert "secret words" not in str(output)
 
 
 def test_a_file_that_is_not_found_is_inactive() -> None:
     gone = Result("failure", {"status": 410}, "answered 410", None, 1, NOW)
-    assert file_output(_file("a", {"check_url": gone}), CONFIG)["state"] == "inactive"
+    assert file_output(_file("a", {"check_url": gone}), [], FILES_ALONE)["state"] == "inactive"
 
 
 TEXT = st.text(max_size=20)
@@ -389,7 +392,7 @@ def test_whatever_a_source_says_the_output_keeps_to_its_schema(
     files: list[Enriched], properties: dict[str, Any]
 ) -> None:
     output = _output(*files, **properties)
-    assert schema.validate(output) == []
+    assert CATALOG.validation("products")(output) == []
     assert len(output["technical_types"]) == len(output["files"]) == sum(file.state == "active" for file in files)
     priorities = [file["priority"] for file in output["files"]]
     assert priorities == sorted(priorities, reverse=True)
@@ -399,6 +402,6 @@ def test_whatever_a_source_says_the_output_keeps_to_its_schema(
 def test_producing_changes_nothing_that_it_was_made_from_and_is_repeatable(files: list[Enriched]) -> None:
     product = _product()
     before = canonical.encode([product, files])
-    first = canonical.encode(product_output(product, files, CONFIG))
-    assert canonical.encode(product_output(product, files, CONFIG)) == first
+    first = canonical.encode(product_output(product, files, PRODUCTS))
+    assert canonical.encode(product_output(product, files, PRODUCTS)) == first
     assert canonical.encode([product, files]) == before

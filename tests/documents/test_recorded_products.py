@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Config, SetSettings
-from harvester_dagster.documents import schema
 from harvester_dagster.documents.output import Enriched, product_output
+from harvester_dagster.sources.kind import Record, Request
 from harvester_dagster.sources.registry import KINDS
-from harvester_dagster.sources.source import Record, Request
 
 RECORDINGS = Path(__file__).parents[1] / "sources" / "recordings"
 
@@ -28,7 +28,7 @@ def _outputs(kind: str, key: str, *pages: str) -> Iterator[dict[str, Any]]:
                 for document in record.documents
             ]
             if documents:
-                yield product_output(documents[0], documents[1:], Config())
+                yield product_output(documents[0], documents[1:], CATALOG.making("products", Config()))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,8 @@ def test_every_recorded_product_keeps_to_the_schema(
 ) -> None:
     assert len(edurep) == 11
     assert len(sharekit) >= 10
-    assert [reasons for output in (*edurep, *sharekit) if (reasons := schema.validate(output))] == []
+    validate = CATALOG.validation("products")
+    assert [reasons for output in (*edurep, *sharekit) if (reasons := validate(output))] == []
 
 
 def _titled(outputs: list[dict[str, Any]], start: str) -> dict[str, Any]:

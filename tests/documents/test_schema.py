@@ -6,19 +6,23 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Config
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.documents.schema import MOST_REASONS, product_schema, validate
+from harvester_dagster.documents.schema import MOST_REASONS
+
+validate = CATALOG.validation("products")
 
 
 def _output(**changes: Any) -> dict[str, Any]:
     product = Enriched("a:b:c", "a:b", "c", "active", {"title": "T", "language": "nl"}, {}, None, datetime.now(UTC))
-    return {**product_output(product, [], Config()), **changes}
+    return {**product_output(product, [], CATALOG.making("products", Config())), **changes}
 
 
 def test_it_is_a_schema_of_draft_2020_12() -> None:
-    assert product_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    jsonschema_rs.meta.validate(dict(product_schema()))
+    schema = CATALOG.schema("products")
+    assert schema is not None and schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    jsonschema_rs.meta.validate(dict(schema))
 
 
 def test_the_least_product_keeps_to_it() -> None:

@@ -1,6 +1,7 @@
 """A process that runs a set's night again and again, each time killed at another event, then once more to its end.
 
-Run by `test_kills.py` with the night's story as JSON; prints one JSON line a kill. Forks from one process that has
+Run by `test_kills.py` with the night's story as JSON; prints one JSON line a kill. The kills of a story are shared
+among several such processes. Forks from one process that has
 imported everything and opened nothing. An event is whatever the world can see of a night: a commit that wrote
 something, a call to the outside, an object written or deleted. Killed before each of them and after the last one:
 between two events nothing lasts, so "after" one is "before" the next. It belongs to the tests: the code knows nothing
@@ -24,25 +25,28 @@ from typing import Any
 
 import psycopg
 
+from harvester_dagster import canonical
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.documents import canonical
-from harvester_dagster.harvesting import steps
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.installation import Limits
+from harvester_dagster.outside.http import Outside
+from harvester_dagster.releases import release, retention
+from harvester_dagster.sets import steps, versions
 from harvester_dagster.store.objects import Folder
-from harvester_dagster.tasks import check_url, content_work
+from harvester_dagster.tasks import check_url, once_per_body
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
-from harvester_dagster.versions import release, retention, versions
-from tests.harvesting.world import KEY, World, catalog, check, opened_world
+from tests.sets.world import KEY, World, catalog, check, opened_world
 
 Story = dict[str, Any]
+A_PAGE_A_BUNDLE = Limits(page_bundle_bytes=1)
+"""So that a harvest is killed with some of its pages stored."""
 OUTSIDE = ("get", "post", "put", "probe", "download")
 
 
 def read(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
     def length(item: Item) -> Outcome:
-        return Outcome("success", {"length": content_work.body_of(item, context).length})
+        return Outcome("success", {"length": once_per_body.body_of(item, context).length})
 
-    return content_work.each(items, context, length, threads=2)
+    return once_per_body.each(items, context, length, threads=2)
 
 
 def tasks() -> Catalog:
@@ -94,7 +98,7 @@ class Events:
 @contextmanager
 def opened(database: str, story: Story) -> Iterator[World]:
     source: Any = SimpleNamespace(url=story["source"], now=datetime.fromisoformat(story["now"]))
-    with opened_world(database, source, catalog=tasks(), **story["settings"]) as world:
+    with opened_world(database, source, catalog=tasks(), limits=A_PAGE_A_BUNDLE, **story["settings"]) as world:
         world.at(datetime.fromisoformat(story["now"]))
         yield world
 
@@ -170,6 +174,11 @@ def forked(work: Callable[[], Any]) -> Any:
     return json.loads(said) if os.WEXITSTATUS(status) == 0 else f"failed with {os.WEXITSTATUS(status)}"
 
 
+def mine(events: Sequence[str], story: Story) -> range:
+    """The events before which this process kills, from 1; one more is the end."""
+    return range(1 + story["part"], len(events) + 2, story["parts"])
+
+
 def main(story: Story) -> None:
     home = Path(story["home"])
 
@@ -182,14 +191,14 @@ def main(story: Story) -> None:
             events.watch()
             night(world, story, run_id=f"run {fatal}")
             seen = list(events.seen)
-            if fatal == len(seen) + 1:
+            if fatal:  # the end, or threads that met fewer events than in the undisturbed night
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"events": seen, **end(world)}
 
     with database(story["admin"], story["template"]) as url:
         undisturbed = forked(partial(one, url, "undisturbed", None))
     print(json.dumps(undisturbed), flush=True)
-    for fatal in range(1, len(undisturbed["events"]) + 2):
+    for fatal in mine(undisturbed["events"], story):
         with database(story["admin"], story["template"]) as url:
             folder = str(fatal)
             killed = forked(partial(one, url, folder, fatal))

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.harvesting.conftest import source
-from tests.harvesting.scripted_source import ScriptedSource
-from tests.harvesting.world import DAY, NIGHT, World, opened_world
-from tests.kills.driver import night, tasks
+from tests.kills.driver import mine, night, tasks
+from tests.sets.conftest import source
+from tests.sets.scripted_source import ScriptedSource
+from tests.sets.world import DAY, NIGHT, World, opened_world
 
 ROOT = Path(__file__).parents[2]
 __all__ = ["source"]
@@ -54,7 +55,12 @@ def by_hand(world: World) -> None:
     assert [state for _, state in world.attempts()] == ["accepted", "rejected", "accepted"]
 
 
+PARTS = 3
+"""Processes that share the kills of one night."""
+
+
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(
     ("prepare", "settings", "least"),
     [(first, {}, 30), (later, {}, 30), (by_hand, {"deletes": "no", "min_documents": 2}, 10)],
@@ -69,13 +75,15 @@ def test_a_night_killed_anywhere_and_run_again_ends_right(
     prepare: Prepare,
     settings: dict[str, Any],
     least: int,
+    part: int,
 ) -> None:
-    template = f"before_{prepare.__name__}"
+    template = f"before_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {template} TEMPLATE {migrated}")
     home = tmp_path / "before"
     monkeypatch.setenv("HARVESTER_HOME", str(home))
     url = postgres_url.replace("/harvester?", f"/{template}?")
+    source.page_size = 1
     with opened_world(url, source, catalog=tasks(), **settings) as world:
         source.put("a", "b", "c", files=("x", "y"))
         prepare(world)
@@ -88,11 +96,13 @@ def test_a_night_killed_anywhere_and_run_again_ends_right(
         "before": str(home),
         "settings": settings,
         "accept": prepare is by_hand,
+        "part": part,
+        "parts": PARTS,
     }
     lines = driven(story)
     undisturbed, kills = lines[0], lines[1:]
     events = undisturbed.pop("events")
-    assert len(kills) == len(events) + 1 and len(events) >= least
+    assert [kill["at"] for kill in kills] == list(mine(events, story)) and len(events) >= least
     assert undisturbed["as rebuilt"] and not undisturbed["open"] and not undisturbed["waiting"]
     wrong = [
         f"killed before event {kill['at']}, {[*events, 'the end'][kill['at'] - 1]}: {found}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.store.database import Pool, migrate, open_pool
 from tests.outside.hostile_site import Site
 

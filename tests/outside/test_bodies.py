@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from harvester_dagster.failures import PermanentError, RefusedError
 from harvester_dagster.outside.bodies import Bodies, sniffed
-from harvester_dagster.outside.failures import PermanentError, RefusedError
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.store.database import Pool, open_pool
 from harvester_dagster.store.objects import Folder
 from tests.outside.hostile_site import Asked, Behaviour, Site, answer, in_turn, redirect
@@ -100,7 +100,7 @@ def test_a_process_killed_while_it_fetches_holds_up_nobody(
     code = (
         "import sys; from pathlib import Path\n"
         "from harvester_dagster.outside.bodies import Bodies\n"
-        "from harvester_dagster.outside.outside import Outside\n"
+        "from harvester_dagster.outside.http import Outside\n"
         "from harvester_dagster.store.database import open_pool\n"
         "from harvester_dagster.store.objects import Folder\n"
         "Bodies(open_pool(sys.argv[1], 2), Folder(Path(sys.argv[2])), Outside(allow_hosts=('127.0.0.1',)))"
@@ -205,8 +205,8 @@ def test_a_full_disk_is_transient(site: Site, fetch_store: str, tmp_path: Path) 
     code = (
         "import sys; from pathlib import Path\n"
         "from harvester_dagster.outside.bodies import Bodies\n"
-        "from harvester_dagster.outside.failures import TransientError\n"
-        "from harvester_dagster.outside.outside import Outside\n"
+        "from harvester_dagster.failures import TransientError\n"
+        "from harvester_dagster.outside.http import Outside\n"
         "from harvester_dagster.store.database import open_pool\n"
         "from harvester_dagster.store.objects import Folder\n"
         "try:\n"
@@ -261,6 +261,7 @@ def office(name: str) -> bytes:
         (b"just words", None),
         (b"", None),
     ],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,  # an archive's hold the time
 )
 def test_the_first_bytes_tell_what_it_is(head: bytes, media_type: str | None) -> None:
     assert sniffed(head) == media_type

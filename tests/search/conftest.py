@@ -10,7 +10,7 @@ import pytest
 from opensearchpy import OpenSearch
 
 from harvester_dagster import config, installation
-from harvester_dagster.harvesting import sets
+from harvester_dagster.sets import sets
 from tests.search.world import World
 
 SOURCE = {"kind": "sharekit", "url": "https://example.org", "sets": ["one", "two"]}

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from harvester_dagster.search import build, swap
+from harvester_dagster.releases import release
+from harvester_dagster.search import aliases, build
 from harvester_dagster.search.build import EntityReport, IndexReport
-from harvester_dagster.versions.versions import NotPromotable
+from harvester_dagster.sets.versions import NotPromotable
 from tests.search.conftest import OpenWorld
 from tests.search.world import World, product
 
@@ -21,7 +22,7 @@ def _ready(report: IndexReport) -> EntityReport:
 def _release(world: World) -> EntityReport:
     version = world.prepare()
     made = _ready(build.bring_up(world.installation, version))
-    assert swap.publish(world.installation, version).behind == ""
+    assert release.publish(world.installation, version).behind == ""
     return made
 
 
@@ -30,8 +31,8 @@ def _many(count: int, title: str = "Boek") -> dict[str, dict[str, Any] | None]:
 
 
 def _conflict(name: str, title: str) -> dict[str, Any]:
-    """A document that the mapping does not take: its files are no objects."""
-    return {**product(name, title), "files": ["no object"]}
+    """A document that the mapping does not take: terms that are no object."""
+    return {**product(name, title), "study_vocabulary": ["no object"]}
 
 
 def test_a_first_version_is_built_verified_and_shown(world: World) -> None:
@@ -79,13 +80,13 @@ def test_changed_settings_build_the_current_version_anew_beside_it(world: World,
         made = _ready(build.bring_up(changed.installation, current))
         assert (made.how, made.name) == ("full", f"{first.name}-r2")
         assert changed.aliased() == {first.name}
-        assert swap.swap(changed.installation) == ""
+        assert aliases.move(changed.installation) == ""
         assert changed.aliased() == {made.name}
         assert first.name not in changed.indices()
 
 
-def test_random_histories_by_clones_end_as_the_version_says(world: World) -> None:
-    own = random.Random(3)
+def test_random_histories_by_clones_end_as_the_version_says(world: World, seed: int) -> None:
+    own = random.Random(seed)
     expected: dict[str, str] = {}
     world.accept(_many(40))
     expected |= {f"a:one:p{n}": f"Boek {n}" for n in range(40)}
@@ -166,7 +167,7 @@ def test_too_many_refusals_leave_everything_as_it_was(world: World) -> None:
     assert report.outcome == "failed"
     assert "more than 3 documents are refused" in report.reason
     with pytest.raises(NotPromotable, match="is not announced"):
-        swap.publish(world.installation, version)
+        release.publish(world.installation, version)
     current = world.current()
     assert current is not None
     assert current.version_id == 1
@@ -190,9 +191,9 @@ def test_an_index_is_gone_from_the_server_and_comes_back(world: World) -> None:
     world.client.indices.delete(index=first.name)
     current = world.current()
     assert current is not None
-    assert "no index holds version 1" in swap.reconcile(world.installation)
+    assert "no index holds version 1" in aliases.reconcile(world.installation)
     assert _ready(build.bring_up(world.installation, current)).how == "full"
-    assert swap.reconcile(world.installation) == ""
+    assert aliases.reconcile(world.installation) == ""
     assert len(world.shown()) == 3
 
 
@@ -210,7 +211,19 @@ def test_languages_have_their_analyzers(world: World) -> None:
         hits = world.client.search(index=made.name, body={"query": {"match": {field: words}}})["hits"]["hits"]
         return {hit["_id"] for hit in hits}
 
-    assert found("texts.nl.titles.text", "boek") == {"a:one:nl"}
-    assert found("texts.en.titles.text", "forest") == {"a:one:en"}
+    assert found("texts.nl.titles.text.analyzed", "boek") == {"a:one:nl"}
+    assert found("texts.en.titles.text.analyzed", "forest") == {"a:one:en"}
     assert found("texts.unk.titles.text", "wälder") == {"a:one:de"}
     assert found("texts.unk.titles.text.folded", "walder") == {"a:one:de"}
+
+
+def test_outputs_that_were_stored_without_their_form_get_it_on_the_way(world: World) -> None:
+    """As those of a version that was made before there was such a form."""
+    changes = _many(3) | {"odd": {**product("odd", "Odd"), "publisher_date": "2020", "doi": "https://doi.org/10.1/x"}}
+    world.accept(changes, as_before=True)
+    report = build.bring_up(world.installation, world.prepare())
+    assert (report.outcome, report.entities[0].documents) == ("ready", 4)
+    (name,) = world.indices()
+    found = world.client.get(index=name, id="a:one:odd")["_source"]
+    assert (found["publisher_date"], found["published_at"], found["doi"]) == ("2020-01-01", "2020-01-01", "10.1/x")
+    assert "entity" not in found

@@ -9,11 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from assets import index as asset
+from assets import names
 from harvester_dagster.catalog import CATALOG
-from harvester_dagster.search import build, swap
-from harvester_dagster.search.cli import index_app
-from harvester_dagster.search.trying import search
-from harvester_dagster.versions import versions
+from harvester_dagster.cli.index import index_app
+from harvester_dagster.demo.searches import search
+from harvester_dagster.releases import release
+from harvester_dagster.search import build
+from harvester_dagster.sets import versions
 from tests.search.conftest import OpenWorld
 from tests.search.world import World, product
 
@@ -21,7 +23,7 @@ from tests.search.world import World, product
 def _release(world: World) -> None:
     version = world.prepare()
     build.bring_up(world.installation, version)
-    swap.publish(world.installation, version)
+    release.publish(world.installation, version)
 
 
 def _accept(world: World, count: int = 5) -> None:
@@ -30,14 +32,14 @@ def _accept(world: World, count: int = 5) -> None:
 
 def _materialized(world: World) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [asset.index_asset(CATALOG)],
+        [asset.index_asset(CATALOG, world.installation.config)],
         resources={"harvester": dg.ResourceDefinition.hardcoded_resource(world.installation)},
         instance=dg.DagsterInstance.ephemeral(),
     )
 
 
 def _numbers(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    (event,) = result.asset_materializations_for_node(asset.NAME)
+    (event,) = result.asset_materializations_for_node(names.CREATE_OPENSEARCH_INDEX)
     return {name: entry.value for name, entry in event.metadata.items()}
 
 
@@ -50,7 +52,7 @@ def test_the_asset_tells_in_numbers_what_it_did(world: World) -> None:
     assert (numbers["documents"], numbers["documents added"], numbers["documents left out"]) == (10, 10, 0)
     assert numbers["hits: active"] == 10
     assert numbers["megabytes"] > 0
-    swap.publish(world.installation, _version(world, numbers["version"]))
+    release.publish(world.installation, _version(world, numbers["version"]))
     world.accept({"p1": product("p1", "Anders"), "p2": None})
     numbers = _numbers(_materialized(world))
     assert (numbers["documents changed"], numbers["documents removed"], numbers["documents"]) == (1, 1, 9)

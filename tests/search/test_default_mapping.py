@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from opensearchpy import OpenSearch
 
+from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Config, Index
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.search.default_mapping import definition, product_mappings, settings
+from harvester_dagster.search.default_mapping import definition, settings
 from harvester_dagster.tasks.task import Result
 
+MAPPINGS = {"dynamic": False, "properties": CATALOG.mapping("products")}
 NOW = datetime(2026, 11, 22, 3, tzinfo=UTC)
 
 
@@ -24,7 +26,7 @@ def _product(name: str, text: str, language: str, **properties: Any) -> dict[str
     file = Enriched(
         f"a:b:{name}:f", "a:b", f"{name}:f", "active", {"url": "https://example.org/f.pdf", "hash": "f"}, {"tika": tika}
     )
-    return product_output(product, [file], Config())
+    return product_output(product, [file], CATALOG.making("products", Config()))
 
 
 PRODUCTS = [
@@ -45,7 +47,7 @@ def client(opensearch_url: str) -> Iterator[OpenSearch]:
 @pytest.fixture(scope="module")
 def index(client: OpenSearch) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
-    client.indices.create(index=name, body={"settings": settings(Index()), "mappings": product_mappings()})
+    client.indices.create(index=name, body={"settings": settings(Index()), "mappings": MAPPINGS})
     for product in PRODUCTS:
         client.index(index=name, id=product["srn"], body=product)
     client.indices.refresh(index=name)
@@ -67,13 +69,14 @@ def _hits(client: OpenSearch, index: str, query: dict[str, Any]) -> set[str]:
         ({"term": {"technical_type": "document"}}, ["Bomen", "Trees", "Bäume", "Long", "Odd"]),
         ({"range": {"publisher_date": {"gte": "2024-01", "lt": "2024-06"}}}, ["Bomen", "Long"]),
         ({"range": {"modified_at": {"gte": "2026-11-22"}}}, ["Bomen", "Trees", "Bäume", "Long", "Odd"]),
-        ({"match": {"texts.nl.contents.text": "bos wortel"}}, ["Bomen"]),
+        ({"match": {"texts.nl.contents.text": "wortel"}}, []),
+        ({"match": {"texts.nl.contents.text.analyzed": "bos wortel"}}, ["Bomen"]),
         ({"match": {"texts.nl.contents.text.analyzed": "gezond"}}, ["Bomen"]),
-        ({"match": {"texts.en.contents.text": "root"}}, ["Trees"]),
+        ({"match": {"texts.en.contents.text.analyzed": "root"}}, ["Trees"]),
         ({"match": {"texts.en.contents.text.analyzed": "forest"}}, ["Trees"]),
         ({"match": {"texts.unk.contents.text": "wurzeln"}}, ["Bäume"]),
         ({"match": {"texts.unk.contents.text.folded": "WALDER"}}, ["Bäume"]),
-        ({"match": {"texts.nl.contents.text": "de"}}, []),
+        ({"match": {"texts.nl.contents.text.analyzed": "de"}}, []),
         ({"match": {"title.folded": "baume"}}, ["Bäume"]),
         ({"term": {"title.keyword": "Bäume"}}, ["Bäume"]),
         ({"match": {"keywords.folded": "educatie"}}, ["Bomen"]),
@@ -103,7 +106,7 @@ def test_it_completes_words(client: OpenSearch, index: str) -> None:
 
 def test_it_asks_did_you_mean(client: OpenSearch, index: str) -> None:
     generator = [{"field": "suggest_phrase", "suggest_mode": "always", "min_word_length": 3}]
-    phrase = {"field": "suggest_phrase.trigram", "direct_generator": generator, "confidence": 0.0}
+    phrase = {"field": "suggest_phrase", "direct_generator": generator, "confidence": 0.0}
     found = client.search(index=index, body={"suggest": {"s": {"text": "helthy forests", "phrase": phrase}}})
     assert "healthy forests" in [option["text"] for option in found["suggest"]["s"][0]["options"]]
 
@@ -116,7 +119,7 @@ def test_it_finds_more_like_one(client: OpenSearch, index: str) -> None:
 
 def test_it_highlights(client: OpenSearch, index: str) -> None:
     body = {
-        "query": {"match": {"texts.nl.contents.text": "wortel"}},
+        "query": {"match": {"texts.nl.contents.text": "wortels"}},
         "highlight": {"fields": {"texts.nl.contents.text": {}}},
     }
     (hit,) = client.search(index=index, body=body)["hits"]["hits"]
@@ -150,18 +153,26 @@ def test_shards_and_replicas_are_settings() -> None:
 
 
 def test_files_have_no_index_of_their_own() -> None:
-    assert definition("files", Index()) is None
+    assert definition(CATALOG, "files", Index()) is None
 
 
-def test_dutch_compounds_are_cut_where_a_word_list_is_named(client: OpenSearch, services_state: Path) -> None:
+def test_dutch_compounds_are_cut_in_what_is_searched_for(client: OpenSearch, services_state: Path) -> None:
     (folder,) = services_state.rglob("home/config")
-    (folder / "compounds.txt").write_text("fiets\nbel\n")
+    (folder / "compounds.txt").write_text("water\nschap\n")
     name = f"test-{uuid.uuid4().hex}"
-    cutting = settings(Index(nl_decompound_word_list="compounds.txt"))
-    client.indices.create(index=name, body={"settings": cutting, "mappings": product_mappings()})
+    cutting = definition(CATALOG, "products", Index(nl_decompound_word_list="compounds.txt"))
+    assert cutting is not None
+    client.indices.create(index=name, body={part: cutting[part] for part in ("settings", "mappings")})
     try:
-        product = _product("Bel", "Een fietsbel", "nl")
-        client.index(index=name, id=product["srn"], body=product, refresh=True)
-        assert _hits(client, name, {"match": {"texts.nl.contents.text": "fietsen"}}) == {"Bel"}
+        for product in (_product("Water", "Het stille water", "nl"), _product("Schap", "Een waterschap", "nl")):
+            client.index(index=name, id=product["srn"], body=product, refresh=True)
+        text = "texts.nl.contents.text"
+        assert _hits(client, name, {"match": {f"{text}.analyzed": "waterschap"}}) == {"Water", "Schap"}
+        assert _hits(client, name, {"match": {f"{text}.analyzed": "water"}}) == {"Water"}, "nothing stored is cut"
+        assert _hits(client, name, {"match": {text: "waterschap"}}) == {"Schap"}, "the very word counts for itself"
+        tokens = client.indices.analyze(
+            index=name, body={"analyzer": "dutch_dictionary_decompound", "text": "palliatie bossen"}
+        )["tokens"]
+        assert {token["token"] for token in tokens} == {"palliatie", "palliatieve", "bossen"}
     finally:
         client.indices.delete(index=name)

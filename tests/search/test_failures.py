@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -14,32 +15,34 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from harvester_dagster.search import build, client, status, swap
+from harvester_dagster.releases import release
+from harvester_dagster.search import aliases, build, connection, index_state
 from harvester_dagster.search.build import IndexReport
-from harvester_dagster.services import launcher
-from harvester_dagster.versions.versions import NotPromotable, Version
+from harvester_dagster.search.bulk import Sending
+from harvester_dagster.sets.versions import NotPromotable, Version
 from tests.search.conftest import OpenWorld
 from tests.search.proxy import Asked, Cut, Instead, meddling
 from tests.search.world import World, product
 
 NOWHERE = "http://127.0.0.1:1"
+PATIENT, IMPATIENT = Sending(patience=60), Sending(patience=1)
 
 
 def _many(count: int, title: str = "Boek") -> dict[str, dict[str, Any] | None]:
     return {f"p{n}": product(f"p{n}", f"{title} {n}") for n in range(count)}
 
 
-def _brought_up(world: World, patience: float = 60) -> tuple[Version, IndexReport]:
+def _brought_up(world: World, sending: Sending = PATIENT) -> tuple[Version, IndexReport]:
     version = world.prepare()
-    return version, build.bring_up(world.installation, version, patience=patience)
+    return version, build.bring_up(world.installation, version, sending=sending)
 
 
-def _refused(world: World, patience: float = 1) -> str:
+def _refused(world: World, sending: Sending = IMPATIENT) -> str:
     """The reason of a build that fails; nothing is announced and nothing is left behind."""
-    version, report = _brought_up(world, patience)
+    version, report = _brought_up(world, sending)
     assert (report.outcome, report.entities) == ("failed", ())
     with pytest.raises(NotPromotable, match="is not announced"):
-        swap.publish(world.installation, version)
+        release.publish(world.installation, version)
     assert world.current() is None
     return report.reason
 
@@ -55,13 +58,13 @@ def test_away_for_an_installation_that_can_do_without(open_world: OpenWorld) -> 
         away.accept(_many(2))
         version, report = _brought_up(away)
         assert report.outcome == "failed"
-        assert "no connection" in swap.publish(away.installation, version).behind
-        assert "no connection" in status.status(away.installation).behind
+        assert "no connection" in release.publish(away.installation, version).behind
+        assert "no connection" in index_state.status(away.installation).behind
     with open_world() as world:
-        assert "no index holds version 1" in swap.reconcile(world.installation)
+        assert "no index holds version 1" in aliases.reconcile(world.installation)
         world.accept({"p5": product("p5", "Later")})
         version, report = _brought_up(world)
-        assert swap.publish(world.installation, version).behind == ""
+        assert release.publish(world.installation, version).behind == ""
         assert len(world.shown()) == 3
 
 
@@ -70,22 +73,20 @@ def test_no_index_at_all(open_world: OpenWorld) -> None:
         world.accept(_many(2))
         version, report = _brought_up(world)
         assert report.outcome == "none"
-        assert swap.publish(world.installation, version).behind == ""
+        assert release.publish(world.installation, version).behind == ""
         assert world.current() is not None
 
 
 def test_a_bundled_server_that_cannot_be_had_counts_as_none(
-    open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch
+    open_world: OpenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(_state: object) -> Any:
-        raise launcher.Unavailable("mvn is missing: install it, on Debian with: apt-get install maven.")
-
-    monkeypatch.setattr(launcher, "opensearch", missing)
+    monkeypatch.setenv("HARVESTER_CACHE", str(tmp_path / "nothing fetched"))
+    monkeypatch.setenv("PATH", "/nonexistent")
     with open_world(url="") as world:
         world.accept(_many(2))
         version, report = _brought_up(world)
         assert (report.outcome, "apt-get install maven" in report.reason) == ("none", True)
-        assert swap.publish(world.installation, version).behind == ""
+        assert release.publish(world.installation, version).behind == ""
 
 
 def test_credentials(open_world: OpenWorld, opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +150,7 @@ def test_a_page_of_some_proxy(open_world: OpenWorld, opensearch_url: str) -> Non
         assert "not JSON" in _refused(world)
 
 
-def test_storms_of_429_and_cut_connections_lose_nothing(
-    open_world: OpenWorld, opensearch_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harvester_dagster.search.bulk.CHUNK_LINES", 20)
+def test_storms_of_429_and_cut_connections_lose_nothing(open_world: OpenWorld, opensearch_url: str) -> None:
     turn = itertools.count()
     with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
 
@@ -171,9 +169,10 @@ def test_storms_of_429_and_cut_connections_lose_nothing(
 
         proxy.before, proxy.after = storm, cut_after
         world.accept(_many(100))
-        _, report = _brought_up(world)
+        _, report = _brought_up(world, Sending(patience=60, chunk_lines=20))
         assert (report.outcome, report.reason) == ("ready", "")
         assert report.entities[0].documents == 100
+        assert next(turn) > 5
 
 
 def test_items_that_the_server_has_no_room_for_are_sent_again(open_world: OpenWorld, opensearch_url: str) -> None:
@@ -210,13 +209,12 @@ def test_a_storm_without_end(open_world: OpenWorld, opensearch_url: str) -> None
 
 
 def test_a_load_that_fails_on_the_way_leaves_the_store_ready_for_the_next(
-    open_world: OpenWorld, opensearch_url: str, monkeypatch: pytest.MonkeyPatch
+    open_world: OpenWorld, opensearch_url: str
 ) -> None:
-    monkeypatch.setattr("harvester_dagster.search.bulk.CHUNK_LINES", 10)
     with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
         proxy.before = lambda asked: Instead(403) if asked.is_bulk else None
         world.accept({name: {**one, "description": "d" * 20_000} for name, one in _many(3_000).items() if one})
-        version, report = _brought_up(world)
+        version, report = _brought_up(world, Sending(chunk_lines=10))
         assert (report.outcome, "not allowed" in report.reason) == ("failed", True)
         proxy.before = lambda asked: None
         assert build.bring_up(world.installation, version).entities[0].documents == 3_000
@@ -232,7 +230,7 @@ def test_a_document_too_large_for_something_in_between_is_left_out(open_world: O
 
         proxy.before = narrow
         world.accept({**_many(5), "large": {**product("large", "Groot"), "description": "d" * 7_000_000}})
-        _, report = _brought_up(world, patience=1)
+        _, report = _brought_up(world, IMPATIENT)
         assert (report.outcome, report.reason) == ("ready", "")
         assert (report.entities[0].documents, report.entities[0].examples[0].srn) == (5, "a:one:large")
 
@@ -253,8 +251,7 @@ def test_a_full_disk(open_world: OpenWorld, opensearch_url: str) -> None:
         assert world.indices() == set()
 
 
-def test_slow(open_world: OpenWorld, opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harvester_dagster.search.bulk.SLOW", 0.5)
+def test_slow(open_world: OpenWorld, opensearch_url: str) -> None:
     with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
 
         def dawdle(asked: Asked) -> Instead | None:
@@ -264,7 +261,7 @@ def test_slow(open_world: OpenWorld, opensearch_url: str, monkeypatch: pytest.Mo
 
         proxy.before = dawdle
         world.accept(_many(2))
-        assert "no answer in time" in _refused(world)
+        assert "no answer in time" in _refused(world, Sending(patience=1, answer_seconds=0.5))
 
 
 def test_it_dies_while_a_clone_is_filled_and_the_next_release_has_it_all(
@@ -273,7 +270,7 @@ def test_it_dies_while_a_clone_is_filled_and_the_next_release_has_it_all(
     with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as world:
         world.accept(_many(20))
         version, _ = _brought_up(world)
-        swap.publish(world.installation, version)
+        release.publish(world.installation, version)
 
         def dead(asked: Asked) -> Instead | None:
             if dying and (asked.is_bulk or dying[0]):
@@ -284,13 +281,13 @@ def test_it_dies_while_a_clone_is_filled_and_the_next_release_has_it_all(
         dying = [False]
         proxy.before = dead
         world.accept({"p1": product("p1", "Nieuw")})
-        version, report = _brought_up(world, patience=1)
+        version, report = _brought_up(world, IMPATIENT)
         assert report.outcome == "failed"
         dying.clear()
         assert world.shown()["a:one:p1"] == "Boek 1"
         world.accept({"p2": product("p2", "Ook")})
         version, report = _brought_up(world)
-        swap.publish(world.installation, version)
+        release.publish(world.installation, version)
         assert (report.entities[0].how, report.entities[0].changed) == ("clone", 2)
         assert {world.shown()["a:one:p1"], world.shown()["a:one:p2"]} == {"Nieuw", "Ook"}
         assert len(world.indices()) == 2
@@ -303,4 +300,6 @@ def test_messages_hold_no_password(open_world: OpenWorld) -> None:
 
 
 def test_the_kinds_of_failure() -> None:
-    assert {client.Unreachable.__base__, client.Refused.__base__, client.NoIndex.__base__} == {client.SearchError}
+    assert {connection.Unreachable.__base__, connection.Refused.__base__, connection.NoIndex.__base__} == {
+        connection.SearchError
+    }

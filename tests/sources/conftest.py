@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 
 RECORDINGS = Path(__file__).parent / "recordings"
 

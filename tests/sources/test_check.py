@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from harvester_dagster.config import SetSettings, parse
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
+from harvester_dagster.sources.kind import SourceError
 from harvester_dagster.sources.registry import KINDS
-from harvester_dagster.sources.source import SourceError
 from tests.sources.misbehaving import OAI_HEAD, Answering, Asked, Reply, identify, oai_errors, server
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_address_gets_its_mend(outside: Outside) -> None:
         check(lambda _: "<html><body>Welcome</body></html>", outside)
     with pytest.raises(SourceError, match="look at url"):
         check(lambda _: Reply(status=404), outside)
-    with pytest.raises(SourceError, match="no Identify"):
+    with pytest.raises(SourceError, match="badVerb; look at url"):
         check(lambda _: oai_errors(("badVerb", "")), outside)
 
 
@@ -93,3 +93,28 @@ def test_a_sharekit_channel(outside: Outside, recordings: Path) -> None:
 def test_a_sharekit_address_without_its_channel_gets_its_mend(outside: Outside) -> None:
     with pytest.raises(SourceError, match="channel"):
         check(lambda _: "{}", outside, "sharekit", "/api")
+
+
+@pytest.mark.parametrize("verb", ["Identify", "ListMetadataFormats", "ListSets"])
+@pytest.mark.parametrize("status", [200, 400, 422])
+def test_what_a_server_says_is_wrong_is_told_whatever_its_status(verb: str, status: int, outside: Outside) -> None:
+    good = offers(["lom"], ["a"])
+
+    def answer(asked: Asked) -> Reply | str | bytes:
+        if asked.params["verb"] == verb:
+            return Reply(oai_errors(("badArgument", "not like this")).encode(), status)
+        return good(asked)
+
+    with pytest.raises(SourceError, match=f"{verb}: badArgument: not like this; look at sets"):
+        check(answer, outside)
+
+
+@pytest.mark.parametrize("status", [200, 404, 422])
+def test_no_sets_is_no_error_whatever_its_status(status: int, outside: Outside) -> None:
+    good = offers(["lom"], None)
+
+    def answer(asked: Asked) -> Reply | str | bytes:
+        given = good(asked)
+        return Reply(str(given).encode(), status) if asked.params["verb"] == "ListSets" else given
+
+    assert pasted(check(answer, outside)[1])["sets"] == ("*",)

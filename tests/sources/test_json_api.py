@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
+from harvester_dagster.sources.kind import Request, SourceError
 from harvester_dagster.sources.registry import KINDS
-from harvester_dagster.sources.source import Request, SourceError
+from harvester_dagster.sources.walk import NotWhole, Walk
+from harvester_dagster.sources.whole_pages import MAX_PAGE_BYTES
 from tests.sources.misbehaving import Asked, Reply, Server, server
 
 SHAREKIT = KINDS["sharekit"]
@@ -97,6 +99,7 @@ def test_the_next_link_may_be_written_in_any_way(kind: str, outside: Outside) ->
         "file:///etc/passwd",
         "http://127.0.0.1/other-port",
         "http://[broken",
+        "?page=\0",
     ],
 )
 def test_a_next_link_to_another_host_is_refused_and_the_key_stays_here(link: str, outside: Outside) -> None:
@@ -190,12 +193,78 @@ def test_the_key_never_shows(outside: Outside, monkeypatch: pytest.MonkeyPatch) 
     assert "s3cr3t" not in failure([HTML] * 3, outside, token_env="A_KEY")
 
 
-def test_a_page_beyond_the_limit_is_refused(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harvester_dagster.sources.asking.MAX_PAGE_BYTES", 1000)
-    assert "larger" in failure([page(*map(str, range(100)))], outside)
+def test_a_page_beyond_the_limit_is_refused(outside: Outside) -> None:
+    assert "larger" in failure([Reply(b" " * MAX_PAGE_BYTES + page("1").encode())], outside)
 
 
 def test_a_source_in_the_time_zone_of_nobody(outside: Outside) -> None:
     with server([page()]) as running:
         list(SHAREKIT.pages(request(running.url, datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)), outside))
         assert running.asked[0].params["filter[modified][GE]"] == "2026-01-02T03:04:05Z"
+
+
+def full(body: str, **more: Any) -> str:
+    return json.dumps(json.loads(body) | more)
+
+
+NOWHERE = {
+    "itself": lambda number: min(number, 1) + 1,
+    "the beginning": lambda number: number + 1 if number < 1 else 0,
+    "ever new pages": lambda number: number + 1,
+}
+
+
+@pytest.mark.parametrize("leads_to", NOWHERE.values(), ids=NOWHERE)
+@pytest.mark.parametrize("rest", [(), ("1",), ("2",)], ids=["empty", "the first", "the last"])
+def test_a_next_link_behind_the_last_record_is_the_end(leads_to: Any, rest: tuple[str, ...], outside: Outside) -> None:
+    def answer(asked: Asked) -> str:
+        number = int(asked.params.get("page[number]", 0))
+        names = {0: ("1",), 1: ("2",)}.get(number, rest)
+        return full(page(*names, following=f"{PATH}?page[number]={leads_to(number)}"), meta={"totalCount": 2})
+
+    with server(answer) as running:
+        walk = Walk(request(running.url).settings)
+        assert set(ids(list(SHAREKIT.pages(request(running.url), outside, walk)))) == {"1", "2"}
+        assert len(running.asked) <= 4 and walk.notes
+
+
+def test_a_total_proves_nothing(outside: Outside) -> None:
+    with server([full(page("1"), meta={"totalCount": 500})]) as running:
+        assert ids(list(SHAREKIT.pages(request(running.url), outside))) == ["1"]
+
+
+def test_errors_beside_data_are_not_a_whole_answer(outside: Outside) -> None:
+    with server([full(page("1"), errors=[{"title": "half of it"}])]) as running:
+        came = SHAREKIT.pages(request(running.url), outside)
+        assert ids([next(came)]) == ["1"]
+        with pytest.raises(NotWhole, match="half of it"):
+            next(came)
+
+
+@pytest.mark.parametrize("errors", [[], None, {}])
+def test_no_errors_beside_data_are_none(errors: Any, outside: Outside) -> None:
+    with server([full(page("1"), errors=errors)]) as running:
+        assert ids(list(SHAREKIT.pages(request(running.url), outside))) == ["1"]
+
+
+@pytest.mark.parametrize("became", ["as it was", "another", "gone"])
+def test_a_walk_goes_on_where_its_list_is_as_it_was(became: str, outside: Outside) -> None:
+    def answer(asked: Asked) -> Reply | str:
+        number = int(asked.params.get("page[number]", 0))
+        if len(running.asked) == 1 and became != "as it was":
+            return Reply(b"gone", 410) if became == "gone" else page("9")
+        return page(str(number), following=f"{PATH}?page[number]={number + 1}" if number < 2 else None)
+
+    with server(answer) as running:
+        stored = [page("0", following="x").encode(), page("1", following="x").encode()]
+        came_by, follows = (f"{running.url}{PATH}?page[number]={number}" for number in (1, 2))
+        walk = Walk(request(running.url).settings, stored=stored, came_by=came_by, follows=follows, goes_on=True)
+        came = ids(list(SHAREKIT.pages(request(running.url), outside, walk)))
+        assert came == (["2"] if became == "as it was" else ["0", "1", "2"])
+        assert walk.beginning == (0 if became == "as it was" else 1)
+
+
+def test_a_walk_whose_pages_are_all_there_asks_nothing(outside: Outside) -> None:
+    with server([]) as running:
+        walk = Walk(request(running.url).settings, stored=[page("0").encode()], goes_on=True)
+        assert list(SHAREKIT.pages(request(running.url), outside, walk)) == [] and not running.asked

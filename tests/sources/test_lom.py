@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import vobject
-from hypothesis import given
-from hypothesis import strategies as st
-from lxml import etree
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.sources.lom import full_name
+from harvester_dagster.sources.kind import Document, Record, Request
 from harvester_dagster.sources.registry import KINDS
-from harvester_dagster.sources.source import Document, Record, Request
 from tests.sources.misbehaving import lom_record, oai_list
 
 OAI = KINDS["oai-pmh"]
@@ -305,51 +300,6 @@ def test_the_sources_date_is_beside_the_properties(recorded: dict[str, Record]) 
 # --- vCards -----------------------------------------------------------------------------------------------------------
 
 
-def recorded_cards(recordings: Path) -> list[str]:
-    return [
-        element.text or ""
-        for page in sorted((recordings / "edurep").iterdir())
-        for element in etree.parse(page).iter("{http://www.imsglobal.org/xsd/imsmd_v1p2}vcard")
-    ]
-
-
-def name_by_library(text: str) -> str | None:
-    try:
-        return str(vobject.readOne(text).fn.value)
-    except (vobject.base.ParseError, AttributeError, StopIteration):
-        return None
-
-
-def test_twenty_of_26_recorded_vcards_need_trimming_and_all_are_read(recordings: Path) -> None:
-    cards = recorded_cards(recordings)
-    assert len(cards) == 26
-    assert sum(name_by_library(text) is None for text in cards) == 20
-    trimmed = ["\n".join(line.strip() for line in text.strip().splitlines()) for text in cards]
-    assert [full_name(text) for text in cards] == [name_by_library(text) for text in trimmed]
-    assert None not in [full_name(text) for text in cards]
-
-
-@given(st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(" ;,\\:."), min_size=1).map(str.strip))
-def test_names_are_read_as_a_vcard_library_does(name: str) -> None:
-    written = vobject.vCard()
-    written.add("n")
-    written.add("fn").value = name
-    text = written.serialize(lineLength=100_000)
-    expected = name_by_library(text)
-    assert full_name(text) == (" ".join(expected.split()) or None if expected else None)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "FN:A", "BEGIN:VCARD\nEND:VCARD", "BEGIN:VCARD\nN:A;;;;\nEND:VCARD", "BEGIN:VCARD\nFN:\nEND:VCARD"]
-)
-def test_what_is_no_vcard_has_no_name(text: str) -> None:
-    assert full_name(text) is None
-
-
-def test_a_vcard_may_have_groups_and_parameters() -> None:
-    assert full_name("begin:vcard\nitem1.fn;CHARSET=UTF-8:Ann\\, Bo\nend:vcard") == "Ann, Bo"
-
-
 def test_an_unreadable_vcard_is_skipped_and_counted() -> None:
     record = one(f"<czp:lifecycle>{contribution('author', 'nonsense', card('Ann'))}</czp:lifecycle>")
     assert [author["name"] for author in product(record)["authors"]] == ["Ann"]
@@ -489,3 +439,31 @@ def test_a_date_that_is_none_is_noted() -> None:
 def test_a_text_that_a_comment_cuts_in_two_is_whole() -> None:
     page = oai_list(lom_record("x", "One <!-- and --> two")).encode()
     assert product(extracted(page)[0])["title"] == "One two"
+
+
+def test_the_first_filled_element_counts() -> None:
+    described = [f"<czp:description><czp:langstring>{text}</czp:langstring></czp:description>" for text in ("", "Mine")]
+    record = one(f"<czp:rights>{''.join(described)}</czp:rights>")
+    assert product(record)["copyright_description"] == "Mine"
+    empty = contribution("author", "BEGIN:VCARD\nFN:\nEND:VCARD")
+    record = one(f"<czp:lifecycle>{empty}{contribution('author', card('Ann'))}</czp:lifecycle>")
+    assert [author["name"] for author in product(record)["authors"]] == ["Ann"]
+
+
+def test_the_first_filled_text_counts() -> None:
+    texts = "<czp:langstring/><czp:langstring> </czp:langstring><czp:langstring>Second</czp:langstring>"
+    record = one(f"<czp:rights><czp:description>{texts}</czp:description></czp:rights>")
+    assert product(record)["copyright_description"] == "Second"
+
+
+def test_markup_inside_a_text_is_text() -> None:
+    assert product(extracted(oai_list(lom_record("x", "CO<sub>2</sub> in <i>water</i>")).encode())[0])["title"] == (
+        "CO2 in water"
+    )
+
+
+def test_a_location_that_is_no_web_address_is_no_file() -> None:
+    places = "<czp:location>see the library</czp:location><czp:location>http://a/1</czp:location>"
+    record = one(f"<czp:technical>{places}</czp:technical>")
+    assert product(record)["files"] == ["http://a/1"]
+    assert "see the library" in record.notes[0]

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.sources.oai_dc import doi
+from harvester_dagster.sources.kind import Record, Request, Unreadable
 from harvester_dagster.sources.registry import KINDS
-from harvester_dagster.sources.source import Record, Request
 from tests.sources.misbehaving import oai_list
 
 OAI = KINDS["oai-pmh"]
@@ -96,14 +95,6 @@ def test_a_deleted_record(recorded: dict[str, Record]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "expected"),
-    [("nld", "nl"), ("dut", "nl"), ("nl-NL", "nl"), ("EN", "en"), ("eng", "en"), ("Klingon", "Klingon")],
-)
-def test_languages(written: str, expected: str) -> None:
-    assert product(one(f"<dc:language>{written}</dc:language>"))["language"] == expected
-
-
-@pytest.mark.parametrize(
     ("rights", "expected"),
     [
         ("info:eu-repo/semantics/openAccess", "OpenAccess"),
@@ -111,6 +102,8 @@ def test_languages(written: str, expected: str) -> None:
         ("info:eu-repo/semantics/embargoedAccess", "ClosedAccess"),
         ("Open Access", "OpenAccess"),
         ("https://creativecommons.org/publicdomain/zero/1.0/", "OpenAccess"),
+        ("http://purl.org/coar/access_right/c_abf2", "OpenAccess"),
+        ("Creative Commons Attribution 4.0 International", "OpenAccess"),
         ("All rights reserved", "ClosedAccess"),
     ],
 )
@@ -119,22 +112,71 @@ def test_access_rights(rights: str, expected: str) -> None:
     assert record.documents[1].properties["access_rights"] == expected
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("10.1234/a", "10.1234/a"),
-        ("doi:10.1234/a", "10.1234/a"),
-        ("DOI: 10.1234/A", "10.1234/A"),
-        ("https://doi.org/10.1234/a", "10.1234/a"),
-        ("http://dx.doi.org/10.1234/a", "10.1234/a"),
-        ("https://example.org/10.1234/a", None),
-        ("10.1234", None),
-    ],
-)
-def test_doi(written: str, expected: str | None) -> None:
-    assert doi(written) == expected
-
-
 def test_a_record_with_nothing_in_it_is_a_product() -> None:
     record = one("")
     assert (product(record)["title"], len(record.documents)) == (None, 1)
+
+
+def test_markup_inside_a_text_is_text() -> None:
+    record = one(
+        "<dc:title>Water <i>en</i> CO<sub>2</sub> in de bodem</dc:title>"
+        "<dc:description><p>One <b>bold</b> word.</p><p>Two<br/>lines.</p></dc:description>"
+    )
+    assert product(record)["title"] == "Water en CO2 in de bodem"
+    assert [line for line in product(record)["description"].splitlines() if line] == ["One bold word.", "Two", "lines."]
+
+
+def test_a_language_is_the_first_that_says_one() -> None:
+    assert product(one("<dc:language>und</dc:language><dc:language>nl-NL</dc:language>"))["language"] == "nl"
+
+
+@pytest.mark.parametrize(
+    ("inside", "expected"),
+    [
+        ("<dc:date>ca. 1998</dc:date>", ("1998-01-01", 1998, "ca. 1998")),
+        ("<dc:date>s.a.</dc:date><dc:date>[2004?]</dc:date>", ("2004-01-01", 2004, "[2004?]")),
+        ("<dc:date>info:eu-repo/date/embargoEnd/2030-01-01</dc:date><dc:date>2011</dc:date>", ("2011-01-01", 2011, "")),
+        ("<dc:date>z.j.</dc:date>", (None, None, "z.j.")),
+    ],
+)
+def test_a_date_that_is_not_plain_is_kept_in_a_note(inside: str, expected: tuple[object, object, str]) -> None:
+    record = one(inside)
+    assert (product(record)["publisher_date"], product(record)["publisher_year"]) == expected[:2]
+    assert expected[2] in " ".join(record.notes) and len(record.notes) == bool(expected[2])
+
+
+def test_dcterms_fill_what_dc_leaves_empty() -> None:
+    terms = (
+        '<t:issued xmlns:t="http://purl.org/dc/terms/">2011-02-03</t:issued>'
+        '<t:abstract xmlns:t="http://purl.org/dc/terms/">About rivers</t:abstract>'
+        '<t:license xmlns:t="http://purl.org/dc/terms/">http://creativecommons.org/licenses/by/4.0/</t:license>'
+        '<t:accessRights xmlns:t="http://purl.org/dc/terms/">restricted access</t:accessRights>'
+        '<t:isPartOf xmlns:t="http://purl.org/dc/terms/">oai:a:1</t:isPartOf>'
+    )
+    filled = product(one(terms))
+    assert (filled["publisher_date"], filled["description"]) == ("2011-02-03", "About rivers")
+    assert (filled["copyright"], filled["is_part_of"]) == ("cc-by-40", ["oai:a:1"])
+    both = one(
+        f"{terms}<dc:date>2009</dc:date><dc:description>Mine</dc:description><dc:identifier>http://a/b</dc:identifier>"
+    )
+    assert (product(both)["publisher_date"], product(both)["description"]) == ("2009-01-01", "Mine")
+    assert both.documents[1].properties["access_rights"] == "RestrictedAccess"
+
+
+def test_words_around_a_web_address_are_noted() -> None:
+    record = one(
+        "<dc:identifier>http://example.org/c.pdf (full text)</dc:identifier>"
+        "<dc:identifier>URL: http://example.org/d.pdf</dc:identifier><dc:identifier>ISBN 90 274</dc:identifier>"
+    )
+    assert product(record)["files"] == ["http://example.org/c.pdf", "http://example.org/d.pdf"]
+    assert len(record.notes) == 2 and "(full text)" in record.notes[0]
+
+
+def test_metadata_of_another_kind_is_unreadable() -> None:
+    page = oai_list(
+        "<record><header><identifier>x</identifier></header><metadata>"
+        '<dc xmlns="http://example.org/discovery"><call>1</call></dc></metadata></record>'
+    ).encode()
+    asked = Request(SetSettings(kind="oai-pmh", url="http://example.org", metadata_prefix="oai_dc"), "*", None)
+    (found,) = OAI.extract(page, [0], asked)
+    assert isinstance(found, Unreadable) and "http://example.org/discovery" in found.reason

@@ -17,7 +17,7 @@ import pytest
 
 from harvester_dagster.config import Config, SetSettings, parse
 from harvester_dagster.outside.bodies import Bodies
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.store.database import Pool, migrate, open_pool
 from harvester_dagster.store.objects import Folder
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Subject, Task
@@ -37,6 +37,7 @@ class Site:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # an answer of two writes waits 40 ms otherwise
 
             def do_GET(self) -> None:
                 name = self.path.partition("?")[0]

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from harvester_dagster.config import SetSettings, Tasks, parse
-from harvester_dagster.documents.output import is_hidden
 from harvester_dagster.outside.bodies import Bodies
-from harvester_dagster.outside.outside import Outside
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.store.database import Pool
 from harvester_dagster.store.objects import Folder
 from harvester_dagster.tasks import access_policy
-from harvester_dagster.tasks.check_url import TASK
+from harvester_dagster.tasks.check_url import TASK, run
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Subject
+from harvester_dagster.tasks.visibility import is_hidden
 from harvester_dagster.vocabularies.trees import Vocabularies
 from tests.outside.conftest import fetch_store, outside, pool, site
 from tests.outside.hostile_site import Site, answer, by_method, endless, in_turn, redirect, silence
@@ -301,26 +301,23 @@ def test_a_host_that_is_away_is_not_asked_for_each_of_its_files(world: Context) 
 def test_files_of_a_host_that_hangs_are_put_off_without_a_strike(
     site: Site,
     world: Context,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("harvester_dagster.tasks.check_url.SECONDS", 0.2)
     for number in range(60):
         site[f"/{number}"] = silence
     began = time.monotonic()
-    outcomes = [outcome for _, outcome in TASK.run([item(site.url(f"/{n}")) for n in range(60)], world)]
+    outcomes = [outcome for _, outcome in run([item(site.url(f"/{n}")) for n in range(60)], world, seconds=0.2)]
     assert time.monotonic() - began < 5
     late = [outcome for outcome in outcomes if outcome.data]
     assert 5 <= len(late) <= 12
     assert all(outcome.data is None and outcome.kind == "retry" for outcome in outcomes if outcome not in late)
 
 
-def test_what_is_put_off_stays_as_it_was(site: Site, world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harvester_dagster.tasks.check_url.SECONDS", 0.2)
+def test_what_is_put_off_stays_as_it_was(site: Site, world: Context) -> None:
     gone = stored(look(world, site.url("/none")), world)
     for number in range(30):
         site[f"/{number}"] = silence
     items = [item(site.url(f"/{number}"), gone) for number in range(30)]
-    put_off = [outcome for _, outcome in TASK.run(items, world) if outcome.reason.startswith("put off")]
+    put_off = [outcome for _, outcome in run(items, world, seconds=0.2) if outcome.reason.startswith("put off")]
     assert len(put_off) > 15
     assert all((outcome.kind, outcome.data, outcome.due_at) == ("failure", gone.data, NIGHT) for outcome in put_off)
 

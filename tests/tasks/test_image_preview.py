@@ -2,12 +2,15 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image, ImageDraw
 
-from harvester_dagster.tasks import pictures
+from harvester_dagster.tasks import image_preview, pictures
 from harvester_dagster.tasks.image_preview import TASK
 from harvester_dagster.tasks.task import Context
 from tests.tasks.content_site import Site, checked, item, outcomes, subject
@@ -52,6 +55,18 @@ def sixteen_bit() -> bytes:
     return saved(grey, "PNG")
 
 
+def heic() -> bytes:
+    pillow_heif.register_heif_opener()
+    return saved(two_halves(), "HEIF", quality=95)
+
+
+def photoshop(size: tuple[int, int] = (800, 600)) -> bytes:
+    """A PSD with no layers: its header, three empty sections, and the merged picture without compression."""
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, size[1], size[0], 8, 3)
+    planes = b"".join(plane.tobytes() for plane in two_halves(size).split())
+    return header + struct.pack(">III", 0, 0, 0) + struct.pack(">H", 0) + planes
+
+
 def two_pages() -> bytes:
     return saved(two_halves(), "TIFF", save_all=True, append_images=[Image.new("RGB", (10, 10))])
 
@@ -70,6 +85,8 @@ FORMS: dict[str, Callable[[], bytes]] = {
     "WebP": lambda: saved(two_halves(), "WEBP"),
     "TIFF": two_pages,
     "BMP": lambda: saved(two_halves(), "BMP"),
+    "HEIC": heic,
+    "PSD": photoshop,
 }
 
 
@@ -79,11 +96,25 @@ def test_every_form_keeps_its_colours_and_aspect(form: str, site: Site, world: C
     found = outcomes(TASK, [item(url)], world)["a.img"]
     assert found.kind == "success", found.reason
     assert found.data
-    shown = {name: Image.open(world.objects.path(found.data[name])) for name in ("preview", "preview_small")}
-    assert {name: one.size for name, one in shown.items()} == {"preview": (400, 300), "preview_small": (200, 150)}
+    shown = {name: Image.open(world.objects.path(found.data[name])) for name in pictures.SIZES}
+    assert {name: one.size for name, one in shown.items()} == {
+        **{"full_size": (800, 600), "preview": (400, 300), "preview_small": (200, 150)},
+    }
     assert near(shown["preview"].getpixel((200, 50)), RED)
     assert near(shown["preview"].getpixel((200, 250)), BLUE)
-    assert world.objects.get(found.data["full_size"]) == site.files["/a.img"][1]
+    assert near(shown["full_size"].getpixel((400, 100)), RED)
+    assert all(one.format == "JPEG" for one in shown.values())
+
+
+def test_the_full_size_is_bounded_and_has_nothing_of_the_file_but_its_pixels(site: Site, world: Context) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "who took it"
+    body = saved(two_halves((3200, 1000)), "JPEG", exif=exif, comment=b"<script>alert(1)</script>", quality=95)
+    found = outcomes(TASK, [item(site.add("a.jpg", body))], world)["a.jpg"]
+    assert found.data and "bodies/" not in str(found.data)
+    made = world.objects.get(found.data["full_size"])
+    assert Image.open(io.BytesIO(made)).size == (1600, 500)
+    assert b"script" not in made and b"took" not in made
 
 
 def thumbnail(body: bytes, site: Site, world: Context) -> Image.Image:
@@ -166,10 +197,9 @@ def test_a_decoder_that_dies_or_hungers_takes_nothing_with_it() -> None:
 
 
 @pytest.mark.parametrize("hang", ["import time; time.sleep(60)", "while True: pass"])
-def test_a_decoder_that_hangs_is_ended(hang: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "SECONDS", 1)
+def test_a_decoder_that_hangs_is_ended(hang: str) -> None:
     with pytest.raises(pictures.TooSlowError):
-        pictures.limited(exec, code(hang))
+        pictures.limited(exec, code(hang), seconds=1)
     assert pictures.limited(exec, FINE)[0] is None
 
 
@@ -179,12 +209,49 @@ def test_when_it_applies(world: Context) -> None:
 
     assert why_not(mime_type="image/png") is None
     assert why_not(mime_type="image/png", check=checked(content_type="text/html")) == "not an image: text/html"
+    assert why_not(mime_type="application/x-photoshop") is None
+    assert TASK.condition(subject("https://x.org/a.heic"), world) is None
     assert why_not(mime_type="image/svg+xml") == "not applicable to SVG"
     assert why_not(mime_type="image/png", access_rights=None) == "analysis not allowed: access rights are not given"
 
 
-def test_one_body_behind_two_urls_is_decoded_once(site: Site, world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_body_behind_two_urls_is_decoded_once(site: Site, world: Context) -> None:
     body = FORMS["PNG"]()
     first = outcomes(TASK, [item(site.add("a.png", body))], world)["a.png"]
-    monkeypatch.setattr(pictures, "limited", lambda *_: pytest.fail("decoded again"))
-    assert outcomes(TASK, [item(site.add("b.png", body))], world)["b.png"] == first
+    once_only = replace(TASK, run=partial(image_preview.run, limited=lambda *_: pytest.fail("decoded again")))
+    assert outcomes(once_only, [item(site.add("b.png", body))], world)["b.png"] == first
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (lambda: saved(Image.new("RGB", (320, 200), "white"), "PNG"), "the picture is blank"),
+        (lambda: saved(Image.new("L", (320, 200), 253), "JPEG"), "the picture is blank"),
+        (lambda: saved(Image.new("RGBA", (320, 200), (0, 0, 0, 0)), "PNG"), "the picture is blank"),
+        (lambda: saved(Image.new("RGB", (1, 1), "red"), "GIF"), "1 × 1 pixels"),
+        (lambda: saved(Image.new("RGB", (3, 2), "red"), "PNG"), "3 × 2 pixels"),
+    ],
+)
+def test_a_picture_with_nothing_in_it_is_empty(
+    body: Callable[[], bytes], said: str, site: Site, world: Context
+) -> None:
+    found = outcomes(TASK, [item(site.add("a.img", body()))], world)["a.img"]
+    assert found.kind == "empty" and said in found.reason and not found.data
+
+
+@pytest.mark.parametrize("colour", ["black", "teal"])
+def test_a_picture_of_one_colour_is_a_picture(colour: str, site: Site, world: Context) -> None:
+    body = saved(Image.new("RGB", (320, 200), colour), "PNG")
+    assert outcomes(TASK, [item(site.add("a.img", body))], world)["a.img"].kind == "success"
+
+
+def test_a_picture_of_a_telephone_is_upright(site: Site, world: Context) -> None:
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = saved(two_halves((600, 800)).transpose(Image.Transpose.ROTATE_90), "HEIF", exif=exif.tobytes())
+    found = outcomes(TASK, [item(site.add("a.heic", body, "image/heic"))], world)["a.heic"]
+    assert found.data, found.reason
+    shown = Image.open(world.objects.path(found.data["full_size"]))
+    assert shown.size == (600, 800)
+    assert near(shown.getpixel((300, 100)), RED)

@@ -1,7 +1,10 @@
 import io
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from PIL import Image
@@ -11,7 +14,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from harvester_dagster.tasks import pdf_preview, pictures
 from harvester_dagster.tasks.pdf_preview import TASK
-from harvester_dagster.tasks.task import Context
+from harvester_dagster.tasks.task import Context, Task
 from tests.tasks.content_site import Site, checked, item, outcomes, retried, subject
 
 A4 = (595.0, 842.0)
@@ -93,9 +96,8 @@ def test_the_first_page_in_three_sizes_with_its_aspect(made: Callable[[], bytes]
     assert picture(world, found.data["full_size"]).format == "JPEG"
 
 
-@pytest.mark.parametrize("size", [(14400.0 * 2, 14400.0 * 2), (14400.0, 1.0), (0.01, 0.01)])
-def test_the_page_size_does_not_matter(size: tuple[float, float], site: Site, world: Context) -> None:
-    found = outcomes(TASK, [item(site.add("a.pdf", text_pdf(size=size)))], world)["a.pdf"]
+def test_the_page_size_does_not_matter(site: Site, world: Context) -> None:
+    found = outcomes(TASK, [item(site.add("a.pdf", text_pdf(size=(14400.0 * 2, 14400.0 * 2))))], world)["a.pdf"]
     assert found.kind == "success", found.reason
     assert found.data
     assert max(picture(world, found.data["full_size"]).size) == 1600
@@ -117,13 +119,17 @@ def test_what_cannot_be_shown_says_why_and_leaves_the_others_alone(site: Site, w
         assert (found[name].kind, found[name].reason) == ("failure", reason)
 
 
-def test_an_image_bomb_ends_within_limits(site: Site, world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def rendering(limited: pictures.Limited) -> Task:
+    """The task with another way to make pictures."""
+    return replace(TASK, run=partial(pdf_preview.run, limited=limited))
+
+
+def test_an_image_bomb_ends_within_limits(site: Site, world: Context) -> None:
     """Ten gigabytes of picture claimed by half a megabyte: poppler reads on until its time is over."""
-    monkeypatch.setattr(pictures, "SECONDS", 3)
     squeezed = zlib.compress(b"\0" * (1 << 29), 9)
     bomb = site.add("bomb.pdf", image_pdf(60_000, 60_000, "FlateDecode", squeezed))
     items = [item(bomb, previous=retried(2)), item(site.add("fine.pdf", text_pdf()))]
-    found = outcomes(TASK, items, world)
+    found = outcomes(rendering(partial(pictures.limited, seconds=3)), items, world)
     assert found["fine.pdf"].kind == "success"
     assert found["bomb.pdf"].kind == "failure"
     assert "took longer" in found["bomb.pdf"].reason
@@ -137,15 +143,13 @@ def test_a_missing_file_is_a_failure_and_an_unreachable_one_comes_back(site: Sit
     assert found["closed.pdf"].kind == "retry"
 
 
-def test_an_unchanged_body_under_a_new_validator_renders_nothing(
-    site: Site, world: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unchanged_body_under_a_new_validator_renders_nothing(site: Site, world: Context) -> None:
     url = site.add("a.pdf", text_pdf())
     broken = site.add("b.pdf", text_pdf(9)[:900])
     first = outcomes(TASK, [item(url), item(broken)], world)
-    monkeypatch.setattr(pictures, "limited", lambda *_: pytest.fail("rendered again"))
+    once_only = rendering(lambda *_: pytest.fail("rendered again"))
     newer = checked('"v2"')
-    assert outcomes(TASK, [item(url, check=newer), item(broken, check=newer)], world) == first
+    assert outcomes(once_only, [item(url, check=newer), item(broken, check=newer)], world) == first
     assert site.asked["/a.pdf"] == 2
 
 
@@ -156,26 +160,23 @@ def test_the_pdf_itself_is_kept(site: Site, world: Context) -> None:
     assert site.asked["/a.pdf"] == 1
 
 
-def test_a_full_disk_is_no_fault_of_the_document(site: Site, world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_fault_of_the_document(site: Site, world: Context) -> None:
     url = site.add("a.pdf", text_pdf())
     world.bodies.get(url, '"v1"')
-    previews = Path(world.objects.scratch).parent / "previews"
-    previews.write_text("a file where a folder is needed")
+    derived = Path(world.objects.scratch).parent / "derived"
+    derived.write_text("a file where a folder is needed")
     found = outcomes(TASK, [item(url)], world)["a.pdf"]
     assert found.kind == "retry"
-    previews.unlink()
+    derived.unlink()
     assert outcomes(TASK, [item(url)], world)["a.pdf"].kind == "success"
 
 
-def test_a_page_that_takes_too_long_is_tried_in_three_runs(
-    site: Site, world: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def too_slow(*_: object) -> None:
+def test_a_page_that_takes_too_long_is_tried_in_three_runs(site: Site, world: Context) -> None:
+    def too_slow(*_: object) -> NoReturn:
         raise pictures.TooSlowError("decoding took longer than 30 s")
 
-    monkeypatch.setattr(pictures, "limited", too_slow)
     url = site.add("a.pdf", text_pdf())
-    kinds = [outcomes(TASK, [item(url, previous=retried(n))], world)["a.pdf"].kind for n in (1, 2)]
+    kinds = [outcomes(rendering(too_slow), [item(url, previous=retried(n))], world)["a.pdf"].kind for n in (1, 2)]
     assert kinds == ["retry", "failure"]
 
 
@@ -193,3 +194,59 @@ def test_a_file_name_of_poppler_is_no_option(tmp_path: Path) -> None:
     path = tmp_path / "-scale-to 9999.pdf"
     path.write_bytes(text_pdf())
     assert [made.name for made in pdf_preview.first_page(str(path))] == ["full_size", "preview", "preview_small"]
+
+
+def jbig2(data: bytes) -> bytes:
+    """A page with nothing but an image whose data no decoder of JBIG2 knows."""
+    image = (
+        b"<</Type/XObject/Subtype/Image/Width 300/Height 200/ColorSpace/DeviceGray/BitsPerComponent 1"
+        b"/Filter/JBIG2Decode/Length %d>>stream\n%b\nendstream" % (len(data), data)
+    )
+    content = b"q 300 0 0 200 0 0 cm /I Do Q"
+    return written_pdf(b"[0 0 300 200]", content, b"/Resources<</XObject<</I 5 0 R>>>>", image)
+
+
+def written_pdf(box: bytes, content: bytes, resources: bytes = b"", *more: bytes) -> bytes:
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox%b/Contents 4 0 R%b>>" % (box, resources),
+        b"<</Length %d>>stream\n%b\nendstream" % (len(content), content),
+        *more,
+    ]
+    return (
+        b"%PDF-1.4\n"
+        + b"".join(b"%d 0 obj %b endobj\n" % one for one in enumerate(objects, 1))
+        + (b"trailer<</Root 1 0 R/Size %d>>" % (len(objects) + 1))
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (lambda: jbig2(b"no JBIG2 at all" * 20), "blank"),
+        (lambda: written_pdf(b"[0 0 0.2 600]", b"0 0 1 600 re f"), "pixels"),
+        (lambda: drawn(lambda _canvas: None), "blank"),
+        (lambda: text_pdf(size=(14400.0, 1.0)), "pixels"),
+        (lambda: text_pdf(size=(0.01, 0.01)), "blank"),
+    ],
+)
+def test_a_page_on_which_nothing_is_seen_is_empty(
+    body: Callable[[], bytes], said: str, site: Site, world: Context
+) -> None:
+    found = outcomes(TASK, [item(site.add("a.pdf", body(), "application/pdf"))], world)["a.pdf"]
+    assert (found.kind, found.data) == ("empty", None), found.reason
+    assert said in found.reason
+
+
+def one_grey_line(canvas: Canvas) -> None:
+    canvas.setFillGray(0.8)
+    canvas.drawString(50, 700, "Zorg en onderwijs")
+
+
+@pytest.mark.parametrize("draw", [one_grey_line, lambda canvas: canvas.rect(0, 0, *A4, fill=1)])
+def test_a_black_page_and_one_with_a_grey_line_are_pictures(
+    draw: Callable[[Canvas], None], site: Site, world: Context
+) -> None:
+    found = outcomes(TASK, [item(site.add("a.pdf", drawn(draw), "application/pdf"))], world)["a.pdf"]
+    assert found.kind == "success", found.reason

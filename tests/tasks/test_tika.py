@@ -2,9 +2,15 @@ import http.client
 import io
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -166,16 +172,15 @@ def test_content_with_an_exception_counts() -> None:
 def test_an_unchanged_body_under_a_new_validator_is_not_read_again(site: Site, reading: Context) -> None:
     url = site.add("a.txt", DUTCH.encode())
     first = outcomes(TASK, [item(url)], reading)
-    away = with_tasks(reading, tika_url="http://127.0.0.1:9")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tika.Server, "ready", lambda _: True)
-        assert outcomes(TASK, [item(url, check=checked('"v2"'))], away) == first
+    site.add("version", b"Apache Tika")
+    reads_nothing = with_tasks(reading, tika_url=site.url)  # it is there, and takes no document
+    assert outcomes(TASK, [item(url, check=checked('"v2"'))], reads_nothing) == first
 
 
-def test_a_server_that_is_away_is_nobodys_failure(site: Site, world: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tika, "READY_SECONDS", 0.3)
+def test_a_server_that_is_away_is_nobodys_failure(site: Site, world: Context) -> None:
     url = site.add("a.txt", DUTCH.encode())
-    found = outcomes(TASK, [item(url, previous=retried(99))], with_tasks(world, tika_url="http://127.0.0.1:9"))
+    impatient = replace(TASK, run=partial(tika.run, ready_seconds=0.3))
+    found = outcomes(impatient, [item(url, previous=retried(99))], with_tasks(world, tika_url="http://127.0.0.1:9"))
     assert found["a.txt"].kind == "retry"
     assert site.asked["/a.txt"] == 0
 
@@ -245,13 +250,100 @@ def mortal(tmp_path: Path) -> Iterator[Between]:
 def test_a_document_that_kills_tika_costs_itself_only(site: Site, world: Context, mortal: Between) -> None:
     names = [f"{number}.txt" for number in range(12)]
     items = [item(site.add(name, f"{DUTCH} {name}".encode())) for name in names]
-    items.insert(3, item(site.add("deadly.txt", b"KILL " + DUTCH.encode()), previous=retried(2)))
+    items.insert(3, item(site.add("deadly.txt", b"KILL " + DUTCH.encode())))
     found = outcomes(TASK, items, with_tasks(world, tika_url=mortal.url))
-    assert mortal.killed == 2
+    assert mortal.killed == 2, "among others, then alone"
     assert {name: found[name].kind for name in names} == dict.fromkeys(names, "success")
-    assert (found["deadly.txt"].kind, found["deadly.txt"].reason) == ("failure", "Tika died or hung on it")
-    again = item(f"{site.url}/deadly.txt", previous=retried(1))
-    assert outcomes(TASK, [again], with_tasks(world, tika_url=mortal.url))["deadly.txt"].kind == "retry"
+    deadly = found["deadly.txt"]
+    assert (deadly.kind, deadly.reason) == ("failure", "Tika died or hung on it, among others and alone")
+    assert deadly.due_at and deadly.due_at - world.now == timedelta(days=tika.GIVEN_UP_DAYS), "not the next night"
+
+
+STAND_IN = """
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer(b"Apache Tika")
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if b"%DIES-HERE" in body.splitlines():
+            os._exit(1)
+        content = "<html><body><p>" + body.decode() + "</p></body></html>"
+        self.answer(json.dumps([{"Content-Type": "text/plain", "X-TIKA:content": content}]).encode())
+    def answer(self, content):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+    def log_message(self, *_): ...
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class Supervised:
+    """A server with Tika's interface that exits on a line, and a supervisor that starts it again some seconds later."""
+
+    def __init__(self, again_after: float) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url, self.deaths, self._over = f"http://127.0.0.1:{self.port}", 0, threading.Event()
+        self._thread = threading.Thread(target=self._supervise, args=(again_after,))
+        self._thread.start()
+
+    def _supervise(self, again_after: float) -> None:
+        while not self._over.is_set():
+            with subprocess.Popen([sys.executable, "-c", STAND_IN, str(self.port)]) as running:
+                while running.poll() is None and not self._over.wait(0.05):
+                    pass
+                running.kill()
+            if not self._over.is_set():
+                self.deaths += 1
+                self._over.wait(again_after)
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def supervised() -> Iterator[Supervised]:
+    running = Supervised(again_after=3)
+    yield running
+    running.stop()
+
+
+def test_while_a_server_is_started_again_the_others_wait_and_have_their_texts(
+    site: Site, world: Context, supervised: Supervised
+) -> None:
+    names = [f"{number}.txt" for number in range(39)]
+    items = [item(site.add(name, f"{ENGLISH} {name}".encode())) for name in names]
+    items.insert(2, item(site.add("deadly.txt", b"one\n%DIES-HERE\ntwo")))
+    found = outcomes(TASK, items, with_tasks(world, tika_url=supervised.url))
+    assert {name: found[name].kind for name in names} == dict.fromkeys(names, "success")
+    assert found["deadly.txt"].kind == "failure" and "died" in found["deadly.txt"].reason
+    assert supervised.deaths == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ({"embedded_resource_limit_reached": "true"}, "more embedded files than are read"),
+        ({"something_new": "TRUE"}, "something new"),
+        ({"embedded_exception": ["a.b.Oops: no\n\tat x"]}, "Oops: no"),
+        ({"something_new": ""}, "something new"),
+    ],
+)
+def test_a_reason_is_words(flag: dict[str, Any], said: str) -> None:
+    found = outcome_of_answer(
+        [{"Content-Type": "application/zip"} | {f"X-TIKA:EXCEPTION:{name}": value for name, value in flag.items()}]
+    )
+    assert (found.kind, found.reason) == ("failure", f"Tika could not read it: {said}")
+
+
+def test_a_flag_that_is_down_says_nothing() -> None:
+    found = outcome_of_answer([{"Content-Type": "application/zip", "X-TIKA:EXCEPTION:anything": "false"}])
+    assert found.kind == "empty"
 
 
 def test_when_it_applies(world: Context) -> None:

@@ -3,22 +3,24 @@ import itertools
 import json
 import multiprocessing
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from harvester_dagster.tasks import video_preview
+from harvester_dagster.tasks import pictures, video_preview
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Subject
-from harvester_dagster.tasks.video_preview import TASK, await_turn, page_of
+from harvester_dagster.tasks.video_preview import TASK, await_turn, look_at, page_of
 from tests.tasks.content_site import NOW, Site, item, subject, with_tasks
+
+run = partial(video_preview.run, look=partial(look_at, between=(0.0, 0.0)))
+"""The task in a hurry."""
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HARVESTER_HOME", str(tmp_path))
-    monkeypatch.setattr(video_preview, "SECONDS_BETWEEN", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def page(site: Site, name: str, thumbnail: str) -> str:
 
 
 def outcome(url: str, world: Context) -> Outcome:
-    ((_, found),) = TASK.run([item(url)], world)
+    ((_, found),) = run([item(url)], world)
     return found
 
 
@@ -58,9 +60,10 @@ def test_the_picture_of_a_video_page(site: Site, here: Context) -> None:
     assert found.kind == "success", found.reason
     assert found.data
     assert (found.data["source"], found.data["title"], found.data["duration"]) == ("yt-dlp", "Wondzorg", 90)
-    sizes = {name: Image.open(here.objects.path(found.data[name])).size for name in ("preview", "preview_small")}
-    assert sizes == {"preview": (400, 225), "preview_small": (200, 113)}
-    assert here.objects.get(found.data["full_size"]) == site.files["/thumb.jpg"][1]
+    sizes = {name: Image.open(here.objects.path(found.data[name])).size for name in pictures.SIZES}
+    assert (sizes["preview"], sizes["preview_small"]) == ((400, 225), (200, 113))
+    assert sizes["full_size"] == Image.open(io.BytesIO(site.files["/thumb.jpg"][1])).size
+    assert "bodies/" not in str(found.data)
     assert site.asked["/video.mp4"] == 0
 
 
@@ -80,13 +83,13 @@ def named(url: str, thumbnail: str) -> Item:
 
 def test_a_picture_at_youtube_is_not_fetched_when_it_is_switched_off(world: Context) -> None:
     quiet = with_tasks(world, video_hosts=["vimeo.com"], youtube=False)
-    ((_, found),) = TASK.run([named("https://vimeo.com/1", "https://i.ytimg.com/vi/dQw4w9WgXcQ/hq.jpg")], quiet)
+    ((_, found),) = run([named("https://vimeo.com/1", "https://i.ytimg.com/vi/dQw4w9WgXcQ/hq.jpg")], quiet)
     assert (found.kind, found.reason) == ("empty", f"its picture: {video_preview.NOT_ASKED}")
 
 
 def test_the_picture_that_youtube_api_named_needs_no_page(site: Site, here: Context) -> None:
     thumbnail = site.add("named.jpg", picture(), "image/jpeg")
-    ((_, found),) = TASK.run([named("https://www.youtube.com/watch?v=dQw4w9WgXcQ", thumbnail)], here)
+    ((_, found),) = run([named("https://www.youtube.com/watch?v=dQw4w9WgXcQ", thumbnail)], here)
     assert found.kind == "success", found.reason
     assert found.data
     assert found.data["source"] == "youtube_api"
@@ -120,11 +123,11 @@ def test_a_page_sends_nobody_to_a_private_address(site: Site, here: Context) -> 
         inside.stop()
 
 
-def test_one_page_is_asked_once_for_all_playlists(site: Site, here: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_page_is_asked_once_for_all_playlists(here: Context) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(video_preview, "look", lambda page, _: asked.append(page))
     urls = [f"https://www.youtube.com/watch?v=dQw4w9WgXcQ&list=PL{number}&index={number}" for number in range(3)]
-    assert [found.kind for _, found in TASK.run([item(url) for url in urls], here)] == ["empty"] * 3
+    found = video_preview.run([item(url) for url in urls], here, look=lambda page, _: asked.append(page))
+    assert [outcome.kind for _, outcome in found] == ["empty"] * 3
     assert asked == ["https://www.youtube.com/watch?v=dQw4w9WgXcQ"]
 
 
@@ -140,10 +143,9 @@ def test_only_youtube_loses_its_playlist(url: str, asked: str) -> None:
     assert page_of(url) == asked
 
 
-def take_turns(turn: Path, times: int, between: Sequence[float], found: "multiprocessing.Queue[float]") -> None:
-    video_preview.SECONDS_BETWEEN = (between[0], between[1])
+def take_turns(turn: Path, times: int, between: tuple[float, float], found: "multiprocessing.Queue[float]") -> None:
     for _ in range(times):
-        await_turn(turn)
+        await_turn(turn, between)
         found.put(time.time())
 
 
@@ -166,7 +168,7 @@ def test_whatever_the_turn_file_holds_nobody_waits_for_ever(left: str, tmp_path:
     turn = tmp_path / "turn"
     turn.write_text(left)
     started = time.monotonic()
-    await_turn(turn)
+    await_turn(turn, (0.0, 0.0))
     assert time.monotonic() - started < 5
     assert float(turn.read_text()) == pytest.approx(time.time(), abs=5)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester_dagster.config import Config, Network, Skos, Vocabularies
+from harvester_dagster.config import Config, Network, Skos, VocabularySettings
 from harvester_dagster.installation import Installation, opened
 
 
@@ -57,7 +57,7 @@ def installed(
             url = f"http://127.0.0.1:{server.server_port}"
             config = Config(
                 network=Network(allow_hosts=("127.0.0.1",), per_host_per_second=10_000),
-                vocabularies=Vocabularies(skos=tuple(Skos(name=name, url=f"{url}/{name}") for name in names)),
+                vocabularies=VocabularySettings(skos=tuple(Skos(name=name, url=f"{url}/{name}") for name in names)),
             )
             return stack.enter_context(opened(config, database))
 

@@ -11,9 +11,9 @@ import uvicorn
 
 from harvester_dagster.config import Config, Metastore, Web
 from harvester_dagster.store.database import Pool
-from harvester_dagster.web.access import AccessPages
+from harvester_dagster.web.access_pages import AccessPages
 from harvester_dagster.web.app import create_app
-from harvester_dagster.web.runs import ThreadRuns
+from harvester_dagster.web.launching import ThreadRuns
 from tests.access.conftest import Collection, collection, pool
 from tests.access.meddling import Proxy, meddling
 

@@ -40,6 +40,9 @@ def test_start_status_stop(site: Site) -> None:
     never = get(site, "/harvest/status")
     assert never.status_code == 200 and "never run" in never.text
 
+    assert "<button>Start" in never.text and ">Stop<" not in never.text, "nothing runs that could be stopped"
+    assert '<select name="endpoint"' not in never.text, "there is but one"
+
     go_on = threading.Event()
 
     def hold(asked: Asked) -> None:
@@ -53,7 +56,8 @@ def test_start_status_stop(site: Site) -> None:
     assert again.status_code == 503 and "already in progress" in again.text
     running = get(site, "/harvest/status.json")
     assert running.status_code == 202 and running.json()["mode"] == "full"
-    assert get(site, "/harvest/status").status_code == 202
+    page = get(site, "/harvest/status")
+    assert page.status_code == 202 and ">Stop<" in page.text and "<button>Start" not in page.text
 
     assert post(site, "/harvest/stop").status_code == 204
     until(site, "stopped")
@@ -155,7 +159,8 @@ def test_beyond_this_machine_an_action_needs_the_token(monkeypatch: pytest.Monke
 
     def why_not(address: str, *headers: tuple[bytes, bytes], web: Web | None = None) -> str | None:
         scope = {"type": "http", "client": (address, 1), "headers": [(b"host", b"localhost:3001"), *headers]}
-        return guard.why_not(Request(scope), web or Web())
+        found = guard.admitted(Request(scope), web or Web(), guard.OPERATE)
+        return found if isinstance(found, str) else None
 
     monkeypatch.setenv("HARVESTER_TOKEN", "s3cret")
     assert why_not("127.0.0.1") is None

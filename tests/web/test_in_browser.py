@@ -1,28 +1,22 @@
 """The pages as a person sees them, in a real browser."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser import chromium
 from tests.web.conftest import Site
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         found = browser.new_page()
         problems: list[str] = []
         found.on("pageerror", lambda error: problems.append(str(error)))
         found.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         yield found
-        browser.close()
         assert problems == []
 
 
@@ -47,7 +41,11 @@ def test_a_run_from_start_to_log_and_a_decision_explained(site: Site, page: Page
 
     page.get_by_role("link", name="Debug").click()
     page.get_by_label("Id or cluster id").fill("007")
+    page.evaluate(
+        "addEventListener('pagehide', () => sessionStorage.said = document.querySelector('.waits')?.textContent)"
+    )
     page.get_by_role("button", name="Explain").click()
     expect(page.locator("svg .answered")).to_contain_text("fulltext_research")
+    assert page.evaluate("sessionStorage.said") == "Asking Solr and the DOI resolver …", "an answer may take a while"
     expect(page.locator("svg .not-reached")).to_have_count(8)
     assert page.title() != "hacked" and evil in page.locator("h2").inner_text()

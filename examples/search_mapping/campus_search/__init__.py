@@ -6,8 +6,8 @@ KEYWORD = {"type": "keyword", "ignore_above": 8191}
 TITLE = {"type": "text", "analyzer": "dutch", "fields": {"keyword": KEYWORD}}
 
 
-def definition(entity: str, index: Any) -> dict[str, Any] | None:
-    """`index` is the section [index] of harvester.toml; None: no index for this entity."""
+def definition(entity: str, index: Any, platform: str) -> dict[str, Any] | None:
+    """`index` is the section [index] of harvester.toml, `platform` the installation's; None: the entity has none."""
     if entity not in ("products", "files"):
         return None
     fields = {"srn": KEYWORD, "state": KEYWORD, "title": TITLE, "language": KEYWORD}

@@ -1,12 +1,34 @@
-// Keeps the part of a page that is marked data-live as the server sees it now.
-const part = document.querySelector("[data-live]");
-if (part) {
-  const parser = new DOMParser();
-  setInterval(async () => {
-    try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
-      const fresh = parser.parseFromString(await answer.text(), "text/html").querySelector("[data-live]");
-      if (fresh) part.replaceChildren(...fresh.childNodes);
-    } catch { /* the server is away for a moment */ }
-  }, 1000);
+// Keeps the parts of a page that are marked data-live as the server sees them now. A form in which somebody chooses stays.
+const parts = [...document.querySelectorAll("[data-live]")];
+const parser = new DOMParser();
+async function refresh() {
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    const fresh = parser.parseFromString(await answer.text(), "text/html").querySelectorAll("[data-live]");
+    parts.forEach((part, place) => {
+      const same = !fresh[place] || part.innerHTML === fresh[place].innerHTML;
+      if (!same && !part.contains(document.activeElement)) part.replaceChildren(...fresh[place].childNodes);
+    });
+  } catch { /* the server is away for a moment */ }
 }
+if (parts.length) setInterval(refresh, 1000);
+
+// An answer may take a while: say that it is coming, and ask only once.
+document.addEventListener("submit", (event) => {
+  const button = event.target.querySelector("button");
+  if (!button || button.dataset.asked) return;
+  button.dataset.asked = button.textContent;
+  const said = document.createElement("span");
+  said.setAttribute("role", "status");
+  said.className = "waits";
+  said.textContent = event.target.dataset.waits || "Asking …";
+  button.after(said);
+  setTimeout(() => { button.disabled = true; });
+});
+addEventListener("pageshow", () => {  // back from the answer: it may be asked again
+  document.querySelectorAll("button[data-asked]").forEach((button) => {
+    button.disabled = false;
+    delete button.dataset.asked;
+  });
+  document.querySelectorAll(".waits").forEach((said) => said.remove());
+});

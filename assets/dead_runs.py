@@ -1,0 +1,77 @@
+"""Runs whose process is gone: found by their sign of life, and ended, so that Dagster runs them again.
+
+Dagster's default launcher looks at no process: a run whose machine lost its power stayed STARTED for ever, and each
+later run of its set waited behind it. And its daemon may read that a run has failed before the run's own row says so:
+then it never runs it again, and never looks back. Whoever supervises the daemon looks here every few seconds. Belongs
+here: which runs are dead, ending them, telling of a failure once more. Does not belong here: the sign itself
+(`store/sign_of_life.py`), running again (run retries, `dagster.yaml`), runs that have not begun
+(`start_timeout_seconds` there).
+"""
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from assets.names import WILL_RETRY_TAG
+from harvester_dagster.store.database import Pool
+from harvester_dagster.store.locks import keys_held, run_key
+
+FREE_SECONDS = 60.0
+"""For so long nobody must have held a run's lock: twelve times what a living one takes to have it anew."""
+LOOK_SECONDS = 5.0
+MOST_TOLD = 3
+LOOKED_BACK = timedelta(days=1)
+"""At failures that Dagster may have missed."""
+
+
+class DeadRuns:
+    """What one supervisor has seen of the runs that go on."""
+
+    def __init__(self, free_seconds: float = FREE_SECONDS) -> None:
+        self._free_seconds = free_seconds
+        self._free_since: dict[str, float] = {}
+
+    def end(self, instance: dg.DagsterInstance, pool: Pool, now: float) -> list[dg.DagsterRun]:
+        """Look once, at `now` in seconds of a clock that never goes back; the runs that were ended as failed."""
+        begun = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))}
+        with pool.connection() as connection:
+            held = keys_held(connection)
+        free = [run_id for run_id in begun if run_key(run_id) not in held]
+        self._free_since = {run_id: self._free_since.get(run_id, now) for run_id in free}
+        dead = [begun[run_id] for run_id in free if now - self._free_since[run_id] > self._free_seconds]
+        for run in dead:
+            # Of an exported class, and not marked public: `tests/dagster/test_dead_runs.py` pins what it does.
+            instance.report_run_failed(
+                run, f"its process is gone: nothing was heard of it for {self._free_seconds:.0f} s"
+            )
+        return dead
+
+
+class MissedRetries:
+    """Failures that Dagster has said it would run again, and has not, as one supervisor has seen them."""
+
+    def __init__(self, wait_seconds: float = FREE_SECONDS) -> None:
+        self._wait_seconds = wait_seconds
+        self._waiting_since: dict[str, float] = {}
+        self._told: Counter[str] = Counter()
+
+    def tell_again(self, instance: dg.DagsterInstance, now: float, after: datetime) -> list[dg.DagsterRun]:
+        """Look once, at `now` in seconds of a clock that never goes back, at what failed after a moment (UTC); the runs
+        whose failure was told once more. A run of a backfill that has ended is not run again: so each is told of a few
+        times at most."""
+        failed = dg.RunsFilter(
+            statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "true"}, updated_after=after
+        )
+        waiting = {run.run_id: run for run in instance.get_runs(failed) if run.is_complete_and_waiting_to_retry}
+        self._waiting_since = {run_id: self._waiting_since.get(run_id, now) for run_id in waiting}
+        missed = [
+            run
+            for run_id, run in waiting.items()
+            if now - self._waiting_since[run_id] > self._wait_seconds and self._told[run_id] < MOST_TOLD
+        ]
+        for run in missed:
+            del self._waiting_since[run.run_id]
+            self._told[run.run_id] += 1
+            instance.report_run_failed(run, "it was to be run again, and was not: told once more")
+        return missed

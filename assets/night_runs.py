@@ -1,0 +1,120 @@
+"""The runs of a night: how they are named and found, and what each writes of itself.
+
+Belongs here: tags, the state of a night's runs as Dagster knows it, and the ends that runs record (`nights.py` holds
+the rules and the rows). A night by hand has an id before its runs; that of a tick is named by the tick, and whichever
+of its runs begins first opens it. Does not belong here: requesting runs (`sensors/night.py`).
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+import dagster as dg
+
+from assets import names
+from assets.names import NIGHT_TAG, RELEASE_JOB, SET_TAG, TICK_TAG, WILL_RETRY_TAG
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases import nights, release
+from harvester_dagster.releases.nights import Ended, Night, RunState
+
+_ENDED: dict[dg.DagsterRunStatus, RunState] = {
+    dg.DagsterRunStatus.SUCCESS: "success",
+    dg.DagsterRunStatus.FAILURE: "failure",
+    dg.DagsterRunStatus.CANCELED: "failure",
+}
+
+
+class NightRuns(NamedTuple):
+    """`sets`: the state of each set's newest run, by its key. `release`: the newest run of the release."""
+
+    sets: dict[str, RunState]
+    release: dg.DagsterRun | None
+    release_state: RunState | None
+
+
+def tags_of(night: Night) -> dict[str, str]:
+    """What the runs of a night carry."""
+    tick = {} if night.scheduled_at is None else {TICK_TAG: night.name}
+    return tick | ({NIGHT_TAG: str(night.night_id)} if night.night_id else {})
+
+
+def look(instance: dg.DagsterInstance, night: Night) -> NightRuns:
+    """How far the runs of a night are."""
+    named = {TICK_TAG: night.name} if night.scheduled_at else {NIGHT_TAG: str(night.night_id)}
+    sets: dict[str, RunState] = {}
+    released: dg.DagsterRun | None = None
+    for run in instance.get_runs(dg.RunsFilter(tags=named)):  # newest first
+        if run.job_name == RELEASE_JOB:
+            released = released or run
+        elif key := run.tags.get(SET_TAG):
+            sets.setdefault(key, _state(instance, run))
+    return NightRuns(sets, released, _state(instance, released) if released else None)
+
+
+def _state(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunState:
+    """How a run ended. One that failed and is run again by Dagster, or of which that is not known yet, goes on."""
+    undecided = instance.run_retries_enabled and WILL_RETRY_TAG not in run.tags
+    if run.status is dg.DagsterRunStatus.FAILURE and (undecided or run.is_complete_and_waiting_to_retry):
+        return "running"
+    return _ENDED.get(run.status, "running")
+
+
+def night_of(instance: dg.DagsterInstance, run: dg.DagsterRun, harvester: Installation) -> int | None:
+    """The id of the night that a run belongs to, which the first run of a tick opens; None: it is of no night."""
+    if named := run.tags.get(NIGHT_TAG):
+        return int(named)
+    tick = run.tags.get(TICK_TAG)
+    if tick is None:
+        return None
+    with harvester.pool.connection() as connection:
+        night = nights.open_night(connection, harvester.config, harvester.clock(), datetime.fromisoformat(tick))
+    instance.add_run_tags(run.run_id, {NIGHT_TAG: str(night.night_id)})
+    return night.night_id
+
+
+def set_ended(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, harvester: Installation, ended: Ended, reason: str = ""
+) -> None:
+    """The run of a set notes in its night how it ended."""
+    night_id, key = night_of(instance, run, harvester), run.tags.get(SET_TAG)
+    if night_id is not None and key is not None:
+        with harvester.pool.connection() as connection:
+            nights.set_ended(connection, night_id, key, ended, harvester.clock(), reason)
+
+
+def release_begins(instance: dg.DagsterInstance, run: dg.DagsterRun, harvester: Installation) -> int | None:
+    """The release notes that it began, and how the runs ended that could not say so; the id of its night, if any."""
+    night_id = night_of(instance, run, harvester)
+    if night_id is None:
+        return None
+    with harvester.pool.connection() as connection:
+        night = nights.by_id(connection, night_id)
+    seen = look(instance, night)
+    with harvester.pool.connection() as connection:
+        nights.release_begun(connection, night_id, seen.sets, harvester.clock())
+    return night_id
+
+
+def failed_release(instance: dg.DagsterInstance, harvester: Installation, night_id: int) -> str:
+    """The run of a night's release, when it failed or was killed; else nothing."""
+    with harvester.pool.connection() as connection:
+        night = nights.by_id(connection, night_id)
+    seen = look(instance, night)
+    return seen.release.run_id if seen.release and seen.release_state == "failure" else ""
+
+
+@dg.failure_hook(name=names.SET_RUN_FAILED, required_resource_keys={names.HARVESTER})
+def set_run_failed(context: dg.HookContext) -> None:
+    """A step of a set's run raised: the night learns why."""
+    run = context.instance.get_run_by_id(context.run_id)
+    assert run is not None
+    set_ended(context.instance, run, context.resources.harvester, "failure", str(context.op_exception or ""))
+
+
+@dg.failure_hook(name=names.RELEASE_FAILED, required_resource_keys={names.HARVESTER})
+def release_failed(context: dg.HookContext) -> None:
+    """A step of a night's release raised: people are told, and the night is over."""
+    run = context.instance.get_run_by_id(context.run_id)
+    assert run is not None
+    night_id = night_of(context.instance, run, context.resources.harvester)
+    if night_id is not None:
+        release.end_night(context.resources.harvester, night_id, failed_run=run.run_id)

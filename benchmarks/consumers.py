@@ -1,0 +1,240 @@
+"""How fast the API answers, over real HTTP: the server in one process, a client in another.
+
+The ceiling of lists is a bare ASGI application in the same server that streams the same bytes from COPY; of single
+documents and of "nothing new", one that answers with nothing.
+"""
+
+import multiprocessing
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import urllib3
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from benchmarks.rows import Row
+from benchmarks.search import KEY, SOURCE, accept, product
+from harvester_dagster import config, installation
+from harvester_dagster.config import Config
+from harvester_dagster.installation import Installation
+from harvester_dagster.services import launcher
+from harvester_dagster.sets import sets, versions
+from harvester_dagster.web.api.consumer_api import PATH, consumer_api
+from harvester_dagster.web.app import create_app
+
+BLOCK = 256 * 1024
+COPIED = """COPY (SELECT b.body FROM output o JOIN output_body b USING (doc_id, from_gen)
+              WHERE o.published AND o.to_gen IS NULL ORDER BY o.doc_id) TO STDOUT"""
+
+
+def measure(count: int = 100_000) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory(prefix="bench-consumers-") as folder, _store(Path(folder), count) as store:
+        opened, read, database = store
+        with _server(read, database) as url:
+            yield from _reading(url, count)
+            yield from _changes(url, opened, count)
+            yield from _mixed(url, opened, count)
+
+
+@contextmanager
+def _store(folder: Path, count: int) -> Iterator[tuple[Installation, Config, str]]:
+    os.environ["HARVESTER_HOME"] = str(folder)
+    with launcher.postgres(folder) as url:
+        read = config.parse({"sources": {"bench": {**SOURCE, "sets": ["set"]}}, "index": {"url": "none"}})
+        with installation.opened(read, url) as opened:
+            sets.synchronise(opened.pool, read, opened.clock())
+            accept(opened, {n: product(n) for n in range(count)})
+            _released(opened)
+            with opened.pool.connection() as connection:
+                connection.execute("ANALYZE")
+            yield opened, read, url
+
+
+def _released(opened: Installation) -> versions.Version:
+    version = versions.prepare(opened)
+    assert version is not None
+    return versions.promote(opened, version)
+
+
+@contextmanager
+def _server(read: Config, database: str) -> Iterator[str]:
+    """In a process of its own; its address."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_served, args=(read, database, theirs), daemon=True)
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _served(read: Config, database: str, pipe: Pipe) -> None:
+    with installation.opened(read, database) as opened:
+
+        async def nothing(_request: Request) -> Response:
+            return Response(b"{}", media_type="application/json")
+
+        def bare(_request: Request) -> Response:
+            def blocks() -> Iterator[bytes]:
+                """A block of many rows: each is handed over to another thread."""
+                with opened.pool.connection() as connection, connection.cursor().copy(COPIED) as copy:
+                    block = bytearray()
+                    for chunk in copy:
+                        block += chunk
+                        if len(block) >= BLOCK:
+                            yield bytes(block)
+                            block.clear()
+                    yield bytes(block)
+
+            return StreamingResponse(blocks(), media_type="application/json")
+
+        routes = [Route("/nothing", nothing), Route("/bare", bare), Mount(PATH, consumer_api(opened))]
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(read.web, routes), port=0, log_level="warning", lifespan="off")
+        )
+
+        class Telling(uvicorn.Server):
+            async def startup(self, *arguments: Any, **options: Any) -> None:
+                await super().startup(*arguments, **options)
+                pipe.send(f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}")
+
+        Telling(server.config).run()
+
+
+def _reading(url: str, count: int) -> Iterator[Row]:
+    with urllib3.PoolManager() as http:
+        chance = random.Random(1)
+        ids = [chance.randrange(count) for _ in range(2_000)]
+        bare = _seconds(http, [f"{url}/nothing"] * len(ids))
+        ours = _seconds(http, [f"{url}{PATH}/product/{KEY}:p{number}/" for number in ids])
+        p50, p99 = (1000 * each for each in (statistics.median(ours), statistics.quantiles(ours, n=100)[98]))
+        floor = 1000 * statistics.median(bare)
+        yield Row(f"one document of {count:,}, p50", p50, "ms", floor, floor / p50, "≤ 5 ms")
+        yield Row(f"one document of {count:,}, p99", p99, "ms", 20, p99 / 20, "≤ 20 ms")
+        begun = time.perf_counter()
+        size = sum(len(chunk) for chunk in http.request("GET", f"{url}/bare", preload_content=False).stream(1 << 20))
+        ceiling = count / (time.perf_counter() - begun)
+        begun = time.perf_counter()
+        found = _walked(http, f"{url}{PATH}/product/?page_size=1000")
+        walked = found / (time.perf_counter() - begun)
+        assert found == count and size
+        yield Row(
+            "list of 1,000 a page, the whole version", walked, "/s", ceiling, walked / ceiling, "≥ 20,000/s, ≥ 0.5"
+        )
+
+
+def _walked(http: urllib3.PoolManager, address: str | None) -> int:
+    found = 0
+    while address:
+        answer = http.request("GET", address)
+        assert answer.status == 200, answer.data
+        page = _page.decode(answer.data)
+        found, address = found + len(page.results), page.next
+    return found
+
+
+class _Page(msgspec.Struct):
+    results: list[msgspec.Raw]
+    next: str | None
+    seq: int
+
+
+_page = msgspec.json.Decoder(_Page)
+
+
+def _seconds(http: urllib3.PoolManager, addresses: list[str]) -> list[float]:
+    found = []
+    for address in addresses:
+        begun = time.perf_counter()
+        answer = http.request("GET", address)
+        found.append(time.perf_counter() - begun)
+        assert answer.status == 200, answer.data
+    return found
+
+
+def _changes(url: str, opened: Installation, count: int) -> Iterator[Row]:
+    with urllib3.PoolManager() as http:
+        begun = time.perf_counter()
+        assert _walked(http, f"{url}{PATH}/changes/?after=0&page_size=1000") == count
+        whole = time.perf_counter() - begun
+        changed = random.Random(2).sample(range(count), count // 100)
+        accept(opened, {number: product(number, edition=2) for number in changed})
+        _released(opened)
+        begun = time.perf_counter()
+        assert _walked(http, f"{url}{PATH}/changes/?after=1&page_size=1000") == len(changed)
+        part = time.perf_counter() - begun
+        yield Row(f"changes: 1 % of {count:,}", part, "s", whole, part / whole, "≤ 3 % of the whole walk")
+        newest = f"{url}{PATH}/changes/?after=2"
+        tag = http.request("GET", newest).headers["ETag"]
+
+        def asked(_: int) -> None:
+            assert http.request("GET", newest, headers={"If-None-Match": tag}).status == 304
+
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(asked, range(4_000)))
+        rate = 4_000 / (time.perf_counter() - begun)
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda _: http.request("GET", f"{url}/nothing"), range(4_000)))
+        bare = 4_000 / (time.perf_counter() - begun)
+        yield Row("changes: nothing new (304)", rate, "/s", bare, rate / bare, "≥ 1,000/s")
+
+
+def _mixed(url: str, opened: Installation, count: int, rate: int = 300, seconds: int = 60) -> Iterator[Row]:
+    """80 % single documents, 15 % pages of 25, 5 % changes, at a fixed rate, through a promotion and a rollback."""
+    chance = random.Random(3)
+    kinds = chance.choices(("one", "page", "changes"), (80, 15, 5), k=rate * seconds)
+    took: list[float] = []
+    errors: list[int] = []
+    begun = time.perf_counter()
+    with ExitStack() as stack:
+        http = stack.enter_context(urllib3.PoolManager(maxsize=16))
+        threads = stack.enter_context(ThreadPoolExecutor(16))
+
+        def asked(number: int, kind: str) -> None:
+            due = begun + number / rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            address = {
+                "one": f"/product/{KEY}:p{number % count}/",
+                "page": "/product/?page_size=25",
+                "changes": "/changes/?after=2&page_size=25",
+            }[kind]
+            answer = http.request("GET", url + PATH + address)
+            took.append(time.perf_counter() - due)
+            errors.extend([answer.status] if answer.status != 200 else [])
+
+        waiting = [threads.submit(asked, number, kind) for number, kind in enumerate(kinds)]
+        time.sleep(seconds / 3)
+        accept(opened, {number: product(number, edition=3) for number in range(100)})
+        _released(opened)
+        time.sleep(seconds / 3)
+        with opened.pool.connection() as connection:
+            earlier = versions.before_current(connection)
+        versions.promote(opened, earlier, rollback=True)
+        for each in waiting:
+            each.result()
+    p99 = 1000 * statistics.quantiles(took, n=100)[98]
+    assert not errors, errors[:5]
+    yield Row(
+        f"{rate} requests/s for {seconds} s, through a promotion and a rollback, p99",
+        p99,
+        "ms",
+        50,
+        p99 / 50,
+        "≤ 50 ms",
+    )

@@ -1,0 +1,89 @@
+"""`harvester accept` and `harvester dismiss`: what to do about a rejected candidate."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from harvester_dagster.cli import printing
+from harvester_dagster.cli.commands import DryRun, Json, Key
+from harvester_dagster.cli.session import dagster_home, opened
+from harvester_dagster.consumers import changes
+from harvester_dagster.consumers.field_differences import DocumentDifference, described
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit
+from harvester_dagster.sets import steps
+from harvester_dagster.sets.attempts import Attempt
+from harvester_dagster.sets.looked_at import Figures
+
+Attempted = Annotated[
+    int,
+    typer.Option("--attempt", metavar="N", help="The attempt that was looked at; refused where it has moved since."),
+]
+
+
+def accept(key: Key, attempt: Attempted = 0, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Take a set's newest rejected candidate after all. Look first: --dry-run lists what it adds, changes, removes, and
+    names the attempt; where it has moved since, that is said and nothing is accepted."""
+    with opened() as installation:
+        printing.errors.print(f"{key}: staging the candidate …", style="dim", markup=False)
+        asks = dry_run or (sys.stdin.isatty() and not attempt and not as_json)
+        if asks and not _look(installation, key, dry_run=dry_run, as_json=as_json):
+            return
+        with audit.trying(installation.pool, "accept", key, installation.clock):
+            outcome = steps.accept(installation, key, attempt_id=attempt or None)
+        dagster_home(installation.config)
+        from harvester_dagster.cli import dagster_runs
+
+        dagster_runs.report_accepted(installation, key)
+        if as_json:
+            found = _differences(installation, outcome.attempt) if outcome.attempt else []
+            printing.as_json({"attempt": outcome.attempt, "changes": found, "accepted": True})
+        else:
+            printing.console.print(f"Accepted as generation {outcome.generation}. Publish it with `harvester release`.")
+
+
+def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool = False) -> bool:
+    """Show the candidate; whether it is to be accepted now."""
+    attempt, figures = steps.look(installation, key, printing.progress)
+    if as_json:
+        found = _differences(installation, attempt)
+        printing.as_json({"attempt": attempt, "figures": figures, "changes": found, "accepted": False})
+        return False
+    _show(installation, key, attempt, figures)
+    if dry_run:
+        accepting = f"harvester accept {key} --attempt {attempt.attempt_id}"
+        printing.console.print(f"Accept it: {accepting}", soft_wrap=True, markup=False)
+        return False
+    return typer.confirm(f"Accept attempt {attempt.attempt_id}?")
+
+
+def _differences(installation: Installation, attempt: Attempt) -> list[DocumentDifference]:
+    with installation.pool.connection() as connection:
+        gens = {attempt.set_id: attempt.base_gen}, {attempt.set_id: attempt.base_gen + 1}
+        return list(map(described, changes.whole(connection, changes.of_generations(connection, *gens))))
+
+
+def _show(installation: Installation, key: str, attempt: Attempt, figures: Figures) -> None:
+    began = printing.moment(attempt.started_at, installation.config.zone)
+    printing.console.print(
+        f"[bold]{printing.text(key)}[/bold], attempt {attempt.attempt_id}, harvested {began}, "
+        f"rejected: {printing.text(attempt.reason)}\nIt proposes {printing.text(str(figures))}."
+    )
+    printing.differences(_differences(installation, attempt))
+
+
+def dismiss(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Lay a set's newest rejected candidate aside for good."""
+    with opened() as installation:
+        if dry_run:
+            _look(installation, key, dry_run=True, as_json=as_json)
+            return
+        with audit.trying(installation.pool, "dismiss", key, installation.clock):
+            attempt = steps.dismiss(installation, key)
+        if as_json:
+            printing.as_json({"attempt": attempt})
+        else:
+            printing.console.print(
+                f"{printing.text(key)}: candidate {attempt.attempt_id} dismissed; the set is harvested again tonight."
+            )

@@ -1,0 +1,167 @@
+"""Dagster from the command line: one set's job in this process, a release, the checks of an accepted candidate; and
+from the pages, whose runs it launches.
+
+Beside `definitions.py` the only module of the domain package that knows Dagster; it is imported when a command needs
+it, never at start. Real runs, recorded in the instance that the UI shows.
+"""
+
+import sys
+import time
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import psycopg
+import sqlalchemy.exc
+from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+from gql.transport.httpx import HTTPXTransport
+from psycopg_pool import PoolTimeout
+
+from assets import jobs, names, partitions
+from assets.dead_runs import LOOK_SECONDS, LOOKED_BACK, DeadRuns, MissedRetries
+from assets.tasks import op_of
+from harvester_dagster.config import source_of
+from harvester_dagster.definitions import defs
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
+from harvester_dagster.services import unix_socket
+from harvester_dagster.web.door import GRAPHQL
+from harvester_dagster.web.launching import NotStarted
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The terminal is the command's; the events are in the UI."""
+
+
+class RunFailed(HarvesterError):
+    """A run ended in failure; the message names it and its error."""
+
+
+def run_set(harvester: Installation, key: str, ask: str = "auto") -> str:
+    """Run a set's night now; the run's id. Raises RunFailed."""
+    config = {"ops": {names.HARVEST: {"config": {"ask": ask}}}}
+    tags = {names.SET_TAG: key, names.SOURCE_TAG: source_of(key), names.ORIGIN_TAG: "command"}
+    return _run(harvester, names.HARVEST_SET_JOB, config, partition_key=key, tags=tags)
+
+
+def run_task(harvester: Installation, key: str, task: str, again: str) -> str:
+    """Run one task asset over a set, with results made again as asked; the run's id."""
+    config = {"ops": {op_of(harvester.catalog, task): {"config": {"again": again or "nothing"}}}}
+    return _run(harvester, names.HARVEST_SET_JOB, config, partition_key=key, selection=[dg.AssetKey(task)])
+
+
+def run_release(harvester: Installation, *, by_hand: bool = True) -> str:
+    """Promote what the sets have accepted; the run's id. By hand it ends the hold of a rollback. Raises RunFailed."""
+    config = {"ops": {names.SET_CURRENT_DATASET_VERSION: {"config": {"by_hand": by_hand}}}}
+    return _run(harvester, names.RELEASE_JOB, config, tags={names.RELEASE_TAG: "hand"})
+
+
+def report_accepted(harvester: Installation, key: str) -> None:
+    """Turn the set's red checks green: an operator has looked."""
+    with dg.DagsterInstance.get() as instance:
+        partitions.synchronise(instance, harvester)
+        jobs.report_accepted(instance, harvester, key)
+
+
+def release_goes_on(night_id: int) -> bool:
+    """Whether the release of a night has not ended: its run closes the night, and then ends itself."""
+    with dg.DagsterInstance.get() as instance:
+        filters = dg.RunsFilter(tags={names.NIGHT_TAG: str(night_id)}, job_name=names.RELEASE_JOB)
+        return any(not run.is_finished for run in instance.get_runs(filters))
+
+
+def _run(
+    harvester: Installation,
+    job: str,
+    config: dict[str, Any],
+    *,
+    partition_key: str | None = None,
+    tags: dict[str, str] | None = None,
+    selection: list[dg.AssetKey] | None = None,
+) -> str:
+    with dg.DagsterInstance.get() as instance:
+        partitions.synchronise(instance, harvester)
+        result = defs.resolve_job_def(job).execute_in_process(
+            instance=instance,
+            run_config=config | QUIET,
+            partition_key=partition_key,
+            tags=tags,
+            asset_selection=selection,
+            raise_on_error=False,
+        )
+        if not result.success:
+            why = "; ".join(_reason(event) for event in result.filter_events(lambda event: event.is_step_failure))
+            raise RunFailed(f"run {result.run_id} of {job} failed{why and f': {why}'}", "see it in the Dagster UI")
+        return result.run_id
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """What the step raised, in a line, without Dagster's wrapping."""
+    error = event.step_failure_data.error
+    return "" if error is None else (error.cause or error).message.strip().splitlines()[0]
+
+
+class RunWatch:
+    """Ends runs whose process is gone, and has runs run again that Dagster forgot, for as long as a command supervises
+    the daemon."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._instance = dg.DagsterInstance.get()
+        self._dead, self._missed, self._looked_at = DeadRuns(), MissedRetries(), -inf
+
+    def look(self) -> None:
+        """Look again, every few seconds at most; a store that is away for a moment is looked into later."""
+        if time.monotonic() < self._looked_at + LOOK_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        with suppress(psycopg.OperationalError, sqlalchemy.exc.OperationalError, PoolTimeout):
+            for run in self._dead.end(self._instance, self._installation.pool, self._looked_at):
+                print(f"run {run.run_id} of {run.job_name} was found dead; it is run again", file=sys.stderr)
+            back = self._installation.clock() - LOOKED_BACK
+            for run in self._missed.tell_again(self._instance, self._looked_at, back):
+                print(f"run {run.run_id} of {run.job_name} failed and was forgotten; it is run again", file=sys.stderr)
+
+    def __enter__(self) -> "RunWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
+
+
+class DagsterLauncher:
+    """Begins runs for the web application (`web/launching.py`), by the API of Dagster's web application."""
+
+    def __init__(self, file: Path, job: str = names.DECIDE_ACCESS_JOB, timeout: int = 30) -> None:
+        """`file` is the Unix socket on which `dagster_ui.py` serves it; `timeout` in seconds."""
+        self._file, self._job, self._timeout = file, job, timeout
+
+    def launch(self, endpoint: str, mode: str, request: int) -> None:
+        """Queue a run of the enricher for an asked-for request. Raises NotStarted when Dagster cannot be reached or
+        refuses."""
+        tags = {
+            names.PARTITION_TAG: f"{endpoint}:{mode}",
+            names.ENDPOINT_TAG: endpoint,
+            names.REQUEST_TAG: str(request),
+        }
+        try:
+            with unix_socket.short(self._file) as name:
+                self._client(name).submit_job_execution(self._job, tags=tags)
+        except (DagsterGraphQLClientError, FileNotFoundError) as error:
+            raise NotStarted(f"Dagster at {self._file} did not start it: {_said(error)}") from error
+
+    def _client(self, name: str) -> DagsterGraphQLClient:
+        """One for each launch: it refuses a second thread's call while one goes on."""
+        way = HTTPXTransport(
+            f"http://localhost{GRAPHQL}", transport=httpx.HTTPTransport(uds=name), timeout=self._timeout
+        )
+        return DagsterGraphQLClient("localhost", transport=way)
+
+
+def _said(error: Exception) -> str:
+    """What happened, in a line. Without an answer of Dagster's the client's own words are the whole query."""
+    cause = error.__cause__
+    said = f"{type(cause).__name__}: {cause}" if cause else ": ".join(str(each) for each in error.args)
+    return said.splitlines()[0][:300]

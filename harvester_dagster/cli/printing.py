@@ -1,0 +1,272 @@
+"""How answers look: tables for people, JSON for machines, progress on what takes long.
+
+A table shows fewer columns where the terminal is narrow; no word is broken in one.
+"""
+
+import dataclasses
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harvester_dagster import shown_text
+from harvester_dagster.consumers.field_differences import DocumentDifference
+from harvester_dagster.explain.status import SetLine, Status
+
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+
+
+class _Terminal(Console):
+    """Rich's console, on which text from outside moves no cursor and changes no title. Markup is still markup: what is
+    not ours goes through `text`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(shown_text.lines(each) if isinstance(each, str) else each for each in objects), **options)
+
+
+console = _Terminal(highlight=False, emoji=False, width=_WIDTH)  # "src:two:" is no emoji
+errors = _Terminal(stderr=True, highlight=False, emoji=False)
+WIDE = 110
+"""From so many columns on a table shows everything."""
+
+_COLOURS = {"fresh": "green", "on fallback": "red", "missing": "red", "stale": "yellow", "retired": "dim"}
+
+
+def text(value: object) -> str:
+    """Text from outside, for what the console prints: one line, and no markup."""
+    return escape(shown_text.one_line(str(value)))
+
+
+def as_json(value: Any) -> None:
+    """Print any of our plain data as JSON."""
+    typer.echo(shown_text.json_text(msgspec.json.format(msgspec.json.encode(_plain(value)), indent=2).decode()))
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(part) for part in value]
+    return value
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """Print rows under these columns; cells are text from outside, never markup."""
+    shown = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        shown.add_row(*("" if cell is None else text(cell) for cell in row))
+    console.print(shown)
+
+
+def progress(line: str) -> None:
+    """Say on stderr how far something is."""
+    errors.print(text(line), style="dim")
+
+
+def moment(at: datetime | None, zone: ZoneInfo) -> str:
+    """A time in the installation's zone, to the second; nothing for none."""
+    return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def status(found: Status, *, tasks: bool = False) -> None:
+    """The installation at a glance: a line a set, then what a person should look at."""
+    promoted = moment(found.promoted_at, ZoneInfo(found.timezone))
+    version = f"version {found.version_id}, promoted {promoted}" if found.version_id else "no version yet"
+    console.print(f"[bold]Current: {version}[/bold]")
+    if found.news:
+        console.print(f"[dim]{text(found.news)}[/dim]")
+    _search_side(found)
+    if found.hold:
+        console.print(f"[yellow]Automatic releases are held: {text(found.hold)}. `harvester release` goes on.[/yellow]")
+    if due := found.release_due:
+        again = f"; asked for {due.times} times so far, and again by itself" if due.times > 1 else ""
+        since = moment(due.since, ZoneInfo(found.timezone))
+        console.print(f"[yellow]A release is due since {since}: {due.sets} sets have advanced{again}.[/yellow]")
+    console.print()
+    _print(_SET_COLUMNS, [_set_row(line) for line in found.sets])
+    console.print(LEGEND, style="dim")
+    if tasks:
+        task_outcomes(found)
+    for line in found.sets:
+        for note in line.notes:
+            console.print(f"[yellow]{text(line.key)}[/yellow]: {text(note)}", soft_wrap=True)
+    troubles = [line for line in found.sets if line.standing in ("on fallback", "missing", "stale")]
+    if troubles and found.version_id:
+        console.print("\n[bold]To look at[/bold]")
+        for line in troubles:
+            _trouble(line)
+
+
+def _search_side(found: Status) -> None:
+    side = found.search
+    if side is None or side.state == "follows":
+        return
+    said = {
+        "behind": f"Searches are BEHIND: they do not show version {side.version_id} yet",
+        "hindered": f"Version {side.version_id} is NOT ANNOUNCED, the one before it goes on serving",
+    }[side.state]
+    console.print(f"[red]{said}: {text(side.reason)}[/red]")
+    console.print(f"    {side.mend or 'harvester index status'}", style="dim", soft_wrap=True, markup=False)
+
+
+class _Column:
+    """`wide`: only shown where there is room."""
+
+    def __init__(self, name: str, *, number: bool = True, wide: bool = False) -> None:
+        self.name, self.number, self.wide = name, number, wide
+
+
+_SET_COLUMNS = (
+    _Column("set", number=False),
+    _Column("harvest", number=False, wide=True),
+    _Column("records"),
+    _Column("new"),
+    _Column("changed"),
+    _Column("same"),
+    _Column("deleted"),
+    _Column("aside"),
+    _Column("ignored"),
+    _Column("gone", wide=True),
+    _Column("published", number=False, wide=True),
+    _Column("verdict", number=False),
+    _Column("seconds", wide=True),
+)
+_TALLY = ("new", "changed", "unchanged", "deleted", "aside", "ignored")
+LEGEND = (
+    "records = new + changed + same + deleted + aside + ignored. same: as before; aside: unreadable, or not for this "
+    "platform; ignored: it came again later on, or was deleted and never known. gone: documents that a complete "
+    "harvest does not contain any more. published: documents that consumers see. seconds: from asking the source to "
+    "the verdict."
+)
+TASK_LEGEND = (
+    "Results by their outcome. stood: made before, and still right; retry: tried again by itself; not applicable: "
+    "documents that the task does not look at. seconds: of all sets together."
+)
+_TASK_COLUMNS = (
+    _Column("task", number=False),
+    _Column("success"),
+    _Column("empty"),
+    _Column("failure"),
+    _Column("retry"),
+    _Column("stood"),
+    _Column("not applicable", wide=True),
+    _Column("seconds"),
+)
+
+
+def _print(columns: Sequence[_Column], rows: Sequence[Sequence[str]]) -> None:
+    """A table of those columns for which there is room, none of them wrapped."""
+    roomy = console.width >= WIDE
+    places = [place for place, column in enumerate(columns) if roomy or not column.wide]
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for place in places:
+        column = columns[place]
+        shown.add_column(column.name, justify="right" if column.number else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*(row[place] for place in places))
+    console.print(shown)
+
+
+def _set_row(line: SetLine) -> list[str]:
+    published = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
+    return [
+        text(line.key),
+        line.mode,
+        f"{line.records:,}",
+        *(f"{line.tally.get(name, 0):,}" if line.tally else "·" for name in _TALLY),
+        f"{line.tally.get('gone', 0):,}" if line.tally else "·",
+        published,
+        f"[{_COLOURS[line.standing]}]{_verdict(line)}[/]",
+        f"{line.seconds:.1f}",
+    ]
+
+
+def _verdict(line: SetLine) -> str:
+    """In two words what came of the set."""
+    if line.standing == "retired":
+        return "retired"
+    if line.harvest in ("rejected", "failed"):
+        return "REJECTED" if line.harvest == "rejected" else "SOURCE FAILED"
+    if line.standing in ("on fallback", "missing"):
+        return "NOT HARVESTED"
+    return line.standing if line.standing == "stale" else line.harvest
+
+
+def _trouble(line: SetLine) -> None:
+    """What happened to a set, what is published instead, what to do about it."""
+    kept = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
+    stays = f"What was accepted before stays published: {kept}." if line.generation else "Nothing of it is published."
+    console.print(f"[red]{text(line.key)}[/red]: {text(line.reason)}. {stays}")
+    if line.harvest == "rejected":
+        mends = [f"harvester accept {line.key} --dry-run", f"harvester dismiss {line.key}"]
+    else:
+        mends = [f"harvester harvest {line.key}"]
+    for mend in mends:
+        console.print(f"    {text(mend)}", style="dim", soft_wrap=True)
+
+
+def task_outcomes(found: Status) -> None:
+    """Per task over all sets: how many ended how. `stood`: a result of before still holds."""
+    totals: dict[str, dict[str, int]] = {}
+    seconds: dict[str, float] = {}
+    for line in found.sets:
+        for task in line.tasks:
+            row = totals.setdefault(task.task, {})
+            row["stood"] = row.get("stood", 0) + task.reused
+            seconds[task.task] = seconds.get(task.task, 0.0) + task.seconds
+            for kind, count in task.outcomes.items():
+                row[kind] = row.get(kind, 0) + count
+    kinds = [column.name for column in _TASK_COLUMNS[1:-1]]
+    console.print()
+    _print(
+        _TASK_COLUMNS,
+        [
+            [name, *(str(row[kind]) if row.get(kind) else "·" for kind in kinds), f"{seconds[name]:.1f}"]
+            for name, row in totals.items()
+        ],
+    )
+    console.print(TASK_LEGEND, style="dim")
+
+
+SHOWN = 20
+"""So many documents that differ are shown to people; JSON has all."""
+_VALUE = 60
+
+
+def differences(found: Iterable[DocumentDifference], *, as_json: bool = False) -> None:
+    """Documents that differ: to people the first ones, field by field, and how many there are; to machines a line of
+    JSON each."""
+    count: Counter[str] = Counter()
+    for each in found:
+        count[each.change] += 1
+        if as_json:
+            typer.echo(shown_text.json_text(msgspec.json.encode(_plain(each)).decode()))
+        elif sum(count.values()) <= SHOWN:
+            console.print(f"{each.change:<8} {text(each.srn)}  [dim]{text(each.title or '')}[/dim]", soft_wrap=True)
+            for field in each.fields:
+                said = f"{text(field.field)}: {_value(field.before)} → {_value(field.after)}"
+                console.print(f"           {said}", soft_wrap=True)
+    if as_json:
+        return
+    total = sum(count.values())
+    more = f" (the first {SHOWN} shown; all with --json)" if total > SHOWN else ""
+    listed = ", ".join(f"{number:,} {change}" for change, number in count.items())
+    console.print(f"{listed or 'nothing differs'}{more}")
+
+
+def _value(value: Any) -> str:
+    said = msgspec.json.encode(value).decode()
+    return text(said if len(said) <= _VALUE else f"{said[: _VALUE - 1]}…")

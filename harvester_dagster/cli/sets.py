@@ -1,0 +1,100 @@
+"""`harvester set …`: what there is, reading one anew from its stored pages, withdrawing a retired one."""
+
+from zoneinfo import ZoneInfo
+
+from harvester_dagster.cli import printing
+from harvester_dagster.cli.commands import Commands, DryRun, Json, Key
+from harvester_dagster.cli.session import opened
+from harvester_dagster.publication import audit
+from harvester_dagster.sets import remap, sets, steps
+from harvester_dagster.sets.replay import Coverage
+from harvester_dagster.sets.steps import SetOutcome
+
+set_app = Commands("The sets: list, read one anew from its pages, withdraw a retired one.")
+
+
+@set_app.command("list")
+def set_list(as_json: Json = False) -> None:
+    """Every set: its generation, its last accepted harvest, whether it is retired."""
+    with opened() as installation, installation.pool.connection() as connection:
+        found = sets.all_sets(connection)
+        if as_json:
+            printing.as_json(found)
+            return
+        printing.table(
+            ["set", "generation", "last accepted harvest", "last full", ""],
+            [
+                (
+                    row.key,
+                    row.accepted_gen,
+                    printing.moment(row.watermark, installation.config.zone),
+                    printing.moment(row.refreshed_at, installation.config.zone),
+                    "withdrawn" if row.withdrawn_at else "retired" if row.retired_at else "",
+                )
+                for row in found
+            ],
+        )
+
+
+@set_app.command("remap")
+def set_remap(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Extract a set anew from its stored pages, with the present mapping, and judge it; its source is not asked."""
+    with opened(for_tasks=not dry_run) as installation:
+        if dry_run:
+            _show_coverage(key, remap.plan(installation, key), installation.config.zone, as_json)
+            return
+        audit.told(installation.pool, "remap", key, installation.clock())
+        outcome = remap.remap(installation, key, lambda line: printing.errors.print(line, style="dim"))
+        if as_json:
+            printing.as_json(outcome)
+        else:
+            _show_remapped(key, outcome)
+
+
+def _show_coverage(key: str, found: Coverage, zone: ZoneInfo, as_json: bool) -> None:
+    if as_json:
+        read = [{"attempt": one.attempt_id, "mode": one.mode, "pages": one.pages} for one in found.attempts]
+        printing.as_json({"set": key, "pages": found.pages, "attempts": read})
+        return
+    printing.console.print(
+        f"{key}: {found.pages:,} stored pages of {len(found.attempts)} harvests would be read anew, "
+        f"the oldest of {printing.moment(found.attempts[0].started_at, zone)}."
+    )
+
+
+def _show_remapped(key: str, outcome: SetOutcome) -> None:
+    attempt = outcome.attempt
+    for entity, counts in ((attempt.counts if attempt else None) or {}).items():
+        listed = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
+        printing.console.print(f"  {entity}: {listed or 'none'}")
+    if outcome.is_replaced:
+        printing.console.print(
+            f"[red]{printing.text(key)}[/red]: rejected: {printing.text(outcome.reason)}. "
+            "What was accepted before stays published.\n"
+            f"See `harvester accept {key} --dry-run`, then accept or dismiss it.",
+        )
+    elif attempt is not None and attempt.generation is None:
+        printing.console.print(f"{key}: nothing differs from what was accepted.")
+    else:
+        printing.console.print(
+            f"{key}: accepted as generation {outcome.generation}. Publish it with `harvester release`."
+        )
+
+
+@set_app.command("withdraw")
+def set_withdraw(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """End every document of a retired set: consumers see them deleted with the next release."""
+    with opened() as installation:
+        if dry_run:
+            outcome = steps.outcome(installation, key)
+        else:
+            with audit.trying(installation.pool, "withdraw", key, installation.clock):
+                outcome = steps.withdraw(installation, key)
+        if as_json:
+            printing.as_json({"set": key, "withdrawn": not dry_run, "published": outcome.published})
+            return
+        if dry_run:
+            listed = ", ".join(f"{n:,} {entity}" for entity, n in outcome.published.items())
+            printing.console.print(f"{key}: {listed or 'nothing'} would be deleted for consumers.")
+            return
+        printing.console.print(f"{key} is withdrawn. Publish it with `harvester release`.")

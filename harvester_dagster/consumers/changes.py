@@ -1,0 +1,163 @@
+"""The feed: what differs between what was shown at a seq and what is shown now, each document once.
+
+Pages are read along the indices of output rows that begin or end between the two generations of a set, so that a whole
+feed costs what has changed, however it is cut into pages. Belongs here: that walk. Does not belong here: HTTP.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.consumers.snapshots import NoLongerKept, Snapshot, kept_from, snapshot
+from harvester_dagster.publication import log
+from harvester_dagster.sets.generations import live
+
+
+class PublishedChange(NamedTuple):
+    """A document that is shown otherwise: `body` as it is stored; None: it is not shown any more. `before`: as it was,
+    where that is asked for; None: it was not shown."""
+
+    srn: str
+    entity: str
+    body: str | None
+    before: str | None = None
+
+
+Along = Literal["from_gen", "to_gen"]
+
+
+class FeedPlace(NamedTuple):
+    """How far a feed has been read: which set (its id), along which index, after which row."""
+
+    set_id: int = 0
+    along: Along = "from_gen"
+    gen: int = 0
+    doc_id: int = 0
+
+
+class ChangePage(NamedTuple):
+    """Some changes, and where the next page begins; None: these were the last."""
+
+    changes: Sequence[PublishedChange]
+    place: FeedPlace | None
+
+
+class Difference(NamedTuple):
+    """What is compared: of each set (by id) the generations before and after, and its key."""
+
+    before: Mapping[int, int]
+    after: Mapping[int, int]
+    keys: Mapping[int, str]
+
+
+def between(connection: Connection[Any], seq: int, found: Snapshot) -> Difference:
+    """What is to be compared for somebody who has what was shown at a seq (0: nothing). Raises NoLongerKept when that
+    is no seq, or too old to be compared with."""
+    shown = log.shown_at(connection, seq) if seq else None
+    if seq and (shown is None or seq > found.seq):
+        raise NoLongerKept(f"there is no seq {seq} yet: the newest is {found.seq}", "begin anew with after=0")
+    before = dict(shown.generations) if shown else {}
+    after = found.generations
+    oldest = kept_from(connection)
+    moved = [set_id for set_id in {*before, *after} if before.get(set_id, 0) != after.get(set_id, 0)]
+    if any(0 < before.get(set_id, 0) < oldest[set_id] for set_id in moved):
+        raise NoLongerKept(f"what was shown at seq {seq} is not kept any more", "begin anew with after=0")
+    return of_generations(connection, before, after)
+
+
+_PAGE = f"""
+WITH rows AS (
+    SELECT o.{{along}} AS gen, o.doc_id FROM output o
+    WHERE o.set_id = %(set)s AND (o.{{along}}, o.doc_id) > (%(gen)s, %(doc)s) AND o.{{along}} <= %(high)s
+      AND (%(entities)s::text[] IS NULL OR o.entity = ANY (%(entities)s))
+      AND NOT EXISTS (
+          SELECT FROM output e WHERE e.doc_id = o.doc_id AND {{seen}})
+    ORDER BY 1, 2 LIMIT %(most)s)
+SELECT rows.gen, rows.doc_id, d.external_id, d.entity, x.hash IS NOT DISTINCT FROM y.hash, b.body,
+       CASE WHEN %(before)s THEN (
+           SELECT body FROM output_body was WHERE was.doc_id = x.doc_id AND was.from_gen = x.from_gen) END
+FROM rows JOIN document d USING (doc_id)
+LEFT JOIN output x ON x.doc_id = rows.doc_id AND x.published AND {live("x", "%(old)s")}
+LEFT JOIN output y ON y.doc_id = rows.doc_id AND y.published AND {live("y", "%(new)s")}
+LEFT JOIN output_body b ON b.doc_id = y.doc_id AND b.from_gen = y.from_gen
+ORDER BY 1, 2
+"""
+_BEGINS = _PAGE.format(along="from_gen", seen="e.from_gen > %(low)s AND e.from_gen < o.from_gen")
+_ENDS = _PAGE.format(
+    along="to_gen",
+    seen="""(e.from_gen > %(low)s AND e.from_gen <= %(high)s
+             OR e.to_gen > %(low)s AND e.to_gen < o.to_gen)""",
+)
+_WALKS: Final[tuple[tuple[Along, str], ...]] = (("from_gen", _BEGINS), ("to_gen", _ENDS))
+
+
+def page(
+    connection: Connection[Any],
+    difference: Difference,
+    place: FeedPlace,
+    most: int,
+    entities: Sequence[str] | None = None,
+    *,
+    with_before: bool = False,
+) -> ChangePage:
+    """The changes from a place on, at most so many; of these entities (None: of all)."""
+    changes: list[PublishedChange] = []
+    for at, rows in _batches(connection, difference, place, most, {"entities": entities, "before": with_before}):
+        changes += rows
+        if len(changes) >= most:
+            return ChangePage(changes, at)
+    return ChangePage(changes, None)
+
+
+def _batches(
+    connection: Connection[Any], difference: Difference, place: FeedPlace, most: int, wanted: Mapping[str, Any]
+) -> Iterator[tuple[FeedPlace, list[PublishedChange]]]:
+    """What one statement after another finds, and where the next would begin; never more than `most` in all."""
+    left = most
+    for set_id in difference.keys:
+        if set_id < place.set_id:
+            continue
+        old, new = difference.before.get(set_id, 0), difference.after.get(set_id, 0)
+        low, high = min(old, new), max(old, new)
+        start = place if set_id == place.set_id else FeedPlace(set_id)
+        asked = {"set": set_id, "old": old, "new": new, "low": low, "high": high, **wanted}
+        for along, statement in _WALKS:
+            if (along, start.along) == ("from_gen", "to_gen"):
+                continue
+            gen, doc_id = (start.gen, start.doc_id) if along == start.along else (0, 0)
+            gen, doc_id = max((gen, doc_id), (low, 2**62))
+            while True:
+                rows = connection.execute(statement, {**asked, "gen": gen, "doc": doc_id, "most": left}).fetchall()
+                if not rows:
+                    break
+                gen, doc_id = rows[-1][:2]
+                found = [
+                    PublishedChange(f"{difference.keys[set_id]}:{external_id}", entity, body, before)
+                    for _, _, external_id, entity, same, body, before in rows
+                    if not same
+                ]
+                left -= len(found)
+                yield FeedPlace(set_id, along, gen, doc_id), found
+
+
+def whole(connection: Connection[Any], difference: Difference, at_once: int = 1_000) -> Iterator[PublishedChange]:
+    """Every change, each with what it was before."""
+    place: FeedPlace | None = FeedPlace()
+    while place is not None:
+        found = page(connection, difference, place, at_once, with_before=True)
+        yield from found.changes
+        place = found.place
+
+
+def of_generations(connection: Connection[Any], before: Mapping[int, int], after: Mapping[int, int]) -> Difference:
+    """What is to be compared of two versions, or of a set and its candidate: set id → generation."""
+    moved = [set_id for set_id in {*before, *after} if before.get(set_id, 0) != after.get(set_id, 0)]
+    keys = connection.execute("SELECT set_id, key FROM harvest_set WHERE set_id = ANY (%s)", (moved,)).fetchall()
+    return Difference(before, after, dict(sorted(keys)))
+
+
+def current(connection: Connection[Any]) -> Snapshot | None:
+    """What is shown now; None: nothing has been published."""
+    shown = log.shown_at(connection)
+    return snapshot(connection, shown) if shown else None

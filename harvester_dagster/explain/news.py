@@ -1,0 +1,100 @@
+"""Why there is a new version, in a sentence: what was harvested, or what changed though nothing was.
+
+Belongs here: comparing the current version with the one before it, by figures and a sample of its documents. Does not
+belong here: the list of what differs (`sets/versions.py`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+from psycopg import Connection
+
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.versions import NotPromotable, Version
+
+SAMPLE = 200
+"""Documents that are compared field by field."""
+SHOWN = 3
+
+
+def news(connection: Connection[Any], catalog: Catalog, current: Version) -> str:
+    """Of the current version, beside the one that was current before it. "" where there is none."""
+    try:
+        before = versions.before_current(connection)
+    except NotPromotable:
+        return ""
+    name = f"Version {current.version_id}"
+    if before.version_id > current.version_id:
+        return f"{name} was gone back to from version {before.version_id}."
+    sent = _sent(connection, before, current)
+    if sent:
+        return f"{name} follows version {before.version_id}: sources sent {sent:,} new, changed or deleted documents."
+    changed, fields = _fields(connection, before, current)
+    if not changed:
+        return f"{name} follows version {before.version_id}: it shows the same documents."
+    some = f"{changed:,}" if changed < SAMPLE else f"{changed:,} or more"
+    said = f"{name} follows version {before.version_id} though the sources had nothing new: {some} documents have"
+    named = [field for field, _ in sorted(fields.items(), key=lambda one: (-one[1], one[0]))][:SHOWN]
+    because = list(dict.fromkeys(task.news for task in catalog.tasks if task.news and _publishes(task, named)))
+    return f"{said} another {', '.join(named) or 'state'}" + (f" ({'; '.join(because)})." if because else ".")
+
+
+def _publishes(task: Any, fields: list[str]) -> bool:
+    return any(published.name in fields for published in task.publishes)
+
+
+def _moved(before: Version, current: Version) -> Iterator[tuple[int, int, int]]:
+    """Each set that moved: its id, the generation that it had, and the one that it has."""
+    for set_id in sorted({*before.generations, *current.generations}):
+        x, y = before.generations.get(set_id, 0), current.generations.get(set_id, 0)
+        if x != y:
+            yield set_id, x, y
+
+
+def _sent(connection: Connection[Any], before: Version, current: Version) -> int:
+    """How many documents differ by what their sources said."""
+    total = 0
+    for set_id, x, y in _moved(before, current):
+        row = connection.execute(
+            """SELECT count(DISTINCT doc_id) FROM revision
+               WHERE set_id = %(set)s AND (from_gen > %(low)s AND from_gen <= %(high)s
+                 OR to_gen > %(low)s AND to_gen <= %(high)s)""",
+            {"set": set_id, "low": min(x, y), "high": max(x, y)},
+        ).fetchone()
+        total += row[0] if row else 0
+    return total
+
+
+def _fields(connection: Connection[Any], before: Version, current: Version) -> tuple[int, Counter[str]]:
+    """Of a sample of what differs: how many, and how often each field does."""
+    fields: Counter[str] = Counter()
+    count = 0
+    for set_id, x, y in _moved(before, current):
+        changes = islice(versions.set_difference(connection, set_id, x, y), SAMPLE - count)
+        ids = [change.doc_id for change in changes]
+        count += len(ids)
+        for old, new in _bodies(connection, ids, x, y):
+            fields.update(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    for shown_of_all in ("modified_at", "files"):
+        fields.pop(shown_of_all, None)
+    return count, fields
+
+
+def _bodies(
+    connection: Connection[Any], ids: list[int], x: int, y: int
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    rows = connection.execute(
+        f"""SELECT b.body, a.body FROM unnest(%(ids)s::bigint[]) AS u (doc_id)
+            JOIN output o ON o.doc_id = u.doc_id AND o.published AND {live("o", "%(x)s")}
+            JOIN output_body b ON b.doc_id = o.doc_id AND b.from_gen = o.from_gen
+            JOIN output n ON n.doc_id = u.doc_id AND n.published AND {live("n", "%(y)s")}
+            JOIN output_body a ON a.doc_id = n.doc_id AND a.from_gen = n.from_gen""",
+        {"ids": ids, "x": x, "y": y},
+    ).fetchall()
+    for old, new in rows:
+        yield msgspec.json.decode(old), msgspec.json.decode(new)

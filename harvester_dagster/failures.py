@@ -1,0 +1,161 @@
+"""What a person can mend: one root of errors, and the table by which the errors of others become ours.
+
+    HarvesterError                   a sentence and its mend; neither holds a secret
+    ├── ConfigError                  config: the file cannot be used
+    ├── Busy                         store: another run holds the lock
+    ├── OutsideError                 how a call to the outside failed: code, sentence, the hops that were made
+    │   ├── TransientError           may work later: 5xx, 408, 429, time-outs, cuts; `retry_after` when the host said so
+    │   │   └── StorageError         our own disk or bucket is at fault, not who was called
+    │   └── PermanentError           will not work for this URL: other 4xx, loops, content beyond the limits
+    │       └── RefusedError         we do not call it: not a web address, or an address that is not public
+    ├── Unavailable                  services: a bundled service cannot be had here
+    ├── ChildFailed                  services: a process that was started has ended or is not ready
+    ├── SkosError                    vocabularies: a vocabulary that cannot be read
+    ├── SourceError                  sources: a source cannot be harvested now
+    │   ├── NotWellFormed            what it sends is no XML
+    │   ├── Unanswered               a page cannot be had; what came before it stands
+    │   │   └── NoAnswer             it answers, and nothing that its protocol knows
+    │   ├── Circle                   its list leads back to where it was
+    │   └── NotWhole                 its list ended, and by its own words is not all there
+    ├── BadOverwrite                 publication: an operator's values that cannot be taken
+    ├── UnknownSet                   sets: there is no such set
+    ├── NotOpen                      sets: the run's attempt is no longer the set's open one
+    ├── NothingToAccept              sets: no candidate waits, or the set is not retired
+    ├── CandidateMoved               sets: what would be accepted is not what was looked at
+    ├── NothingToRemap               sets: the stored pages do not hold all of the set
+    ├── NotPromotable                sets: no such version, or it must not become current
+    │   ├── Held                     a rollback holds automatic releases
+    │   └── Superseded               another version has become current meanwhile
+    ├── SearchError                  search: the search server did not do what was asked
+    │   ├── Unreachable              later it may
+    │   ├── Refused                  somebody must act first
+    │   │   └── TooManyRejected      more documents than a mistake can explain
+    │   ├── NothingIndexed           no version has been indexed yet
+    │   └── NoIndex                  there is none to be had here
+    ├── BadMapping                   search: the configured mapping cannot be used
+    ├── NothingPublished             consumers: no version has become current yet
+    ├── NoLongerKept                 consumers: what was asked for has been cleaned away
+    ├── UnknownDocument              explain: no source has sent it
+    ├── UnknownEndpoint, UnknownRule, BadJournals      access: named by a person, and not there or not readable
+    ├── InProgress, StoppedBefore    access: a run of the endpoint is under way, or was stopped before it began
+    ├── NotStarted, NotServed        web: Dagster did not start a run; the pages did not come up
+    ├── UnknownLieError              demo: no sample source lies like that
+    └── UnknownTask, UnknownKind, RunFailed            cli: named by a person and not there; a Dagster run failed
+
+Everything else is a bug. The kind of an outside failure is decided where it happens; nobody sorts it again.
+Belongs here: the root, the kinds of outside failures, the table. Does not belong here: when to try again (the caller
+knows its patience); how an error is shown (`cli/commands.py`, `web`).
+"""
+
+import errno
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_USERINFO = re.compile(r"(?<=://)[^/\s:@]*:\S*@")
+_ASSIGNED = re.compile(r"(?i)\b(password|passwd|secret|token|api_?key)=[^\s&;,'\"]+")
+
+
+def without_secrets(text: str) -> str:
+    """The text without what stands for a password in a URL or in `password=…`."""
+    return _ASSIGNED.sub(r"\1=***", _USERINFO.sub("***@", text))
+
+
+class HarvesterError(Exception):
+    """What a person can mend. `str()` is the sentence and, where it does not say it already, the mend."""
+
+    def __init__(self, sentence: str, mend: str = "") -> None:
+        self.sentence = without_secrets(sentence)
+        self.mend = without_secrets(mend)
+        super().__init__(self.sentence, self.mend)
+
+    def __str__(self) -> str:
+        return f"{self.sentence}; {self.mend}" if self.mend else self.sentence
+
+
+class Hop(NamedTuple):
+    """One redirect: what answered with it, and where it was asked."""
+
+    status: int
+    url: str
+
+
+class OutsideError(HarvesterError):
+    """`code` is for machines ("dns", "timeout", "status-503"), the sentence for people."""
+
+    def __init__(self, code: str, sentence: str, *, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.args = (code, self.sentence)  # what it is made of again in another process
+        self.code = code
+        self.status = status
+        self.hops: tuple[Hop, ...] = ()
+        self.body = b""
+        """The first 64 KB of what was answered with an error status: some protocols say there what is wrong."""
+
+
+class TransientError(OutsideError):
+    """May work later."""
+
+    def __init__(
+        self, code: str, sentence: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(code, sentence, status=status)
+        self.retry_after = retry_after
+        """Seconds that the host asked us to stay away."""
+
+
+class StorageError(TransientError):
+    """Our own disk or bucket is at fault."""
+
+
+class PermanentError(OutsideError):
+    """Will not work for this URL."""
+
+
+class RefusedError(PermanentError):
+    """We do not call it."""
+
+
+_STORE = (
+    "the store (PostgreSQL) fails",
+    "see whether it runs, and whether the variable that store.postgres_url_env names holds its address",
+)
+_FULL = ("the store's disk is full (PostgreSQL)", "make room there and run it again: nothing that was stored is lost")
+_OBJECTS = ("the object store fails", "look at store.objects and the credentials of S3")
+FOREIGN: Mapping[str, tuple[str, str]] = {
+    "psycopg.errors.DiskFull": _FULL,
+    "psycopg.OperationalError": _STORE,
+    "psycopg_pool.PoolTimeout": _STORE,
+    "psycopg.errors.InsufficientPrivilege": ("the store (PostgreSQL) refuses", "give its user the right to it"),
+    "sqlalchemy.exc.OperationalError": ("Dagster's storage (PostgreSQL) fails", _STORE[1]),
+    "alembic.util.exc.CommandError": (
+        "the store's schema is none that this version knows",
+        "use the newer version that made it",
+    ),
+    "botocore.exceptions.BotoCoreError": (
+        "the object store cannot be used",
+        "look at store.objects and S3's variables",
+    ),
+    "botocore.exceptions.ClientError": ("the object store refuses", "look at store.objects and S3's variables"),
+    "builtins.PermissionError": (
+        "a file may not be used",
+        "be the user who owns it, or name a folder in HARVESTER_HOME",
+    ),
+}
+"""Errors of libraries that a person can mend, by their class: what is said before their own first line, and the mend.
+Names, not classes: most commands never import what they come from."""
+
+
+def mendable(error: BaseException) -> HarvesterError | None:
+    """An error as one of ours; None: a bug."""
+    if isinstance(error, HarvesterError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f" ({error.filename})" if error.filename else ""
+        mend = "make room and run it again: what was accepted before is as it was"
+        return HarvesterError(f"a disk is full{where}: {error.strerror}", mend)
+    for cls in type(error).__mro__:
+        if found := FOREIGN.get(f"{cls.__module__}.{cls.__qualname__}"):
+            what, mend = found
+            return HarvesterError(f"{what}: {(str(error).strip() or cls.__name__).splitlines()[0]}", mend)
+    return None

@@ -1,0 +1,118 @@
+"""Which private and loopback origins an installation opens, by `network.allow_hosts`.
+
+An entry `host:port` opens that port for whoever asks, URLs in metadata too. An entry `host` opens only the origins that
+the configuration names there. Neither opens a port where the installation itself listens: a file's URL must not reach
+its search server or its pages.
+
+Belongs here: the meaning of an entry. Does not belong here: the guard itself (`connections.py`), what an entry may look
+like (`config.py`).
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from harvester_dagster.config import Config
+from harvester_dagster.outside.addresses import plain, port_of
+
+_DAGSTER_PORT = 3000
+
+
+class Origin(NamedTuple):
+    """A host, as it is compared, and a port of it; `what` names it for people."""
+
+    what: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def opened(config: Config, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The origins, as `host:port`, that may be called although they are not public."""
+    hosts = [plain(entry) for entry in config.network.allow_hosts if port_of(entry) is None]
+    found = [each for each in named(config, environment) if each.host in hosts]
+    for entry in config.network.allow_hosts:
+        if parts := port_of(entry):
+            found.append(Origin(entry, *parts))
+    return tuple(dict.fromkeys(str(each) for each in found if own_service(each, config, environment) is None))
+
+
+def opener(config: Config, environment: Mapping[str, str] = os.environ) -> Callable[[], tuple[str, ...]]:
+    """`opened`, for each call: read anew only when a variable that it reads has another value than at the last one."""
+    variables = [*_told_by(config).values(), config.store.postgres_url_env]
+    made: dict[tuple[str | None, ...], tuple[str, ...]] = {}
+
+    def now() -> tuple[str, ...]:
+        key = tuple(environment.get(variable) for variable in variables)
+        if key not in made:
+            made.clear()
+            made[key] = opened(config, environment)
+        return made[key]
+
+    return now
+
+
+def for_url(entries: Collection[str], url: str) -> tuple[str, ...]:
+    """The entries with a port, and the origin of a URL that a person named, where its host is an entry."""
+    hosts = [plain(entry) for entry in entries if port_of(entry) is None]
+    found = [str(each) for each in _origins([("", url)]) if each.host in hosts]
+    return (*(entry for entry in entries if port_of(entry)), *found)
+
+
+def named(config: Config, environment: Mapping[str, str] = os.environ) -> Iterator[Origin]:
+    """What the configuration itself calls by a URL: sources, vocabularies, DOI resolvers, and who is told by day and
+    night."""
+    urls = [(f"set {key}", settings.url) for key, settings in config.sets.items()]
+    urls += [(f"source {name}", source.url) for name, source in config.sources.items()]
+    urls += [(f"vocabulary {skos.name}", skos.url) for skos in config.vocabularies.skos]
+    urls += [(f"DOI resolver of {name}", endpoint.doi_resolver_url) for name, endpoint in config.metastore.items()]
+    urls += [(key, environment.get(variable, "")) for key, variable in _told_by(config).items()]
+    return _origins(urls)
+
+
+def _told_by(config: Config) -> dict[str, str]:
+    """The variables that hold addresses of who is told by day and night, by their keys."""
+    night = config.night
+    return {f"night.{key}": getattr(night, key) for key in type(night).model_fields if key.endswith("_url_env")}
+
+
+def own_service(origin: Origin, config: Config, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Which of the installation's own services listens there; None: none."""
+    urls = [("the search server", config.index.url), ("Tika", config.tasks.tika_url)]
+    urls += [(f"Solr {name}", endpoint.url) for name, endpoint in config.metastore.items()]
+    urls += [
+        ("PostgreSQL", environment.get(config.store.postgres_url_env, "")),
+        ("the objects", config.store.s3_endpoint),
+    ]
+    here = "127.0.0.1"
+    own = [*_origins(urls), Origin("the pages", plain(config.web.host), config.web.port)]
+    own.append(Origin("Dagster's pages", here, _DAGSTER_PORT))
+    for each in own:
+        same = each.host == origin.host or (_is_here(each.host) and _is_here(origin.host))
+        if same and each.port == origin.port:
+            return each.what
+    return None
+
+
+def _origins(urls: list[tuple[str, str]]) -> Iterator[Origin]:
+    usual = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432}
+    for what, url in urls:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or usual.get(parts.scheme)
+        except ValueError:
+            continue
+        if host and port:
+            yield Origin(what, plain(host), port)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified

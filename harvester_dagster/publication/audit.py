@@ -1,0 +1,117 @@
+"""What people did, and programs in their name: one row an act, written in the transaction of the act.
+
+Belongs here: who acts at the moment, writing and reading rows. An act that is done and has no row, or the other way
+round, cannot be: whoever changes something calls `write` in the transaction that changes it. What was tried and came to
+nothing leaves a row of its own (`trying`). Does not belong here: who may do what (`web/guard.py`), what becomes of old
+rows (`releases/retention.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from psycopg import Connection
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from harvester_dagster.failures import HarvesterError, mendable
+from harvester_dagster.store.database import Pool
+
+Outcome = Literal["done", "refused", "failed"]
+_LONGEST = 500
+"""Characters of what came from outside."""
+
+
+class Doer(NamedTuple):
+    """Who acts (`cli:USER`, `local`, `token:NAME`, `dagster`), and from where: an address or a machine's name."""
+
+    name: str
+    address: str = ""
+
+
+class Row(NamedTuple):
+    """One act. `detail` is plain JSON that belongs to it."""
+
+    audit_id: int
+    at: datetime
+    actor: str
+    act: str
+    subject: str
+    address: str
+    outcome: str
+    detail: dict[str, Any]
+
+
+NOBODY = Doer("dagster")
+"""Who acts where nobody says so: what runs by itself, or was launched in Dagster's UI."""
+_doer: ContextVar[Doer] = ContextVar("doer", default=NOBODY)
+
+
+@contextmanager
+def acting(doer: Doer) -> Iterator[None]:
+    """What is done in the block, this one does."""
+    token = _doer.set(doer)
+    try:
+        yield
+    finally:
+        _doer.reset(token)
+
+
+def write(
+    connection: Connection[Any], act: str, subject: str, at: datetime, outcome: Outcome = "done", **detail: Any
+) -> None:
+    """One row, in the transaction of what it tells of."""
+    doer = _doer.get()
+    connection.execute(
+        "INSERT INTO audit (at, actor, act, subject, address, outcome, detail) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (at, doer.name, act, _plain(subject), _plain(doer.address), outcome, Jsonb(detail)),
+    )
+
+
+def told(pool: Pool, act: str, subject: str, at: datetime, **detail: Any) -> None:
+    """One row of what begins now and commits many times, such as a harvest: it was asked for, by this one."""
+    with pool.connection() as connection:
+        write(connection, act, subject, at, **detail)
+
+
+@contextmanager
+def trying(pool: Pool, act: str, subject: str, clock: Callable[[], datetime]) -> Iterator[None]:
+    """What fails in the block leaves a row that says so: `refused`, with its sentence, or `failed`. Its error goes
+    on."""
+    try:
+        yield
+    except Exception as error:
+        found = mendable(error)
+        outcome: Outcome = "refused" if isinstance(error, HarvesterError) else "failed"
+        with pool.connection() as connection:
+            write(connection, act, subject, clock(), outcome, reason=_plain(found.sentence if found else repr(error)))
+        raise
+
+
+def _plain(text: str) -> str:
+    """What PostgreSQL takes: no NUL, not endless."""
+    return text.replace("\0", "�")[:_LONGEST]
+
+
+def rows(
+    connection: Connection[Any],
+    *,
+    actor: str = "",
+    act: str = "",
+    subject: str = "",
+    outcome: str = "",
+    since: datetime | None = None,
+    count: int | None = None,
+) -> list[Row]:
+    """Newest first, at most `count` (None: all); of each filter that is given only what equals it."""
+    with connection.cursor(row_factory=class_row(Row)) as cursor:
+        return cursor.execute(
+            """SELECT audit_id, at, actor, act, subject, address, outcome, detail FROM audit
+               WHERE (%(actor)s = '' OR actor = %(actor)s) AND (%(act)s = '' OR act = %(act)s)
+                 AND (%(subject)s = '' OR subject = %(subject)s) AND (%(outcome)s = '' OR outcome = %(outcome)s)
+                 AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+               ORDER BY audit_id DESC LIMIT %(count)s""",
+            {"actor": actor, "act": act, "subject": subject, "outcome": outcome, "since": since, "count": count},
+        ).fetchall()

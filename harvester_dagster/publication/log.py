@@ -1,0 +1,107 @@
+"""The publication log: what consumers were shown since when, one number (`seq`) a promotion or rollback.
+
+The one truth for `modified_since`, the feed of changes and every date that says since when something is shown. A row
+says that a set went from one generation to another (0: nothing of it). Belongs here: writing it, reading what was shown
+at a seq. Does not belong here: the documents that differ (`sets/versions.py`, `consumers/`).
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+
+CHANNEL = "publication"
+"""Of PostgreSQL's NOTIFY: told with each commit, with the seq."""
+
+
+class Shown(NamedTuple):
+    """What consumers see at a seq. `generations`: set id → generation, of sets that show anything."""
+
+    seq: int
+    as_of: datetime
+    version_id: int
+    generations: Mapping[int, int]
+
+
+class Move(NamedTuple):
+    """One set that a seq moved."""
+
+    seq: int
+    at: datetime
+    set_id: int
+    from_gen: int
+    to_gen: int
+
+
+def write(
+    connection: Connection[Any], version_id: int, before: Mapping[int, int], after: Mapping[int, int], now: datetime
+) -> int | None:
+    """Note what became current, in the transaction that makes it so; its seq. None: no set has moved.
+
+    The caller holds the promotion lock, so that seqs commit in their order, each with a later time than all before.
+    """
+    moved = [
+        (set_id, before.get(set_id, 0), after.get(set_id, 0))
+        for set_id in sorted({*before, *after})
+        if before.get(set_id, 0) != after.get(set_id, 0)
+    ]
+    if not moved:
+        return None
+    row = connection.execute(
+        """INSERT INTO publication (seq, at, version_id, set_id, from_gen, to_gen)
+           SELECT last.seq + 1, greatest(%(now)s, last.at + interval '1 microsecond'), %(version)s, u.*
+           FROM unnest(%(sets)s::int[], %(old)s::int[], %(new)s::int[]) u,
+                (SELECT coalesce(max(seq), 0) AS seq, coalesce(max(at), '-infinity') AS at FROM publication) last
+           RETURNING seq""",
+        {
+            "now": now,
+            "version": version_id,
+            "sets": [set_id for set_id, _, _ in moved],
+            "old": [old for _, old, _ in moved],
+            "new": [new for _, _, new in moved],
+        },
+    ).fetchone()
+    assert row is not None
+    seq: int = row[0]
+    connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(seq)))
+    return seq
+
+
+_NOW = """
+SELECT (SELECT max(seq) FROM publication), (SELECT max(at) FROM publication), v.version_id,
+       json_agg(json_build_array(v.set_id, v.gen)) FILTER (WHERE v.gen > 0)
+FROM current_version JOIN dataset_version_set v USING (version_id) GROUP BY v.version_id
+"""
+_AT = """
+SELECT p.seq, p.at, p.version_id, (
+    SELECT json_agg(json_build_array(set_id, gen)) FROM (
+        SELECT s.set_id, (SELECT to_gen FROM publication m WHERE m.set_id = s.set_id AND m.seq <= p.seq
+                          ORDER BY m.seq DESC LIMIT 1) AS gen
+        FROM harvest_set s) each WHERE gen > 0)
+FROM publication p WHERE p.seq <= %s ORDER BY p.seq DESC LIMIT 1
+"""
+
+
+def newest(connection: Connection[Any]) -> int:
+    """The newest seq; 0: nothing has been published."""
+    row = connection.execute("SELECT coalesce(max(seq), 0) FROM publication").fetchone()
+    assert row is not None
+    seq: int = row[0]
+    return seq
+
+
+def shown_at(connection: Connection[Any], seq: int | None = None) -> Shown | None:
+    """What consumers saw at a seq (None: see now), by one statement. None: nothing had been published."""
+    row = connection.execute(_NOW if seq is None else _AT, None if seq is None else (seq,)).fetchone()
+    return Shown(row[0], row[1], row[2], dict(row[3] or ())) if row and row[0] is not None else None
+
+
+def moves_after(connection: Connection[Any], moment: datetime, up_to: int) -> list[Move]:
+    """Every set that was moved after a moment (UTC), up to a seq, oldest first."""
+    rows = connection.execute(
+        """SELECT seq, at, set_id, from_gen, to_gen FROM publication
+           WHERE at > %s AND seq <= %s ORDER BY seq, set_id""",
+        (moment, up_to),
+    )
+    return [Move._make(row) for row in rows]

@@ -1,0 +1,167 @@
+"""What people are told: once per cause, to a URL as JSON, and to Sentry when that is configured.
+
+A cause is told when it appears and forgotten when it is over, so that it is told again when it comes back. Nobody
+listening is no error: it stays visible in the store, the reports and the checks.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from harvester_dagster.config import secret, source_of
+from harvester_dagster.failures import OutsideError
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases import nights
+from harvester_dagster.search.search_side import search_side
+from harvester_dagster.sets import attempts, sets
+
+SEARCH = "search"
+"""What the causes that lie on the search side begin with."""
+
+
+class Alert(NamedTuple):
+    """`cause` names it once and for all, such as `fallback edurep:l4l`."""
+
+    cause: str
+    message: str
+    mend: str
+    since: datetime | None = None
+
+
+def standing(installation: Installation) -> list[Alert]:
+    """What people should know of now: sets on fallback for some nights, sources and runs that failed, a search side
+    that does not show what is published."""
+    found = of_search(installation)
+    with installation.pool.connection() as connection:
+        left_behind = nights.left_behind(connection)
+        for state in sets.all_sets(connection):
+            if state.retired_at is not None:
+                continue
+            if alert := _of_set(connection, installation, state):
+                found.append(alert)
+            elif why := left_behind.get(state.key):
+                mend = f"look at its run in the UI (tag harvest/set={state.key}); `harvester harvest {state.key}`"
+                found.append(Alert(f"left-behind {state.key}", f"{state.key}: released without it: {why}", mend))
+    return found
+
+
+def _of_set(connection: Connection[Any], installation: Installation, state: sets.SetState) -> Alert | None:
+    newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
+    if newest is None or newest.state not in ("rejected", "failed", "superseded"):
+        return None
+    nights = nights_in_a_row(connection, installation, state.set_id)
+    if newest.state == "failed":
+        short = attempts.nights_too_short(connection, state.set_id, installation.config.timezone)
+        if short >= installation.config.night.alert_after_rejected_nights:
+            return Alert(
+                f"list-size {state.key}",
+                f"{state.key}: on {short} days in a row nothing was wrong but the size of its list: {newest.reason}",
+                f'if the sizes of {source_of(state.key)} are mere estimates, write list_size = "estimate" for it; '
+                "else its source must mend its lists",
+                newest.ended_at,
+            )
+        return Alert(
+            f"source-failed {state.key}",
+            f"{state.key}: its source failed: {newest.reason}",
+            "the set keeps its last accepted state and is tried again tonight; look at the source",
+            newest.ended_at,
+        )
+    if nights >= installation.config.night.alert_after_rejected_nights:
+        return Alert(
+            f"fallback {state.key}",
+            f"{state.key}: rejected {nights} nights in a row: {newest.reason}",
+            f"see what it would change with `harvester accept {state.key} --dry-run`, then accept or dismiss it",
+            newest.ended_at,
+        )
+    return None
+
+
+def of_search(installation: Installation) -> list[Alert]:
+    """What stands between the search side and the version that it should show, if anything does."""
+    side = search_side(installation)
+    if side is None or side.state == "follows":
+        return []
+    if side.state == "hindered":
+        message = f"version {side.version_id} is not announced, the one before it goes on serving: {side.reason}"
+        mend = f"{side.mend or 'see `harvester index status`'}; the release is asked for again by itself"
+    else:
+        message = f"version {side.version_id} is current, and searches do not show it yet: {side.reason}"
+        mend = side.mend or "it is tried again every ten minutes; see `harvester index status`"
+    return [Alert(f"{SEARCH}-{side.state}", message, mend, side.since)]
+
+
+def missed(run_id: str) -> Alert:
+    """The release of a night failed."""
+    return Alert(
+        f"release-missed {run_id}",
+        f"the release of the night failed (run {run_id}): the last version stays current",
+        "look at the run, then `harvester release`",
+    )
+
+
+def nights_in_a_row(connection: Connection[Any], installation: Installation, set_id: int) -> int:
+    """Calendar days on which a harvest was rejected since the last one that was accepted."""
+    row = connection.execute(
+        """SELECT count(DISTINCT (started_at AT TIME ZONE %(zone)s)::date) FROM attempt
+           WHERE set_id = %(set)s AND verdict IS NOT NULL AND state IN ('rejected', 'superseded', 'dismissed')
+             AND mode IN ('full', 'delta', 'reset')
+             AND attempt_id > coalesce((SELECT max(attempt_id) FROM attempt WHERE set_id = %(set)s
+                 AND state = 'accepted' AND mode IN ('full', 'delta', 'reset')), 0)""",
+        {"zone": installation.config.timezone, "set": set_id},
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def tell(installation: Installation, alerts: list[Alert], kind: str = "") -> list[Alert]:
+    """Tell what was not told yet; causes that are not among these any more are forgotten. `kind`: these are all the
+    causes whose names begin so; others are left alone."""
+    with installation.pool.connection() as connection:
+        told = {cause for (cause,) in connection.execute("SELECT cause FROM alert")}
+        connection.execute(
+            "DELETE FROM alert WHERE starts_with(cause, %s) AND cause <> ALL (%s)",
+            (kind, [alert.cause for alert in alerts]),
+        )
+    fresh = [alert for alert in alerts if alert.cause not in told]
+    for alert in fresh:
+        if send(installation, alert):
+            with installation.pool.connection() as connection:
+                connection.execute(
+                    "INSERT INTO alert (cause, told_at, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                    (alert.cause, installation.clock(), Jsonb(_body(alert))),
+                )
+    return fresh
+
+
+def _body(alert: Alert) -> dict[str, Any]:
+    since = alert.since.isoformat() if alert.since else None
+    return {"cause": alert.cause, "message": alert.message, "mend": alert.mend, "since": since}
+
+
+def send(installation: Installation, alert: Alert) -> bool:
+    """Tell it now, without the store; whether it counts as told: nobody configured, or somebody took it."""
+    night = installation.config.night
+    if dsn := secret(night.sentry_dsn_env):
+        import sentry_sdk
+
+        client = sentry_sdk.Client(dsn)
+        client.capture_event({"message": f"{alert.message} ({alert.mend})", "level": "error"})
+        client.close(timeout=5)
+    url = secret(night.alert_url_env)
+    if not url:
+        return True
+    try:
+        installation.outside.post(url, json=_body(alert))
+    except OutsideError:
+        return False
+    return True
+
+
+def heartbeat(installation: Installation) -> None:
+    """Say that a night has ended, to whoever raises the alarm when nothing is said. Whoever does not answer hears it
+    the next night."""
+    if url := secret(installation.config.night.heartbeat_url_env):
+        with suppress(OutsideError):
+            installation.outside.get(url)

@@ -1,0 +1,295 @@
+"""The sweep of results and bodies: what no kept revision, result or output needs any more, whoever made it.
+
+A result goes when no kept revision has its fingerprint, or a newer version of its task has answered; a fetched body,
+with all that was ever made of it, when no kept revision has its URL and no kept result or output names it; what a task
+of an older version, or one that is no longer in the table, made of a body that stays, when none names that. All this
+only at the retention's age.
+
+Objects go before the rows that tell of them, so that a sweep that is cut short is simply done again. It reads every
+URL and every name of an object: so it is done when something was removed that may have referred to any, at most once a
+day, and takes no more than MOST rows of a kind at a time.
+"""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.installation import Installation
+from harvester_dagster.store import keys
+from harvester_dagster.store.objects import Objects
+
+MOST = 100_000
+"""Rows of a kind that one sweep takes; the next one goes on."""
+EVERY = timedelta(hours=20)
+LISTERS = 8
+"""Threads that list what was made of bodies: over a network each listing waits."""
+LONGEST_NAMING = 8_000
+"""Stored bytes of a result that may name objects; longer ones are texts, and to look through them took longest."""
+
+
+_Result = tuple[str, int, bytes]
+"""Task, version, fingerprint."""
+
+
+class Swept(NamedTuple):
+    """How many went."""
+
+    results: int
+    bodies: int
+
+
+class _Going(NamedTuple):
+    """What is to go: keys of results, ids of fetches, digests of bodies; makers whose work nobody names any more."""
+
+    results: list[_Result]
+    fetches: list[int]
+    bodies: set[str]
+    makers: set[str]
+    named: set[str]
+    """What kept results and outputs name of these bodies and makers (the forms of `keys.NAMED`)."""
+
+
+def sweep(installation: Installation, before: datetime) -> Swept:
+    """Remove what was not needed since `before`, if anything was removed that may have needed it."""
+    _forget_removed_tasks(installation, before)
+    present = _present(installation.catalog)
+    now = installation.clock()
+    with installation.pool.connection() as connection:
+        if not _is_due(connection, present, now, now - before):
+            return Swept(0, 0)
+        going = _going(connection, present, before)
+    installation.objects.delete(_objects_of(installation.objects, going))
+    with installation.pool.connection() as connection:
+        results = _delete_results(connection, going.results)
+        connection.execute("DELETE FROM harvester.fetch WHERE fetch_id = ANY (%s)", (going.fetches,))
+        if max(len(going.results), len(going.fetches)) < MOST:
+            connection.execute("UPDATE sweep SET swept_at = %s", (now,))
+    return Swept(results, len(going.bodies))
+
+
+def note_removal(connection: Connection[Any], now: datetime) -> None:
+    """Something was removed that may have needed a result or a body."""
+    connection.execute("UPDATE sweep SET removed_at = %s", (now,))
+
+
+def _present(catalog: Catalog) -> list[str]:
+    return [keys.maker(task.name, task.version) for task in catalog.tasks]
+
+
+_DUE = """
+SELECT swept_at IS NULL OR (swept_at <= %(now)s - %(every)s AND (
+    swept_at <= removed_at + %(retention)s OR EXISTS (
+        SELECT FROM made WHERE task || '-' || version <> ALL (%(present)s))))
+FROM sweep
+"""
+_MADE = """
+WITH RECURSIVE made (task, version) AS (
+    (SELECT task, version FROM result ORDER BY task, version LIMIT 1)
+    UNION ALL
+    SELECT next.task, next.version FROM made, LATERAL (
+        SELECT task, version FROM result r WHERE (r.task, r.version) > (made.task, made.version)
+        ORDER BY task, version LIMIT 1) next)
+"""
+"""The makers that have results: a look into the index for each."""
+
+
+def _is_due(connection: Connection[Any], present: list[str], now: datetime, retention: timedelta) -> bool:
+    """What was too young when something was removed comes of age a retention later."""
+    row = connection.execute(
+        _MADE + _DUE, {"now": now, "every": EVERY, "retention": retention, "present": present}
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+_REMOVED_TASKS = """
+SELECT DISTINCT p.task FROM task_progress p
+WHERE p.task <> ALL (%(names)s)
+  AND NOT EXISTS (SELECT FROM task_report t WHERE t.task = p.task AND t.finished_at >= %(before)s)
+"""
+
+
+def _forget_removed_tasks(installation: Installation, before: datetime) -> None:
+    """Tasks that were taken out of the table, and did not run for the retention: their results serve nobody, and the
+    documents that had them are made into outputs without."""
+    names = [task.name for task in installation.catalog.tasks]
+    with installation.pool.connection() as connection:
+        removed = [task for (task,) in connection.execute(_REMOVED_TASKS, {"names": names, "before": before})]
+        if not removed:
+            return
+        connection.execute(
+            """INSERT INTO dirty (doc_id, set_id)
+               SELECT DISTINCT u.doc_id, u.set_id FROM task_use u JOIN revision r USING (doc_id, from_gen)
+               WHERE u.task = ANY (%s) AND r.to_gen IS NULL ORDER BY 1
+               ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL""",
+            (removed,),
+        )
+        for table in ("task_use", "task_progress", "stale_use"):
+            connection.execute(f"DELETE FROM {table} WHERE task = ANY (%s)", (removed,))
+        note_removal(connection, installation.clock())
+
+
+KEPT = """
+SELECT s.set_id, least(s.accepted_gen, min(v.gen)) AS oldest
+FROM harvest_set s LEFT JOIN dataset_version_set v USING (set_id) GROUP BY s.set_id
+"""
+"""The oldest generation of each set that somebody may read."""
+
+_UNREAD_USES = f"""
+DELETE FROM task_use u USING revision r, ({KEPT}) kept
+WHERE kept.set_id = r.set_id AND r.to_gen <= kept.oldest AND u.doc_id = r.doc_id AND u.from_gen = r.from_gen
+"""
+"""Of what is gone for everybody only the revision and its end are remembered."""
+
+_RESULTS = """
+SELECT x.task, x.version, x.fingerprint FROM result x
+WHERE x.finished_at < %(before)s
+  AND NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
+UNION
+SELECT x.task, x.version, x.fingerprint FROM result x JOIN result y USING (task, fingerprint)
+WHERE x.task || '-' || x.version <> ALL (%(present)s) AND x.finished_at < %(before)s
+  AND y.version > x.version AND y.kind <> 'retry' AND y.finished_at < %(before)s
+LIMIT %(most)s
+"""
+
+_FETCHES = f"""
+WITH used AS MATERIALIZED (
+    SELECT DISTINCT b.body::json -> 'properties' ->> 'url' AS url
+    FROM revision r JOIN body b USING (doc_id, from_gen) JOIN ({KEPT}) kept USING (set_id)
+    WHERE (r.to_gen IS NULL OR r.to_gen > kept.oldest) AND b.body::json -> 'properties' ->> 'url' IS NOT NULL)
+SELECT fetch_id, encode(digest, 'hex') FROM harvester.fetch f
+WHERE ok AND digest IS NOT NULL AND fetched_at < %(before)s AND NOT EXISTS (SELECT FROM used WHERE used.url = f.url)
+"""
+
+
+def _going(connection: Connection[Any], present: list[str], before: datetime) -> _Going:
+    connection.execute(_UNREAD_USES)
+    bounds = {"before": before, "present": present, "most": MOST}
+    results = [(task, version, bytes(mark)) for task, version, mark in connection.execute(_RESULTS, bounds)]
+    fetches = connection.execute(_FETCHES, bounds).fetchall()
+    makers = {keys.maker(task, version) for task, version, _ in results} - set(present)
+    naming = _named_by(connection, results)
+    suspects = {digest for _, digest in fetches} | {_digest(name) for _, name in naming}
+    named = _named_by_others(connection, results, suspects, makers)
+    in_use = set(map(_digest, named))
+    shown = {result for result, name in naming if name in named and _maker(name) in makers}
+    results = [result for result in results if result not in shown]
+    unused = [fetch_id for fetch_id, digest in fetches if digest not in in_use][:MOST]
+    fetched = connection.execute(
+        "SELECT DISTINCT encode(digest, 'hex') FROM harvester.fetch WHERE digest = ANY (%s) AND fetch_id <> ALL (%s)",
+        ([bytes.fromhex(digest) for digest in suspects], unused),
+    )
+    return _Going(results, unused, suspects - in_use - {digest for (digest,) in fetched}, makers, named)
+
+
+_THESE = """
+unnest(%(tasks)s::text[], %(versions)s::int[], %(marks)s::bytea[]) t (task, version, fingerprint)
+"""
+
+
+def _columns(results: list[_Result]) -> dict[str, Any]:
+    tasks, versions, marks = zip(*results, strict=True) if results else ((), (), ())
+    return {"tasks": list(tasks), "versions": list(versions), "marks": list(marks)}
+
+
+def _named_by(connection: Connection[Any], results: list[_Result]) -> list[tuple[_Result, str]]:
+    """What these results name of objects."""
+    rows = connection.execute(
+        f"""SELECT DISTINCT t.task, t.version, t.fingerprint, m[1]
+            FROM {_THESE} JOIN result x USING (task, version, fingerprint),
+                regexp_matches(x.data::text, %(shape)s, 'g') m WHERE pg_column_size(x.data) < %(longest)s""",
+        _columns(results) | {"shape": f"({keys.NAMED})", "longest": LONGEST_NAMING},
+    )
+    return [((task, version, bytes(mark)), name) for task, version, mark, name in rows]
+
+
+def _named_by_others(
+    connection: Connection[Any], results: list[_Result], digests: set[str], makers: set[str]
+) -> set[str]:
+    """What all other results, and outputs that somebody may read, name of these bodies, and of what these makers made.
+
+    An output of now says what the results of now say, unless it was made with one of these; earlier ones may not.
+    """
+    if not digests and not makers:
+        return set()
+    rows = connection.execute(
+        f"""WITH readable AS (
+                SELECT o.doc_id, o.from_gen FROM output o JOIN ({KEPT}) kept USING (set_id) WHERE o.to_gen > kept.oldest
+                UNION
+                SELECT o.doc_id, o.from_gen
+                FROM {_THESE} JOIN task_use u USING (task, fingerprint) JOIN document d USING (doc_id)
+                JOIN output o ON o.doc_id IN (d.doc_id, d.owner_id) AND o.to_gen IS NULL)
+            SELECT DISTINCT name FROM (
+                SELECT m[1] AS name FROM readable JOIN output_body o USING (doc_id, from_gen),
+                    regexp_matches(o.body, %(shape)s, 'g') m
+                UNION ALL
+                SELECT m[1] FROM result x, regexp_matches(x.data::text, %(shape)s, 'g') m
+                WHERE pg_column_size(x.data) < %(longest)s AND x.data::text LIKE ANY (%(roots)s) AND NOT EXISTS (
+                    SELECT FROM {_THESE} WHERE t.task = x.task AND t.version = x.version
+                      AND t.fingerprint = x.fingerprint)) n
+            WHERE substring(name FROM '[0-9a-f]{{64}}') = ANY (%(digests)s)
+               OR string_to_array(name, '/') && %(makers)s::text[]""",
+        _columns(results)
+        | {
+            "shape": f"({keys.NAMED})",
+            "longest": LONGEST_NAMING,
+            "roots": [f"%{root}%" for root in keys.OF_BODIES],
+            "digests": list(digests),
+            "makers": list(makers),
+        },
+    )
+    return {name for (name,) in rows}
+
+
+def _digest(name: str) -> str:
+    found = re.search("[0-9a-f]{64}", name)
+    assert found is not None, name
+    return found[0]
+
+
+def _maker(name: str) -> str:
+    found = keys.place(name)
+    return found.maker if found else ""
+
+
+def _objects_of(objects: Objects, going: _Going) -> Iterator[str]:
+    """The keys of all that goes."""
+    if not going.bodies and not going.makers:
+        return
+    earlier = [folder for root in keys.EARLIER for folder in objects.folders(root)]
+    with ThreadPoolExecutor(LISTERS, thread_name_prefix="sweep") as listers:
+        for found in listers.map(partial(_made_of, objects, earlier), sorted(going.bodies)):
+            yield from found
+    if going.makers:
+        for root in (keys.DERIVED, *earlier):
+            if root == keys.DERIVED or root.split("/")[1] in going.makers:
+                yield from (made.key for made in objects.list(root) if _is_left_over(made.key, going))
+
+
+def _made_of(objects: Objects, earlier: list[str], digest: str) -> list[str]:
+    """The body and all that was ever made of it."""
+    folders = [keys.derived_of(digest), *(f"{folder}{digest}/" for folder in earlier)]
+    return [keys.body(digest), *(made.key for folder in folders for made in objects.list(folder))]
+
+
+def _is_left_over(key: str, going: _Going) -> bool:
+    """Made by a maker that is no more, and named by nobody."""
+    found, name = keys.place(key), re.match(keys.NAMED, key)
+    return found is not None and found.maker in going.makers and name is not None and name[0] not in going.named
+
+
+def _delete_results(connection: Connection[Any], results: list[_Result]) -> int:
+    """How many; not one that came into use meanwhile, unless a newer version has answered."""
+    return connection.execute(
+        f"""DELETE FROM result x USING {_THESE}
+            WHERE x.task = t.task AND x.version = t.version AND x.fingerprint = t.fingerprint
+              AND (NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
+                OR EXISTS (SELECT FROM result y WHERE y.task = x.task AND y.fingerprint = x.fingerprint
+                           AND y.version > x.version))""",
+        _columns(results),
+    ).rowcount

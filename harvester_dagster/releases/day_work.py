@@ -1,0 +1,99 @@
+"""Work done by day: made into outputs, and whether it waits to be released and has been quiet for long enough.
+
+Belongs here: which sets have any, and when its release is asked for. Does not belong here: making the outputs of one
+set (`sets/steps.py`).
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases import nights
+from harvester_dagster.sets import attempts, outputs, sets, steps, versions
+from harvester_dagster.store.locks import Busy
+
+PATIENCE = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 35, 60))
+"""After a release was first due: when it is asked for again, where it did not succeed; then every hour."""
+HOUR = timedelta(hours=1)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Waiting(NamedTuple):
+    """`mark` names this very state of the sets, and how often its release was due: one is requested for each.
+    `since`: the last change. `due_since`: when its release was due first. `sets`: how many have advanced."""
+
+    mark: str
+    since: datetime | None
+    due_since: datetime
+    sets: int
+
+
+def times_due(due_since: datetime, now: datetime) -> int:
+    """How often a release that does not succeed has been due by now, the first time included."""
+    waited = now - due_since
+    return 1 + sum(waited >= step for step in PATIENCE) + max(0, (waited - PATIENCE[-1]) // HOUR)
+
+
+def waiting(installation: Installation) -> Waiting | str:
+    """What waits for a release; else why nothing is to be done."""
+    with installation.pool.connection() as connection:
+        if nights.open_nights(connection):
+            return "a night is open: its release takes the work of the day along"
+        if held := versions.hold(connection):
+            return f"automatic releases are held: {held}"
+        moved = connection.execute(
+            """SELECT s.set_id, s.accepted_gen, g.accepted_at FROM harvest_set s
+               JOIN generation g ON g.set_id = s.set_id AND g.gen = s.accepted_gen
+               LEFT JOIN current_version c ON true
+               LEFT JOIN dataset_version_set v ON v.version_id = c.version_id AND v.set_id = s.set_id
+               WHERE v.gen IS DISTINCT FROM s.accepted_gen ORDER BY 1"""
+        ).fetchall()
+        dirty = connection.execute(
+            """SELECT count(*), count(DISTINCT d.set_id) FROM dirty d JOIN harvest_set s USING (set_id)
+               WHERE d.done_in IS NULL AND s.retired_at IS NULL AND s.accepted_gen > 0"""
+        ).fetchone()
+        last = connection.execute("SELECT max(a.ended_at), (SELECT max(ended_at) FROM night) FROM attempt a").fetchone()
+    count, dirty_sets = dirty or (0, 0)
+    if not moved and not count:
+        return "nothing waits"
+    now = installation.clock()
+    last_attempt, last_night = last or (None, None)
+    since = max((row[2] for row in moved), default=last_attempt)
+    quiet = installation.config.night.release_quiet_period
+    if since and now - since < quiet:
+        return (
+            f"the last change was at {since.astimezone(installation.config.zone):%H:%M:%S}; quiet for {quiet} is wanted"
+        )
+    due_since = max(at for at in ((since or LONG_AGO) + quiet, last_night) if at)
+    what = "-".join(f"{set_id}.{gen}" for set_id, gen, _ in moved) or f"{since or LONG_AGO:%Y%m%dT%H%M%S}"
+    mark = f"{what}:{count}:{times_due(due_since, now)}"
+    return Waiting(mark, since, due_since, max(len(moved), dirty_sets))
+
+
+def finish(installation: Installation, progress: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Make dirty documents into outputs, in every set that has any and that nobody harvests; the keys."""
+    with installation.pool.connection() as connection:
+        waiting = [
+            state.key
+            for state in sets.all_sets(connection)
+            if state.retired_at is None
+            and state.accepted_gen
+            and (outputs.stale(installation, connection, state) or _was_cut(connection, state))
+        ]
+    done = []
+    for key in waiting:
+        try:
+            if steps.finish_day_work(installation, key, progress):
+                done.append(key)
+        except Busy as error:
+            progress(str(error))
+    return done
+
+
+def _was_cut(connection: Connection[Any], state: sets.SetState) -> bool:
+    """Whether day work of the set was begun and not brought to its end."""
+    begun = attempts.last(connection, state.set_id, states=attempts.OPEN)
+    return begun is not None and begun.mode == "derive"

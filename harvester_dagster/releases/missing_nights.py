@@ -1,0 +1,59 @@
+"""Nights that did not begin: nothing of Dagster's can say so, since no run of theirs ever ran.
+
+Whoever supervises the daemon looks here. Belongs here: which tick of the night's schedule has no night, and telling
+people, with the store or without it. Does not belong here: nights that began (`nights.py`, `alerts.py`).
+"""
+
+from datetime import datetime, timedelta
+
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from harvester_dagster.config import Config
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases import alerts, nights
+from harvester_dagster.releases.alerts import Alert
+
+PATIENCE = timedelta(minutes=30)
+"""A night's first run may wait so long behind runs that go on already."""
+_MEND = (
+    "see logs/dagster-daemon.log, and whether the schedule `nightly` is switched on in the Dagster UI; "
+    "`harvester night` runs a night now"
+)
+
+
+class MissingNights:
+    """What one supervisor has seen of the schedule since it began."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._since = installation.clock()
+        self._settled: datetime | None = None
+        """The newest tick that has its night, or that people were told of."""
+
+    def look(self) -> Alert | None:
+        """Tell people of the newest tick that has no night, once; what they were told now."""
+        config, now = self._installation.config, self._installation.clock()
+        tick = newest_tick(config, now - PATIENCE)
+        if not config.sets or tick <= self._since or tick == self._settled:
+            return None
+        try:
+            with self._installation.pool.connection(timeout=10) as connection:
+                if nights.of_tick(connection, tick):
+                    self._settled = tick
+                    return None
+            why = ""
+        except (OperationalError, PoolTimeout) as error:
+            why = f": the store cannot be reached ({(str(error).strip() or 'no answer').splitlines()[0]})"
+        found = Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}{why}", _MEND)
+        if alerts.send(self._installation, found):
+            self._settled = tick
+        return found
+
+
+def newest_tick(config: Config, moment: datetime) -> datetime:
+    """The last time before this moment at which the schedule asks for a night, in the installation's zone."""
+    from croniter import croniter  # a tenth of a second, at every start of a command
+
+    found: datetime = croniter(config.night.cron, moment.astimezone(config.zone)).get_prev(datetime)
+    return found

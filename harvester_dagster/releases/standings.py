@@ -1,0 +1,54 @@
+"""How every set stands in what is published: fresh, on fallback, stale, missing, retired.
+
+Belongs here: the words and the rule, for the release's check, `status` and alerts alike.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases import nights
+from harvester_dagster.sets import attempts, sets
+
+Standing = Literal["fresh", "on fallback", "stale", "missing", "retired"]
+STALE_AFTER = timedelta(hours=36)
+
+
+class SetStanding(NamedTuple):
+    """How a set stands in what is published."""
+
+    key: str
+    standing: Standing
+    generation: int
+    reason: str
+
+
+def standings(installation: Installation) -> list[SetStanding]:
+    """Every set: fresh, on fallback, stale or missing."""
+    now = installation.clock()
+    found = []
+    with installation.pool.connection() as connection:
+        left_behind = nights.left_behind(connection)
+        for state in sets.all_sets(connection):
+            newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
+            standing, reason = _standing(state, newest, left_behind.get(state.key), now)
+            if state.withdrawn_at is None:
+                found.append(SetStanding(state.key, standing, state.accepted_gen, reason))
+    return found
+
+
+def _standing(
+    state: sets.SetState, newest: attempts.Attempt | None, left_behind: str | None, now: datetime
+) -> tuple[Standing, str]:
+    if state.retired_at is not None:
+        return "retired", "gone from the configuration; published until `harvester set withdraw`"
+    kept: Standing = "on fallback" if state.accepted_gen else "missing"
+    if newest and newest.state in ("rejected", "failed"):
+        return kept, newest.reason
+    if left_behind:
+        return kept, left_behind
+    if state.watermark is None:
+        return "missing", "never harvested successfully"
+    if now - state.watermark > STALE_AFTER:
+        return "stale", f"last accepted harvest {state.watermark:%Y-%m-%d %H:%M}"
+    return "fresh", ""

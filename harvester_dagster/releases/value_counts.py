@@ -1,0 +1,131 @@
+"""How often each value occurs in the current version, counted after a release for the trees and for the next night.
+
+Belongs here: counting, and keeping the counts together with the version that they are of, so that only what differs
+from it is counted (30,000 products a second). Does not belong here: which field of an output counts for which
+vocabulary (the tasks' rows), and what a count means (`trees.py`, `publisher_year.py`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from psycopg import Connection
+
+from harvester_dagster import canonical
+from harvester_dagster.catalog import Catalog
+from harvester_dagster.installation import Installation
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.generations import live
+from harvester_dagster.store.database import copy
+from harvester_dagster.tasks.published import Counted
+from harvester_dagster.vocabularies.current import OF_VERSION
+
+BATCH = 2_000
+
+Counts = dict[str, Counter[str]]
+"""In how many published products each value occurs, by vocabulary."""
+
+
+class _Counting:
+    """What is counted in the outputs of one entity; their many other keys are skipped while decoding."""
+
+    def __init__(self, entity: str, counted: Sequence[Counted]) -> None:
+        self.entity = entity
+        self._counted = [(one.vocabulary, one.field, one.values) for one in counted]
+        fields = [(name, Any, None) for name in dict.fromkeys(one.field for one in counted)]
+        self._decoder = msgspec.json.Decoder(msgspec.defstruct("Output", fields))
+
+    def add(self, counts: Counts, outputs: Iterable[bytes], sign: int) -> None:
+        for output in outputs:
+            decoded = self._decoder.decode(output)
+            for vocabulary, field, values in self._counted:
+                value = getattr(decoded, field)
+                if value is not None:
+                    for one in values(value):
+                        counts[vocabulary][one] += sign
+
+
+def count(installation: Installation) -> Counts:
+    """Bring the counts from the version that they are of to the current one, and keep them."""
+    with installation.pool.connection() as connection:
+        connection.execute("LOCK TABLE vocabulary_count IN SHARE ROW EXCLUSIVE MODE")
+        version = versions.current(connection)
+        counts = counts_of(connection, installation.catalog, version.generations if version else {})
+        _keep(connection, version, _digest(_counted(installation.catalog)), counts)
+    return counts
+
+
+def counts_of(connection: Connection[Any], catalog: Catalog, generations: Mapping[int, int]) -> Counts:
+    """How often each value occurs where each set is shown at a generation (set id → generation), from the kept counts
+    and what differs from these."""
+    counted = _counted(catalog)
+    before, kept = _kept(connection, _digest(counted))
+    counts = {one.vocabulary: Counter[str]() for rows in counted.values() for one in rows}
+    counts |= {field: values for field, values in kept.items() if field in counts}
+    for counting in [_Counting(entity, rows) for entity, rows in counted.items() if rows]:
+        for set_id in {*before, *generations}:
+            x, y = before.get(set_id, 0), generations.get(set_id, 0)
+            counting.add(counts, _outputs(connection, counting.entity, set_id, y, x), 1)
+            counting.add(counts, _outputs(connection, counting.entity, set_id, x, y), -1)
+    return counts
+
+
+def _counted(catalog: Catalog) -> dict[str, list[Counted]]:
+    return {
+        entity.name: [one for task in catalog.tasks_of(entity.name) for one in task.counts]
+        for entity in catalog.entities
+    }
+
+
+def _digest(counted: Mapping[str, Sequence[Counted]]) -> str:
+    rows = [(entity, one.vocabulary, one.field) for entity, rows in counted.items() for one in rows]
+    return canonical.digest(canonical.encode(rows)).hex()
+
+
+def _outputs(connection: Connection[Any], entity: str, set_id: int, at: int, but_not_at: int) -> Iterator[bytes]:
+    """Published outputs of a set that are live at one generation and not at the other (0: there was none)."""
+    low, high = sorted((at, but_not_at))
+    if low == high:
+        return
+    with connection.cursor(name="outputs", binary=True) as cursor:
+        cursor.itersize = BATCH
+        cursor.execute(
+            f"""SELECT convert_to(b.body::text, 'UTF8') FROM output o JOIN output_body b USING (doc_id, from_gen)
+                WHERE o.set_id = %(set)s AND o.entity = %(entity)s AND o.published
+                  AND (o.from_gen > %(low)s AND o.from_gen <= %(high)s OR o.to_gen > %(low)s AND o.to_gen <= %(high)s)
+                  AND {live("o", "%(at)s")} AND NOT ({live("o", "%(but_not_at)s")})""",
+            {
+                "set": set_id,
+                "entity": entity,
+                "at": at,
+                "but_not_at": but_not_at,
+                "low": min(at, but_not_at),
+                "high": max(at, but_not_at),
+            },
+        )
+        for (body,) in cursor:
+            yield body
+
+
+def _kept(connection: Connection[Any], what: str) -> tuple[Mapping[int, int], Counts]:
+    """The generations that the kept counts are of, and these; nothing when that version is no longer retained, or
+    something else was counted."""
+    counts: Counts = {}
+    rows = connection.execute("SELECT field, value, count FROM vocabulary_count").fetchall()
+    of = next((n for field, value, n in rows if field == OF_VERSION and value == what), None)
+    retained = {version.version_id: version for version in versions.all_versions(connection)}
+    if of not in retained:
+        return {}, counts
+    for field, value, n in rows:
+        if field != OF_VERSION:
+            counts.setdefault(field, Counter())[value] = n
+    return retained[of].generations, counts
+
+
+def _keep(connection: Connection[Any], version: versions.Version | None, what: str, counts: Counts) -> None:
+    connection.execute("DELETE FROM vocabulary_count")
+    rows = [(field, value, n) for field, values in counts.items() for value, n in values.items() if n > 0]
+    if version:
+        rows.append((OF_VERSION, what, version.version_id))
+    copy(connection, "vocabulary_count", ("field", "value", "count"), ("text", "text", "int4"), rows)

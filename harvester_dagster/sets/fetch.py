@@ -1,0 +1,238 @@
+"""From a source to stored raw pages: asked once a harvest, kept as they arrived for the retention.
+
+A few megabytes of pages make an object (`keys.page_bundle`: zstd over MessagePack, a list of pages); memory is
+bounded by two bundles, statements grow with bundles. Extraction reads only what is stored here, and a harvest that was
+cut goes on behind the last of it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+import zstandard
+
+from harvester_dagster import canonical
+from harvester_dagster.config import SetSettings, set_spec
+from harvester_dagster.installation import Installation
+from harvester_dagster.processes.read_ahead import read_ahead
+from harvester_dagster.sets import attempts, problems, replay
+from harvester_dagster.sets.attempts import Attempt, Mode
+from harvester_dagster.sets.locked_set import LockedSet
+from harvester_dagster.sources.kind import Kind, Request, SourceError
+from harvester_dagster.sources.walk import NotWhole, Walk
+from harvester_dagster.sources.whole_pages import Unanswered
+from harvester_dagster.store import keys
+
+_pages = msgspec.msgpack.Decoder(list[bytes])
+
+
+def request_of(installation: Installation, key: str, attempt: Attempt | None) -> Request:
+    """What the set's source is asked; without an attempt since the beginning."""
+    config = installation.config
+    return Request(config.sets[key], set_spec(key, config), attempt.since if attempt else None, config.production)
+
+
+def kind_of(installation: Installation, key: str) -> Kind:
+    """The kind of the set's source."""
+    return installation.catalog.kinds[installation.config.sets[key].kind]
+
+
+def harvest(
+    locked: LockedSet,
+    *,
+    asked: Mode | None = None,
+    run_id: str | None = None,
+    night_id: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Attempt:
+    """Open an attempt and store what the source answers, going on where one that asked the same was cut. A source that
+    fails, or whose list is not whole, ends the attempt, with its reason, and is no error here: the set falls back."""
+    installation, key = locked.installation, locked.key
+    kind = kind_of(installation, key)
+    mapping_version = kind.mapping_version(request_of(installation, key, None))
+    settings, state = installation.config.sets[key], locked.state
+    covered = state.mapping_version != mapping_version and not replay.coverage(installation, state).missing
+    window = attempts.window(state, settings, mapping_version, installation.clock(), asked, covered=covered)
+    with locked.connection() as connection:
+        attempt = attempts.open_attempt(
+            connection,
+            locked,
+            window,
+            mapping_version=mapping_version,
+            run_id=run_id,
+            night_id=night_id,
+            of_whom=_of_whom(request_of(installation, key, None)),
+        )
+    progress(f"{key}: {attempt.mode} harvest, {attempt.why}")
+    request, storing = request_of(installation, key, attempt), _Storing(installation, attempt)
+    walk = storing.walk(request.settings)
+    failed: SourceError | None = None
+    try:
+        storing.all(kind.pages(request, installation.outside, walk), walk)
+    except SourceError as error:
+        failed = error
+    with locked.connection() as connection:
+        problems.note_list(connection, attempt.attempt_id, walk.notes)
+        connection.execute("UPDATE attempt SET pages = %s WHERE attempt_id = %s", (storing.pages, attempt.attempt_id))
+        if failed:
+            is_short = isinstance(failed, NotWhole) and failed.short
+            is_cut = isinstance(failed, Unanswered)
+            attempts.fail(connection, locked, attempt, str(failed), is_cut=is_cut, is_short=is_short)
+        else:
+            connection.execute(
+                "UPDATE attempt SET state = 'fetched', fetched_at = %s WHERE attempt_id = %s AND state = 'open'",
+                (installation.clock(), attempt.attempt_id),
+            )
+        progress(f"{key}: {storing.pages} pages stored")
+        return attempts.by_id(connection, attempt.attempt_id)
+
+
+def _of_whom(request: Request) -> str:
+    settings = request.settings
+    asked = (settings.kind, settings.url, settings.metadata_prefix, request.spec)
+    return canonical.digest(canonical.encode(asked)).hex()
+
+
+class _Bundle:
+    """Pages of one list on their way into one object, with the tokens or links to and behind the last of them."""
+
+    def __init__(self) -> None:
+        self.pages: list[bytes] = []
+        self.size = self.beginning = 0
+        self.came_by: str | None = None
+        self.follows: str | None = None
+        self.since = time.monotonic()
+
+    def add(self, page: bytes, walk: Walk) -> None:
+        self.pages.append(page)
+        self.size += len(page)
+        self.beginning, self.came_by, self.follows = walk.beginning, walk.came_by, walk.follows
+
+
+class _Storing:
+    """The pages of one attempt on their way into the store. A bundle is compressed and stored (a fifth of the time of
+    reading JSON pages) while the next pages arrive; two are in memory."""
+
+    def __init__(self, installation: Installation, attempt: Attempt) -> None:
+        self.installation, self.attempt = installation, attempt
+        self.pages = self.number = 0
+        self._storing: Future[None] | None = None
+
+    def walk(self, settings: SetSettings) -> Walk:
+        """The walk along its list, from the pages on that it took over."""
+        with self.installation.pool.connection() as connection:
+            taken = connection.execute(
+                """SELECT number, object_key, pages, beginning, came_by, follows FROM page_bundle
+                   WHERE attempt_id = %s ORDER BY number""",
+                (self.attempt.attempt_id,),
+            ).fetchall()
+            whole = self._whole([key for _, key, *_ in taken])
+            if lost := taken[whole:]:  # killed between a row and its object
+                self.installation.objects.delete(key for _, key, *_ in lost)
+                connection.execute(
+                    "DELETE FROM page_bundle WHERE attempt_id = %s AND number >= %s",
+                    (self.attempt.attempt_id, lost[0][0]),
+                )
+            taken = taken[:whole]
+        if not taken:
+            return Walk(settings)
+        number, _, _, beginning, came_by, follows = taken[-1]
+        self.number, self.pages = number + 1, sum(pages for _, _, pages, *_ in taken)
+        stored = _read(self.installation, [key for _, key, _, of, *_ in taken if of == beginning])
+        return Walk(settings, stored=stored, came_by=came_by, follows=follows, beginning=beginning, goes_on=True)
+
+    def _whole(self, bundles: Sequence[str]) -> int:
+        """How many of these come before the first whose object is not there."""
+        there = replay.there(self.installation, bundles)
+        return next((place for place, key in enumerate(bundles) if key not in there), len(bundles))
+
+    def all(self, pages: Iterator[bytes], walk: Walk) -> None:
+        """Store them to the last one that comes. Raises SourceError when the source fails; what came before is
+        stored."""
+        bundle = _Bundle()
+        with ThreadPoolExecutor(1, thread_name_prefix="pages") as storer:
+            try:
+                for page in pages:
+                    if bundle.pages and bundle.beginning != walk.beginning:
+                        bundle = self._hand_on(bundle, storer)
+                    bundle.add(page, walk)
+                    if self._is_enough(bundle):
+                        bundle = self._hand_on(bundle, storer)
+            except SourceError:
+                self._last(bundle)
+                raise
+            self._last(bundle)
+
+    def _is_enough(self, bundle: _Bundle) -> bool:
+        """A source that is slow must not keep hours of its pages from being stored."""
+        limits = self.installation.limits
+        return bundle.size >= limits.page_bundle_bytes or time.monotonic() - bundle.since >= limits.page_bundle_seconds
+
+    def _hand_on(self, bundle: _Bundle, storer: ThreadPoolExecutor) -> _Bundle:
+        if self._storing:
+            self._storing.result()
+        self._storing = storer.submit(self._store, bundle, self._next_number(bundle))
+        attempt = self.attempt
+        if attempt.base_gen == 0 or attempt.mode == "reset" or attempt.replays:  # all of it will be extracted
+            self.installation.workers.prepare()
+        return _Bundle()
+
+    def _last(self, bundle: _Bundle) -> None:
+        if self._storing:
+            self._storing.result()
+        if bundle.pages:
+            self._store(bundle, self._next_number(bundle))
+
+    def _next_number(self, bundle: _Bundle) -> int:
+        self.pages += len(bundle.pages)
+        self.number += 1
+        return self.number - 1
+
+    def _store(self, bundle: _Bundle, number: int) -> None:
+        """The row comes first: of an object that is there the store knows, whatever was killed."""
+        key = keys.page_bundle(self.attempt.attempt_id, number)
+        with self.installation.pool.connection() as connection:
+            connection.execute(
+                """INSERT INTO page_bundle (attempt_id, number, object_key, pages, beginning, came_by, follows)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s)""",
+                (
+                    self.attempt.attempt_id,
+                    number,
+                    key,
+                    len(bundle.pages),
+                    bundle.beginning,
+                    bundle.came_by,
+                    bundle.follows,
+                ),
+            )
+        content = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bundle.pages))
+        self.installation.objects.put(key, content)
+
+
+def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes]:
+    """The pages of an attempt in the order in which they arrived; those that it replays first. Of a list that was
+    begun anew only the last beginning: it holds all that those before it did, as it is now."""
+    with installation.pool.connection() as connection:
+        before = attempts.covering(connection, attempt.set_id, attempt.attempt_id) if attempt.replays else []
+        of = [*(one.attempt_id for one in before), attempt.attempt_id]
+        bundles = [
+            row[0]
+            for row in connection.execute(
+                """SELECT object_key FROM page_bundle p WHERE attempt_id = ANY (%s)
+                     AND beginning = (SELECT max(beginning) FROM page_bundle n WHERE n.attempt_id = p.attempt_id)
+                   ORDER BY attempt_id, number""",
+                (of,),
+            )
+        ]
+    return _read(installation, bundles)
+
+
+def _read(installation: Installation, bundles: Sequence[str]) -> Iterator[bytes]:
+    with read_ahead(_bundle(installation, key) for key in bundles) as read:
+        for bundle in read:
+            yield from _pages.decode(bundle)
+
+
+def _bundle(installation: Installation, key: str) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(installation.objects.get(key))

@@ -1,0 +1,97 @@
+"""What of a rejected candidate somebody has looked at, so that accepting takes that and nothing else.
+
+A candidate moves: a later harvest takes its place, and work of the day changes what it is compared with. Belongs here:
+its figures, remembering them with a look, comparing. Does not belong here: staging and accepting (`steps.py`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from harvester_dagster import canonical
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.sets import attempts, verdict, versions
+from harvester_dagster.sets.attempts import Attempt
+from harvester_dagster.sets.locked_set import LockedSet
+
+
+class CandidateMoved(HarvesterError):
+    """What would be accepted is not what was looked at."""
+
+
+class Figures(NamedTuple):
+    """Of a staged candidate. `proposed` and `accepted`: documents that consumers would see and do see, by entity;
+    then how many of them differ. `digest`: over which, so that as many others are not the same."""
+
+    attempt_id: int
+    proposed: Mapping[str, int]
+    accepted: Mapping[str, int]
+    added: int
+    changed: int
+    removed: int
+    digest: str
+
+    def __str__(self) -> str:
+        counts = ", ".join(
+            f"{n:,} {entity} after {self.accepted.get(entity, 0):,}"
+            for entity, n in sorted(self.proposed.items(), reverse=True)
+        )
+        return f"{counts}; {self.added:,} added, {self.changed:,} changed, {self.removed:,} removed"
+
+
+def figures(connection: Connection[Any], locked: LockedSet, attempt: Attempt) -> Figures:
+    """Those of the set's staged candidate, whose outputs are made."""
+    state = locked.state
+    accepted = verdict.published(connection, state)
+    changes = list(versions.set_difference(connection, state.set_id, state.accepted_gen, state.candidate_gen))
+    count = {kind: sum(change.change == kind for change in changes) for kind in ("added", "changed", "removed")}
+    listed = sorted((change.doc_id, change.change) for change in changes)
+    return Figures(
+        attempt.attempt_id,
+        verdict.proposed(connection, state, accepted),
+        accepted,
+        count["added"],
+        count["changed"],
+        count["removed"],
+        canonical.digest(canonical.encode(listed)).hex(),
+    )
+
+
+def note(connection: Connection[Any], found: Figures, now: Any) -> None:
+    """Somebody has looked at these."""
+    connection.execute(
+        "UPDATE attempt SET looked_at = %s, looked = %s WHERE attempt_id = %s",
+        (now, Jsonb(found._asdict()), found.attempt_id),
+    )
+
+
+def check(connection: Connection[Any], locked: LockedSet, found: Figures, asked: int | None) -> None:
+    """That the candidate is what was looked at: the attempt that is `asked` for, with the figures of the last look;
+    without a number, what was looked at last, where that was done. Raises CandidateMoved."""
+    look_again = f"look at it: `harvester accept {locked.key} --dry-run`"
+    seen = _last_look(connection, locked)
+    wanted = asked or (seen.attempt_id if seen else found.attempt_id)
+    if wanted != found.attempt_id:
+        raise CandidateMoved(
+            f"{locked.key}: attempt {wanted} is not the candidate that waits; attempt {found.attempt_id} is: {found}",
+            look_again,
+        )
+    if seen and seen.attempt_id == found.attempt_id and seen != found:
+        raise CandidateMoved(
+            f"{locked.key}: attempt {found.attempt_id} has moved since it was looked at: it was {seen}; it is {found}",
+            look_again,
+        )
+
+
+def _last_look(connection: Connection[Any], locked: LockedSet) -> Figures | None:
+    """Since a candidate of the set was last accepted or laid aside."""
+    row = connection.execute(
+        """SELECT looked FROM attempt WHERE set_id = %(set)s AND looked IS NOT NULL AND attempt_id > coalesce((
+               SELECT max(attempt_id) FROM attempt WHERE set_id = %(set)s AND mode = ANY (%(modes)s)
+                 AND state IN ('accepted', 'dismissed')), 0)
+           ORDER BY looked_at DESC, attempt_id DESC LIMIT 1""",
+        {"set": locked.set_id, "modes": list(attempts.PROPOSALS)},
+    ).fetchone()
+    return Figures(**row[0]) if row else None

@@ -1,0 +1,31 @@
+"""What was odd about a harvest's list as a whole: notes that belong to no record.
+
+Belongs here: writing and reading them. Those of records are written with their records (`stage.py`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import Connection
+
+OF_LIST = "kind = 'note' AND external_id IS NULL"
+"""What tells such a row of `problem`."""
+
+
+def note_list(connection: Connection[Any], attempt_id: int, notes: Sequence[str]) -> None:
+    """Write the notes of a harvest's list, in place of any that it had."""
+    connection.execute(f"DELETE FROM problem WHERE attempt_id = %s AND {OF_LIST}", (attempt_id,))
+    connection.execute(
+        "INSERT INTO problem (attempt_id, kind, reason) SELECT %s, 'note', unnest(%s::text[])",
+        (attempt_id, list(notes)),
+    )
+
+
+def of_list(connection: Connection[Any], attempt_id: int) -> list[str]:
+    """The notes of a harvest's list."""
+    return [
+        reason
+        for (reason,) in connection.execute(
+            f"SELECT reason FROM problem WHERE attempt_id = %s AND {OF_LIST} ORDER BY reason", (attempt_id,)
+        )
+    ]

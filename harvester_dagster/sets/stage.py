@@ -1,0 +1,255 @@
+"""From stored pages to a candidate: extract what is not known by its raw bytes, compare, write what differs.
+
+A candidate is the set's next, tentative generation (`generations.py`). Belongs here: the order of reading (`read.py`),
+looking up (`known.py`), comparing (`compare.py`) and writing (`write.py`), and what is counted meanwhile. Everything
+goes by batches of records: one look-up, the closes, three COPYs. Memory: what is known of the accepted records, three
+batches, and what is being extracted.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from harvester_dagster.processes.cycle_collection import rarely_collected
+from harvester_dagster.sets import attempts, generations, known, problems, write
+from harvester_dagster.sets.attempts import Attempt
+from harvester_dagster.sets.compare import Terms, compared, new_documents
+from harvester_dagster.sets.extract import Extracted, SentRecord
+from harvester_dagster.sets.fetch import kind_of
+from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.known import AcceptedRecords
+from harvester_dagster.sets.locked_set import LockedSet
+from harvester_dagster.sets.read import Reading
+from harvester_dagster.sets.write import Writer
+from harvester_dagster.store.database import copy
+
+MOST_PROBLEMS = 10_000
+
+
+def stage(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] = lambda _: None) -> Attempt:
+    """Stage a fetched attempt's candidate; idempotent: begins by cleaning."""
+    with locked.connection() as connection:
+        generations.clean(connection, locked, attempt.attempt_id)
+        locked.move(connection, staged_attempt=None)  # not before all of it is there
+        connection.execute(
+            f"DELETE FROM problem WHERE attempt_id = %s AND NOT ({problems.OF_LIST})", (attempt.attempt_id,)
+        )
+        run = _Staging(connection, locked, attempt)
+    with rarely_collected():
+        run.all_pages(progress)
+    with locked.connection() as connection:
+        counts = run.counts(connection)
+        tally = run.tally(connection, counts[run.terms.entity])
+        connection.execute(
+            """UPDATE attempt SET records = %s, counts = %s, tally = %s, outputs_made = false,
+                   state = CASE state WHEN 'fetched' THEN 'staged' ELSE state END
+               WHERE attempt_id = %s""",
+            (run.reading.records, Jsonb(counts), Jsonb(tally._asdict()), attempt.attempt_id),
+        )
+        if attempt.state in attempts.OPEN:
+            locked.move(connection, staged_attempt=attempt.attempt_id)
+        return attempts.by_id(connection, attempt.attempt_id)
+
+
+class Tally(NamedTuple):
+    """Each record of a harvest under one word: all but `gone` add up to the records that came.
+
+    aside: unreadable, or not for this platform; ignored: it came again later on, or was deleted and never known; gone:
+    was known, and a complete harvest does not contain it."""
+
+    new: int
+    changed: int
+    unchanged: int
+    deleted: int
+    aside: int
+    ignored: int
+    gone: int
+
+
+class _Problems:
+    """What was odd about records: all of it counted, a row each up to a bound."""
+
+    def __init__(self, attempt_id: int, of_list: int) -> None:
+        self.counts = {"unreadable": 0, "notes": of_list}
+        self.nameless = 0
+        self.waiting: list[tuple[str | None, str, str]] = []
+        self._attempt_id, self._kept = attempt_id, 0
+
+    def add(self, found: Extracted) -> None:
+        self.waiting += found.problems
+        for external_id, kind, _ in found.problems:
+            self.counts["unreadable" if kind == "unreadable" else "notes"] += 1
+            self.nameless += kind == "unreadable" and external_id is None
+
+    def note(self, said: str) -> None:
+        """What is odd about the harvest as a whole."""
+        self.waiting.append((None, "note", said))
+        self.counts["notes"] += 1
+
+    def unreadable(self) -> list[str]:
+        """The records among those that wait which could not be extracted."""
+        return [external_id for external_id, kind, _ in self.waiting if kind == "unreadable" and external_id]
+
+    def write(self, connection: Connection[Any]) -> None:
+        rows = self.waiting[: max(MOST_PROBLEMS - self._kept, 0)]
+        self._kept += copy(
+            connection,
+            "problem",
+            ("attempt_id", "external_id", "kind", "reason"),
+            ("int8", "text", "text", "text"),
+            [(self._attempt_id, *problem) for problem in rows],
+        )
+        self.waiting = []
+
+
+class _Staging:
+    """One run: the parts, the batch that grows, and what is counted."""
+
+    def __init__(self, connection: Connection[Any], locked: LockedSet, attempt: Attempt) -> None:
+        self.locked, self.attempt, self.limits = locked, attempt, locked.installation.limits
+        state, entity = locked.state, kind_of(locked.installation, locked.key).entity
+        self.terms = Terms(state.set_id, state.candidate_gen, entity, anew=attempt.mode == "reset")
+        self.has_documents = known.has_documents(connection, state.set_id)
+        accepted = known.raw_hashes(connection, state, entity) if attempt.complete and self.has_documents else {}
+        self.accepted = AcceptedRecords(
+            attempt.mapping_version, accepted, skips=attempt.mode != "reset", most_repeated=self.limits.repeated
+        )
+        self.reading = Reading(locked.installation, locked.key, attempt, self.accepted, self.limits.extracted)
+        self.writer = Writer(locked)
+        self.problems = _Problems(attempt.attempt_id, len(problems.of_list(connection, attempt.attempt_id)))
+        self.batch: list[SentRecord] = []
+        self.ids: deque[int] = deque()
+        self.touched: set[int] = set()
+        self.is_repeated = False
+        """Whether a record came once more after it was touched: what it was may have come back."""
+        self.unchanged: dict[int, str] = {}
+        self.inactive: Counter[str] = Counter()
+        self.gone = 0
+        """Accepted records that a complete harvest does not contain."""
+        self.kept_unread = 0
+        """Accepted records that came and could not be read: they stay as they were."""
+
+    def all_pages(self, progress: Callable[[str], None]) -> None:
+        with self.writer:
+            for found in self.reading:
+                self._take(found)
+                if max(len(self.batch), len(self.problems.waiting)) >= self.limits.compared or self.accepted.is_full:
+                    self._flush()
+                    progress(f"{self.locked.key}: {self.reading.records:,} records compared")
+            self._flush()
+        with self.locked.connection() as connection:
+            self.writer.analyze(connection)
+        if self.attempt.complete:
+            self._close_unseen()
+        if self.is_repeated:
+            with self.locked.connection() as connection:
+                write.keep_dates(connection, self.locked)
+                if not self.terms.anew:
+                    self.unchanged |= write.restore(connection, self.locked)
+
+    def _take(self, found: Extracted) -> None:
+        self.problems.add(found)
+        self.batch += found.sent
+        states = (sent.documents[0].state for sent in found.sent if sent.documents)
+        self.inactive.update(state for state in states if state != "active")
+
+    def _flush(self) -> None:
+        """Compare the batch and hand its writes on: the server works while the next is extracted."""
+        if self.problems.waiting:
+            self._write_problems()
+        batch, self.batch = {sent.external_id: sent for sent in self.batch}, []
+        if batch:
+            self._compare(batch)
+        self.reading.all_compared()
+
+    def _write_problems(self) -> None:
+        """A record that cannot be extracted counts as seen."""
+        with self.locked.connection() as connection:
+            unreadable = self.problems.unreadable()
+            self.problems.write(connection)
+            if unreadable and self.accepted.unseen:
+                ids = known.ids_of(connection, self.terms.set_id, self.terms.entity, unreadable)
+                self.kept_unread += len(self.accepted.unseen.intersection(ids))
+                self.accepted.see(ids)
+
+    def _compare(self, batch: dict[str, SentRecord]) -> None:
+        self.writer.settle(batch.keys())
+        with self.locked.connection() as connection:
+            before = (
+                known.look_up(connection, self.locked.state, self.terms.entity, batch) if self.has_documents else {}
+            )
+            records = [
+                sent
+                for sent in batch.values()
+                if (root := before.get((self.terms.entity, sent.external_id))) is None
+                or self.accepted.contradict(root, sent.number)
+            ]
+            lacking = new_documents(records, before) - len(self.ids)
+            self.ids.extend(write.new_ids(connection, lacking, self.limits.ids))
+        self.is_repeated |= not self.touched.isdisjoint(row.doc_id for row in before.values())
+        found = compared(records, before, self.terms, self.ids, self.touched)
+        self.touched |= found.touched
+        for doc_id in (*found.writes.close, *found.writes.undo):
+            self.unchanged.pop(doc_id, None)
+        if not self.attempt.complete:  # else most are known to be unchanged by their raw bytes, and so are their files
+            self.unchanged |= found.unchanged
+        self.writer.write(found.writes, batch.keys())
+        self.has_documents = True
+
+    def _close_unseen(self) -> None:
+        """What a complete harvest did not contain is gone, with all that it owned; unless records so broken that they
+        have no name may be all that is missed."""
+        unseen = sorted(self.accepted.unseen)
+        if 0 < len(unseen) <= self.problems.nameless:
+            self.problems.note(
+                f"{len(unseen)} known records did not come, and {self.problems.nameless} came that are too broken to "
+                "have a name: none is taken for gone"
+            )
+            self._write_problems()
+            return
+        self.gone = len(unseen)
+        for start in range(0, len(unseen), self.limits.compared):
+            with self.locked.connection() as connection:
+                write.close_with_parts(connection, self.locked, unseen[start : start + self.limits.compared])
+
+    def counts(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
+        """Per entity: new, changed, deleted, unchanged; of the records: unreadable, notes, by state."""
+        state, unchanged = self.locked.state, Counter(self.unchanged.values())
+        counted = generations.changes(connection, state.set_id, self.terms.gen)
+        for entity in self.locked.installation.catalog.entities:
+            row = counted.setdefault(entity.name, {"new": 0, "changed": 0, "deleted": 0})
+            row["unchanged"] = unchanged[entity.name]
+        if self.attempt.complete:
+            before = connection.execute(
+                f"""SELECT entity, count(*) FROM revision r
+                    WHERE set_id = %(set)s AND {live("r", "%(gen)s")} GROUP BY 1""",
+                {"set": state.set_id, "gen": state.accepted_gen},
+            )
+            for entity, had in before:
+                counted[entity]["unchanged"] = had - counted[entity]["changed"] - counted[entity]["deleted"]
+        counted[self.terms.entity] |= {**self.problems.counts, **self.inactive}
+        return counted
+
+    def tally(self, connection: Connection[Any], counts: Mapping[str, int]) -> Tally:
+        """Of the records, by what `counts` says of their documents."""
+        row = connection.execute(_SET_ASIDE, {**self._parameters(), "entity": self.terms.entity}).fetchone()
+        new_aside, changed_aside = row or (0, 0)
+        kept_unread = self.kept_unread if self.attempt.complete else 0
+        new, changed = counts["new"] - new_aside, counts["changed"] - changed_aside
+        unchanged, deleted = counts["unchanged"] - kept_unread, counts["deleted"] - self.gone
+        aside = new_aside + changed_aside + counts["unreadable"]
+        ignored = self.reading.records - (new + changed + unchanged + deleted + aside)
+        return Tally(new, changed, unchanged, deleted, aside, max(0, ignored), self.gone)
+
+    def _parameters(self) -> dict[str, int]:
+        return {"set": self.terms.set_id, "gen": self.terms.gen}
+
+
+_SET_ASIDE = """
+SELECT count(*) FILTER (WHERE o.doc_id IS NULL), count(*) FILTER (WHERE o.doc_id IS NOT NULL)
+FROM revision n LEFT JOIN revision o ON o.doc_id = n.doc_id AND o.to_gen = n.from_gen
+WHERE n.set_id = %(set)s AND n.entity = %(entity)s AND n.from_gen = %(gen)s AND n.state <> 'active'
+"""

@@ -1,0 +1,271 @@
+"""Dataset versions: one generation per set, products and files together; one of them is current.
+
+Belongs here: preparing a version, promoting it in one statement, rolling back, comparing two, reading one. The
+search index follows (`search/`), retention is in `retention.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from importlib import metadata
+from typing import Any, Literal, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit, log
+from harvester_dagster.sets.generations import live
+from harvester_dagster.store import locks
+from harvester_dagster.store.locks import Lock
+
+
+class NotPromotable(HarvesterError):
+    """The version may not become current; the message says why and what to do."""
+
+
+class Held(NotPromotable):
+    """A rollback holds automatic releases; one that was under way does not undo it."""
+
+
+class Superseded(NotPromotable):
+    """A set would go back: another version has become current meanwhile."""
+
+
+class Hold(NamedTuple):
+    """What a rollback has set. A release by hand ends the one that it has seen, and no later one."""
+
+    since: datetime
+    reason: str
+
+
+class Version(NamedTuple):
+    """`generations`: set id → generation."""
+
+    version_id: int
+    prepared_at: datetime
+    code_version: str
+    promoted_at: datetime | None
+    ceased_at: datetime | None
+    is_current: bool
+    indices: Mapping[str, str]
+    generations: Mapping[int, int]
+
+
+class Change(NamedTuple):
+    """One published document that differs between two versions."""
+
+    srn: str
+    entity: str
+    change: Literal["added", "changed", "removed"]
+    doc_id: int
+
+
+def code_version() -> str:
+    """The version of this package."""
+    return metadata.version("harvester_dagster")
+
+
+_SELECT = """
+SELECT v.version_id, v.prepared_at, v.code_version, v.promoted_at, v.ceased_at, c.version_id IS NOT NULL, v.indices,
+       (SELECT json_agg(json_build_array(s.set_id, s.gen)) FROM dataset_version_set s WHERE s.version_id = v.version_id)
+FROM dataset_version v LEFT JOIN current_version c USING (version_id)
+"""
+
+
+def _version(row: Any) -> Version:
+    return Version._make((*row[:-1], dict(row[-1] or ())))
+
+
+def current(connection: Connection[Any]) -> Version | None:
+    """The version that consumers see; None before the first release."""
+    row = connection.execute(f"{_SELECT} WHERE c.version_id IS NOT NULL").fetchone()
+    return _version(row) if row else None
+
+
+def by_id(connection: Connection[Any], version_id: int) -> Version:
+    """The version of this number. Raises NotPromotable, with the command that lists what is kept."""
+    row = connection.execute(f"{_SELECT} WHERE v.version_id = %s", (version_id,)).fetchone()
+    if row is None:
+        raise NotPromotable(f"there is no version {version_id}", "`harvester versions list` shows those that are kept")
+    return _version(row)
+
+
+def all_versions(connection: Connection[Any]) -> list[Version]:
+    """Newest first."""
+    return [_version(row) for row in connection.execute(f"{_SELECT} ORDER BY v.version_id DESC")]
+
+
+def prepare(installation: Installation, *, run_id: str | None = None, night_id: int | None = None) -> Version | None:
+    """A version of what every set has accepted; None: no set has moved since the current one.
+
+    Who asks again, or at the same time, gets the same version, until a set has moved on or it has become current.
+    """
+    with installation.pool.connection() as connection:
+        locks.take_until_end(connection, Lock.PROMOTION)
+        rows = connection.execute("SELECT set_id, accepted_gen FROM harvest_set WHERE accepted_gen > 0")
+        accepted: dict[int, int] = dict(rows.fetchall())
+        present = current(connection)
+        if not accepted or (present and present.generations == accepted):
+            return None
+        made_by = {"now": installation.clock(), "code": code_version(), "run": run_id, "night": night_id}
+        row = connection.execute(f"{_SELECT} ORDER BY v.version_id DESC LIMIT 1").fetchone()
+        newest = _version(row) if row else None
+        if newest and newest.promoted_at is None and newest.generations == accepted:
+            connection.execute(
+                """UPDATE dataset_version SET prepared_at = %(now)s, code_version = %(code)s,
+                       run_id = coalesce(%(run)s, run_id), night_id = coalesce(%(night)s, night_id)
+                   WHERE version_id = %(version)s""",
+                {**made_by, "version": newest.version_id},
+            )
+            return by_id(connection, newest.version_id)
+        made = connection.execute(
+            """INSERT INTO dataset_version (prepared_at, code_version, run_id, night_id)
+               VALUES (%(now)s, %(code)s, %(run)s, %(night)s) RETURNING version_id""",
+            made_by,
+        ).fetchone()
+        assert made is not None
+        connection.execute(
+            """INSERT INTO dataset_version_set (version_id, set_id, gen)
+               SELECT %s, set_id, gen FROM unnest(%s::int[], %s::int[]) AS u (set_id, gen)""",
+            (made[0], list(accepted), list(accepted.values())),
+        )
+        return by_id(connection, made[0])
+
+
+def promote(
+    installation: Installation, version: Version, *, rollback: bool = False, ends: Hold | None = None
+) -> Version:
+    """Make a version current: one statement moves the pointer. A version that is current stays as it is.
+
+    A rollback holds automatic releases. `ends`: the hold that this release goes on in spite of, and ends with the same
+    commit. Raises Held, Superseded, NotPromotable.
+    """
+    with installation.pool.connection() as connection:
+        locks.take_until_end(connection, Lock.PROMOTION)
+        present = current(connection)
+        if rollback:
+            _check_rollback(version, present)
+        else:
+            _check_release(version, present, holding(connection), ends)
+        now = installation.clock()
+        if rollback:
+            connection.execute(
+                """INSERT INTO release_hold (since, reason) VALUES (%s, %s) ON CONFLICT (only_one)
+                   DO UPDATE SET since = excluded.since, reason = excluded.reason""",
+                (now, f"rolled back to version {version.version_id}"),
+            )
+            came_from = present.version_id if present else None
+            audit.write(connection, "rollback", str(version.version_id), now, instead_of=came_from)
+        elif ends:
+            end_hold(connection)
+        if present is None or present.version_id != version.version_id:
+            _move_pointer(connection, version, present, now)
+        return by_id(connection, version.version_id)
+
+
+def _check_release(version: Version, present: Version | None, held: Hold | None, ends: Hold | None) -> None:
+    if held and held != ends:
+        raise Held(
+            f"version {version.version_id} was not promoted: automatic releases are held: {held.reason}",
+            "`harvester release` goes on",
+        )
+    behind = [
+        set_id
+        for set_id, gen in (present.generations if present else {}).items()
+        if version.generations.get(set_id, 0) < gen
+    ]
+    if present and behind:
+        raise Superseded(
+            f"version {version.version_id} holds older generations of {len(behind)} sets than the current "
+            f"version {present.version_id}",
+            "prepare a new one (`harvester release`)",
+        )
+
+
+def _check_rollback(version: Version, present: Version | None) -> None:
+    earlier = "`harvester versions list` shows those that one can go back to"
+    if version.promoted_at is None:
+        raise NotPromotable(f"version {version.version_id} has never been current", earlier)
+    if present and version.version_id != present.version_id and version.generations == present.generations:
+        raise NotPromotable(
+            f"version {version.version_id} holds the same documents as the current version {present.version_id}",
+            earlier,
+        )
+
+
+def _move_pointer(connection: Connection[Any], version: Version, present: Version | None, now: datetime) -> None:
+    connection.execute(
+        """INSERT INTO current_version (version_id) VALUES (%s)
+           ON CONFLICT (only_one) DO UPDATE SET version_id = excluded.version_id""",
+        (version.version_id,),
+    )
+    connection.execute(
+        "UPDATE dataset_version SET promoted_at = %s, ceased_at = NULL WHERE version_id = %s",
+        (now, version.version_id),
+    )
+    if present:
+        connection.execute("UPDATE dataset_version SET ceased_at = %s WHERE version_id = %s", (now, present.version_id))
+    log.write(connection, version.version_id, present.generations if present else {}, version.generations, now)
+
+
+def hold(connection: Connection[Any]) -> str | None:
+    """Why automatic releases are held; None: they are not."""
+    held = holding(connection)
+    return held.reason if held else None
+
+
+def holding(connection: Connection[Any]) -> Hold | None:
+    """The hold itself, for a release by hand."""
+    row = connection.execute("SELECT since, reason FROM release_hold").fetchone()
+    return Hold(*row) if row else None
+
+
+def end_hold(connection: Connection[Any], seen: Hold | None = None) -> None:
+    """Let automatic releases go on. `seen`: only where it is this one."""
+    connection.execute(
+        "DELETE FROM release_hold WHERE %(since)s::timestamptz IS NULL OR (since, reason) = (%(since)s, %(reason)s)",
+        {"since": seen.since if seen else None, "reason": seen.reason if seen else None},
+    )
+
+
+def before_current(connection: Connection[Any]) -> Version:
+    """The version that was current before this one and holds something else. Raises NotPromotable."""
+    rows = connection.execute(
+        f"""{_SELECT} WHERE c.version_id IS NULL AND v.promoted_at IS NOT NULL
+            ORDER BY v.ceased_at DESC NULLS LAST, v.version_id DESC"""
+    )
+    present = current(connection)
+    for earlier in map(_version, rows.fetchall()):
+        if present is None or earlier.generations != present.generations:
+            return earlier
+    raise NotPromotable("there is no earlier version to go back to", "`harvester release` makes the next one")
+
+
+_DIFFERENCE = f"""
+WITH ids AS (
+    SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s
+    UNION SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s)
+SELECT s.key || ':' || d.external_id, d.entity, d.doc_id, b.hash IS NOT NULL, a.hash IS NOT NULL
+FROM ids JOIN document d USING (doc_id) JOIN harvest_set s USING (set_id)
+LEFT JOIN output b ON b.doc_id = ids.doc_id AND b.published AND {live("b", "%(old)s")}
+LEFT JOIN output a ON a.doc_id = ids.doc_id AND a.published AND {live("a", "%(new)s")}
+WHERE a.hash IS DISTINCT FROM b.hash ORDER BY d.doc_id
+"""
+
+
+def difference(connection: Connection[Any], old: Version | None, new: Version) -> Iterator[Change]:
+    """Every published document that differs, streamed; what differs costs, not what there is. `old` None: nothing."""
+    before = old.generations if old else {}
+    for set_id in sorted({*before, *new.generations}):
+        x, y = before.get(set_id, 0), new.generations.get(set_id, 0)
+        if x != y:
+            yield from set_difference(connection, set_id, x, y)
+
+
+def set_difference(connection: Connection[Any], set_id: int, x: int, y: int) -> Iterator[Change]:
+    """The same for two generations of one set."""
+    with connection.cursor(name="difference") as cursor:
+        cursor.itersize = 5_000
+        cursor.execute(_DIFFERENCE, {"set": set_id, "old": x, "new": y, "low": min(x, y), "high": max(x, y)})
+        for srn, entity, doc_id, was, is_now in cursor:
+            yield Change(srn, entity, "changed" if was and is_now else "added" if is_now else "removed", doc_id)

@@ -1,0 +1,154 @@
+"""Where the records of a list of OAI-PMH begin and end, when its page is no well-formed XML.
+
+A page that parses is cut by its parser. On one that does not, tags are looked at in one pass: what hides them
+(comments, CDATA, instructions) is skipped, records inside records are counted, and wherever that leads astray the next
+border counts that no metadata has: the end of a record, and behind it the beginning of one with its header, or the end
+of the list. So one record's bytes, whatever they are, end with it.
+
+Belongs here: borders, in time that grows with the page. Does not belong here: what a record says (`oai_page.py`).
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+from xml.parsers import expat
+
+_NAME = rb"(?:[\w.-]+:)?"
+_GAP = rb"(?:\s|<!--[^<>]*-->)*+"
+_LIST = re.compile(rb"<(%b)ListRecords(?:\s[^<>]*+)?>" % _NAME)
+_LIST_ENDS = re.compile(rb"</%bListRecords\s*>" % _NAME)
+_TAG = re.compile(rb"<(?:(!--)|(!\[CDATA\[)|(\?)|(/?)%brecord(?=[\s/>])[^<>]*?(/?)>)" % _NAME)
+_CLOSERS = (b"-->", b"]]>", b"?>")
+_IDENTIFIER = re.compile(rb"<%bidentifier[\s>]" % _NAME)
+
+
+class _Patterns(NamedTuple):
+    """What borders look like under the prefix of a list, which is found three times as fast as any prefix."""
+
+    begins: re.Pattern[bytes]
+    border: re.Pattern[bytes]
+    follows: re.Pattern[bytes]
+    token: re.Pattern[bytes]
+
+
+@lru_cache(16)
+def _under(prefix: bytes) -> _Patterns:
+    name = re.escape(prefix)
+    with_header = rb"<%brecord(?:\s[^<>]*+)?>%b<%bheader[\s>/]" % (name, _GAP, name)
+    token = rb"<%bresumptionToken[\s>/]" % name
+    return _Patterns(
+        re.compile(with_header),
+        re.compile(rb"</%brecord\s*>(?=%b(?:%b|%b|\Z))" % (name, _GAP, with_header, token)),
+        re.compile(rb"%b(?:<%brecord[\s>/]|%b|\Z)" % (_GAP, name, token)),
+        re.compile(token),
+    )
+
+
+class Pieces(NamedTuple):
+    """A page in three: up to its list, its records in their order, and what is left of it."""
+
+    head: bytes
+    records: list[bytes]
+    tail: bytes
+
+
+def headers(page: bytes) -> int:
+    """How many records with a header begin on a page, wherever they stand."""
+    listed = _LIST.search(page)
+    return sum(1 for _ in _under(listed[1]).begins.finditer(page)) if listed else 0
+
+
+def pieces(page: bytes, is_well_formed: bool = False) -> Pieces | None:
+    """The records of a page (UTF-8 or whatever else keeps ASCII), broken ones too. None: it has no list, or its list
+    does not end. On one that is well-formed, what stands in a comment between records is none."""
+    start = _LIST.search(page)
+    ends = list(_LIST_ENDS.finditer(page, start.end())) if start else []
+    if not start or not ends:
+        return None
+    head, listed, tail = page[: start.end()], page[start.end() : ends[-1].start()], page[ends[-1].start() :]
+    records, gaps = [], []
+    for begin, end, is_record in _spans(listed, _under(start[1]), is_well_formed):
+        piece = listed[begin:end]
+        if is_record or (piece.strip() and _IDENTIFIER.search(piece) and not _is_xml(piece)):
+            records.append(piece)
+        else:
+            gaps.append(piece)
+    return Pieces(head, records, b"".join((*gaps, tail)))
+
+
+def _is_xml(piece: bytes) -> bool:
+    try:
+        expat.ParserCreate().Parse(b"<x>" + piece + b"</x>", True)
+    except expat.ExpatError:
+        return False
+    return True
+
+
+def _spans(listed: bytes, under: _Patterns, is_well_formed: bool) -> Iterator[tuple[int, int, bool]]:
+    """The places of all records and of what lies between them."""
+    borders = [found.end() for found in under.border.finditer(listed)]
+    begins = [found.start() for found in under.begins.finditer(listed)]
+    tokens = [found.start() for found in under.token.finditer(listed)]
+    matched = _matched(listed, borders, is_well_formed)
+    at = 0
+    for begin in matched:  # in the order of the page
+        if begin < at:
+            continue
+        yield at, begin, False
+        at = _end(listed, begin, matched[begin], borders, begins, tokens, under)
+        yield begin, at, True
+    yield at, len(listed), False
+
+
+def _end(
+    listed: bytes,
+    begin: int,
+    matched: int | None,
+    borders: list[int],
+    begins: list[int],
+    tokens: list[int],
+    under: _Patterns,
+) -> int:
+    if matched is not None and under.follows.match(listed, matched):
+        return matched
+    following, border = _after(begins, begin + 1), _after(borders, matched or begin + 1)
+    if matched is not None and (border is None or (following or border) < border):
+        return matched  # what follows it is no part of it
+    if following is None and border is None:  # the last one, whose end is missing: the token is no part of it
+        return tokens[-1] if tokens and tokens[-1] > begin else len(listed)
+    return min(stop for stop in (following, border) if stop is not None)
+
+
+def _after(places: list[int], place: int) -> int | None:
+    index = bisect_left(places, place)
+    return places[index] if index < len(places) else None
+
+
+def _matched(listed: bytes, borders: list[int], is_well_formed: bool) -> dict[int, int | None]:
+    """For the beginning of each record, also one inside another, its end; None where the tags do not say."""
+    found: dict[int, int | None] = {}
+    opened: list[int] = []
+    closers = [0, 0, 0]
+    """Where each is found next; the length of the list where there is none any more."""
+    at = 0
+    while tag := _TAG.search(listed, at):
+        at = tag.end()
+        if tag.lastindex is not None and tag.lastindex <= 3:
+            kind = tag.lastindex - 1
+            if closers[kind] < at:
+                place = listed.find(_CLOSERS[kind], at)
+                closers[kind] = place if place >= 0 else len(listed)
+            may_hide = is_well_formed and not opened
+            hides_border = bisect_left(borders, at) != bisect_left(borders, closers[kind])
+            if closers[kind] < len(listed) and (may_hide or not hides_border):
+                at = closers[kind] + len(_CLOSERS[kind])
+        elif tag[4]:
+            if opened:
+                found[opened.pop()] = tag.end()
+        else:
+            found[tag.start()] = tag.end() if tag[5] else None
+            if not tag[5]:
+                opened.append(tag.start())
+    return found

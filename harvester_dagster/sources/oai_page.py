@@ -1,0 +1,314 @@
+"""A page of an OAI-PMH 2.0 list: whether it is whole, its records cut out of it, each with its header read.
+
+Belongs here: the bytes of one answer, whatever is inside `<metadata>`. Does not belong here: the walk along a list
+(`oai_pmh.py`), what a metadata format means (`lom.py`, `oai_dc.py`), what XML may be (`xml.py`).
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import unescape
+from typing import TYPE_CHECKING, NamedTuple
+
+from harvester_dagster.sources import encodings, oai_borders, whole_pages, xml
+from harvester_dagster.sources.kind import (
+    LONGEST_ID,
+    MOST_NOTES,
+    Document,
+    Record,
+    Request,
+    SourceError,
+    Unreadable,
+)
+
+if TYPE_CHECKING:
+    from harvester_dagster.sources.xml import Element
+
+OAI = "{http://www.openarchives.org/OAI/2.0/}"
+# Cutting by bytes takes a tenth of the time of a parse. What hides a tag from it is looked for: comments, CDATA,
+# instructions.
+_HIDING = (re.compile(rb"!(?:--|\[)"), re.compile(rb"\?>"))
+_BEGINS = re.compile(rb">\s*(<record)[\s>]").match
+_ENDS = b"</record"
+_IDENTIFIER = re.compile(
+    rb"<(?:[\w.-]+:)?header(?:\s[^>]*)?>[^<]*<(?:[\w.-]+:)?identifier(?:\s[^>]*)?>([^<]+)</", re.ASCII
+)
+_TOKEN = b"resumptionToken"
+_LIST = re.compile(rb"<ListRecords(?:\s[^<>]*)?>")
+_NAME = rb"(?:[\w.-]+:)?"
+_METADATA = re.compile(rb"<%bmetadata[\s>]" % _NAME)
+_WRITTEN = re.compile(
+    rb"<%bidentifier(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?([^<>]*?)(?:\]\]>)?\s*</%bidentifier" % (_NAME, _NAME)
+)
+
+
+class Format(NamedTuple):
+    """How the metadata of one prefix is read, and by which version of its mapping."""
+
+    prefix: str
+    root: str
+    """The local name of the element inside `<metadata>`."""
+    read: Callable[["Element", str, Request, list[str]], tuple[Document, ...]]
+    """The documents of a record from its metadata, its id and its request; what was odd is added to the notes. Raises
+    SourceError for metadata that is none of this format's."""
+    version: Callable[[Request], str]
+
+
+class Ending(NamedTuple):
+    """What stands at the end of a page: the token that leads on, the size of the whole list and how many of its records
+    came before this page, as far as the server says. `odd` says why the page cannot be believed to end or go on so."""
+
+    token: str | None = None
+    size: int | None = None
+    before: int | None = None
+    odd: str = ""
+
+
+class ListPage(NamedTuple):
+    """A page that is well-formed and an answer of the protocol."""
+
+    records: Sequence[bytes]
+    ending: Ending
+    errors: Mapping[str, str]
+    """Text by code; empty for a list."""
+
+    @property
+    def token(self) -> str | None:
+        """What leads on to the next page; None: nothing."""
+        return self.ending.token
+
+
+def read_page(body: bytes) -> ListPage:
+    """What an answer to ListRecords holds. Raises SourceError for everything that is no whole one; a record that is
+    not well-formed is none of that."""
+    found = _cut(body)
+    root = found.root if found.root is not None else xml.parse(found.head + found.tail)
+    _is_answer(root, body)
+    errors = error_texts(root)
+    records = next(root.iterchildren(f"{OAI}ListRecords"), None)
+    if errors:
+        return ListPage((), Ending(odd="records beside an error" if found.records else ""), errors)
+    if records is None:
+        raise SourceError("an answer of OAI-PMH with neither a list nor an error")
+    ending = _ending(root, records)
+    if ending == Ending() and any(_TOKEN in raw and _has_token(raw, found) for raw in found.records):
+        ending = Ending(odd="a token outside its list, in a record")
+    return ListPage(found.records, ending, {})
+
+
+def _has_token(raw: bytes, page: "_Cut") -> bool:
+    """Whether a token stands in a record, beside its metadata; inside of that it may be anything."""
+    try:
+        return any(_tokens(record) for record in _records(xml.parse(page.around(raw))))
+    except SourceError:
+        return False
+
+
+def _ending(root: "Element", records: "Element") -> Ending:
+    """The token of a list. One that is filled stands in the list, and alone; an empty one may stand anywhere."""
+    inside, beside = _tokens(records), _tokens(root)
+    tokens = [*inside, *beside]
+    filled = [text for element in tokens if (text := xml.text(element))]
+    odd = ""
+    if filled and len(tokens) > 1:
+        odd = f"{len(tokens)} tokens on one page"
+    elif filled and not inside:
+        odd = "a token outside its list"
+    elif filled and inside[0].tag != f"{OAI}resumptionToken":
+        odd = "a token of another namespace than that of OAI-PMH 2.0"
+    if not tokens:
+        return Ending()
+    size, before = (_number(tokens[0].get(name)) for name in ("completeListSize", "cursor"))
+    return Ending(filled[0] if filled else None, size, before, odd)
+
+
+def _tokens(parent: "Element") -> "list[Element]":
+    return [element for element in parent.iterchildren() if xml.name(element) == "resumptionToken"]
+
+
+def _number(text: str | None) -> int | None:
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
+def identity_of(raw: bytes) -> int:
+    """A number of 64 bits for a record, from the identifier in its header: the same for the same within one process."""
+    found = _IDENTIFIER.search(raw)
+    return hash(found[1].strip() if found else raw)
+
+
+def error_texts(root: "Element") -> dict[str, str]:
+    """What an answer says is wrong: texts by their code; empty where it is none of an error."""
+    return {element.get("code") or "error": xml.text(element) or "" for element in root.iterchildren(f"{OAI}error")}
+
+
+def answer(body: bytes) -> "Element":
+    """The root element of any answer of the protocol. Raises SourceError for all else."""
+    return _is_answer(xml.parse(body), body)
+
+
+def _is_answer(root: "Element", body: bytes) -> "Element":
+    if root.tag != f"{OAI}OAI-PMH":
+        raise SourceError(f"XML that is not OAI-PMH 2.0: {whole_pages.looks_like(body)}")
+    return root
+
+
+class _Cut(NamedTuple):
+    """A page in three: up to its first record, its records, and the rest. `root`, where it had to be parsed for that.
+    `notes` are of the page, and told with its first record."""
+
+    head: bytes
+    records: Sequence[bytes]
+    tail: bytes
+    root: "Element | None" = None
+    notes: tuple[str, ...] = ()
+
+    def around(self, raw: bytes) -> bytes:
+        """A page of this one record: the namespaces that it needs may be declared by what surrounds it."""
+        ends = self.tail.rfind(b"</", 0, max(self.tail.rfind(b"ListRecords"), 0))
+        return xml.mended(self.head).body + raw + xml.mended(self.tail[max(ends, 0) :]).body
+
+
+def cut(page: bytes) -> Sequence[bytes]:
+    """The raw records of a page, in its order, those that are not well-formed too. Raises SourceError for what is no
+    page."""
+    return _cut(page).records
+
+
+def _cut(body: bytes) -> _Cut:
+    """By bytes where that is certain, else by the parser, and where that fails by what the borders of records are."""
+    page = encodings.decoded(body, {})
+    begun = xml.begun(page)
+    is_odd = len(begun) != len(page) and page.removeprefix(b"\xef\xbb\xbf") != begun
+    notes = ("what stood before the XML declaration of its page was dropped",) if is_odd else ()
+    found = _cut_by_bytes(begun) or _cut_by_tags(begun)
+    return found._replace(notes=notes)
+
+
+def _cut_by_bytes(page: bytes) -> _Cut | None:
+    """Where nothing but records, whatever is in them, stands side by side directly in an unprefixed list. None: it
+    must be parsed (comments, CDATA, prefixes, records inside records)."""
+    start = _LIST.search(page)
+    if not start or any(hiding.search(page, start.end()) for hiding in _HIDING):
+        return None
+    *parts, tail = page[start.end() - 1 :].split(_ENDS)  # each with the > before it; one inside another ends twice
+    begins = [_BEGINS(part) for part in parts]
+    if not parts or not tail.startswith(b">") or b"record" in tail:
+        return None
+    records = [part[begin.start(1) :] + _ENDS + b">" for part, begin in zip(parts, begins, strict=True) if begin]
+    if len(records) != len(parts):
+        return None
+    if page.count(b"<record") != len(parts) and oai_borders.headers(page) > len(parts):  # one has no end
+        return None
+    return _Cut(page[: start.end()], records, tail[1:])
+
+
+def _cut_by_tags(page: bytes) -> _Cut:
+    try:
+        root = xml.strict(page)
+    except xml.NotWellFormed:
+        return _cut_by_borders(page) or _parsed(page, xml.parse(page))
+    if oai_borders.headers(page) > len(_records(root)):  # CDATA of one may have swallowed the next
+        found = _cut_by_borders(page, is_well_formed=True)
+        if found and len(found.records) > len(_records(root)):
+            return found
+    return _parsed(page, root)
+
+
+def _cut_by_borders(page: bytes, is_well_formed: bool = False) -> _Cut | None:
+    found = oai_borders.pieces(page, is_well_formed)
+    return _Cut(*found) if found and found.records else None
+
+
+def _parsed(page: bytes, root: "Element") -> _Cut:
+    return _Cut(page, [xml.raw(record) for record in _records(root)], b"", root)
+
+
+def _records(root: "Element") -> "list[Element]":
+    return list(root.iterfind(f"{OAI}ListRecords/{OAI}record"))
+
+
+def extract(page: bytes, indices: Sequence[int], request: Request, format_: Format) -> Iterator[Record | Unreadable]:
+    """The records of a page at these indices. Only they are parsed, inside what surrounds them: their namespaces are
+    declared there. What cannot be read is Unreadable. Raises SourceError for what is no page."""
+    found = _cut(page)
+    raws = [found.records[index] for index in indices]
+    is_doubtful = encodings.is_doubtful(page)
+    for index, raw, record in zip(indices, raws, _elements(found, indices, raws), strict=True):
+        notes = found.notes if index == 0 else ()
+        if is_doubtful:
+            notes += encodings.doubts(raw)
+        if record is None:
+            yield _alone(raw, found, request, format_, notes)
+        else:
+            yield _extract(record, request, format_, notes)
+
+
+def _elements(page: _Cut, indices: Sequence[int], raws: Sequence[bytes]) -> "Sequence[Element | None]":
+    """The records that these are, parsed together; None for each that must be parsed alone, because one of them is not
+    well-formed, or too deep or too long for the parser."""
+    if page.root is not None:
+        every = _records(page.root)
+        return [every[index] for index in indices]
+    try:
+        wanted = _records(xml.strict(b"".join((page.head, *raws, page.tail))))
+    except SourceError:
+        return [None] * len(raws)
+    return wanted if len(wanted) == len(raws) else [None] * len(raws)
+
+
+def _alone(raw: bytes, page: _Cut, request: Request, format_: Format, notes: tuple[str, ...]) -> Record | Unreadable:
+    try:
+        return _one(raw, page, request, format_, notes)
+    except SourceError as error:
+        reason = str(error)
+    mended, mends = xml.mended(raw)
+    try:
+        return _one(mended, page, request, format_, (*mends, *notes))
+    except SourceError:
+        whole = page.around(mended)
+        start = whole.find(mended)
+        wrong = xml.complaint(whole, start, start + len(mended))
+        return Unreadable(_written_id(mended), f"not well-formed: {wrong or reason}"[:600])
+
+
+def _one(raw: bytes, page: _Cut, request: Request, format_: Format, notes: tuple[str, ...]) -> Record | Unreadable:
+    found = _records(xml.strict(page.around(raw)))
+    if len(found) != 1:
+        raise SourceError("it cannot be told apart from what surrounds it")
+    return _extract(found[0], request, format_, notes)
+
+
+def _written_id(raw: bytes) -> str | None:
+    """The identifier that stands in a header which no parser reads."""
+    metadata = _METADATA.search(raw)
+    found = _WRITTEN.search(raw, 0, metadata.start() if metadata else len(raw))
+    text = unescape(found[1].decode("utf-8", "replace")).replace("\0", "").strip() if found else ""
+    return text if text and len(text.encode("utf-8", "replace")) <= LONGEST_ID else None
+
+
+def _extract(record: "Element", request: Request, format_: Format, odd: tuple[str, ...]) -> Record | Unreadable:
+    header = next(record.iterchildren(f"{OAI}header"), None)
+    external_id = xml.text(header.find(f"{OAI}identifier")) if header is not None else None
+    if header is None or external_id is None:
+        return Unreadable(None, "a record without an identifier in its header")
+    if len(external_id.encode()) > LONGEST_ID:
+        return Unreadable(None, f"an identifier longer than {LONGEST_ID} bytes: {external_id:.80}…")
+    modified_at = xml.text(header.find(f"{OAI}datestamp"))
+    if header.get("status") == "deleted":
+        return Record(external_id, modified_at, (), odd)
+    metadata = next(record.iterchildren(f"{OAI}metadata"), None)
+    root = next(metadata.iterchildren(), None) if metadata is not None else None
+    if root is None and request.settings.empty_metadata == "deleted":
+        return Record(external_id, modified_at, (), odd)
+    if root is None:
+        return Unreadable(external_id, "no metadata, and not deleted")
+    if xml.name(root) != format_.root:
+        return Unreadable(external_id, f"its metadata is {root.tag!r:.200}, not {format_.root} ({format_.prefix})")
+    notes: list[str] = []
+    try:
+        documents = format_.read(root, external_id, request, notes)
+    except SourceError as error:  # metadata of another namespace, for instance
+        return Unreadable(external_id, str(error))
+    except whole_pages.STUMBLES as error:
+        return Unreadable(external_id, f"its mapping failed: {error!r:.300}")
+    return Record(external_id, modified_at, documents, (*odd, *notes)[:MOST_NOTES])

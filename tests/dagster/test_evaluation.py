@@ -1,0 +1,216 @@
+"""Schedules and sensors only ask: evaluated over a real store, ours and Dagster's, they leave it as it was.
+
+What is to be remembered is written by the runs that they ask for, each of itself; these run here, in this process.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from assets import partitions
+from harvester_dagster import definitions
+from harvester_dagster.installation import utc_now
+from harvester_dagster.releases import nights
+from harvester_dagster.releases.nights import Night
+from tests.sets.conftest import OpenWorld, open_world, source  # noqa: F401  (fixtures)
+from tests.sets.world import Scripted, World, catalog
+
+KEYS = ["src:one", "src:two"]
+TICK = datetime.fromisoformat("2026-03-02T00:00:00+00:00")
+TABLES = """SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables
+    WHERE table_schema IN ('harvester', 'public') AND table_type = 'BASE TABLE' ORDER BY 1"""
+
+
+class Dagster:
+    """An installation of a world in Dagster, whose store is the same database."""
+
+    def __init__(self, world: World, instance: dg.DagsterInstance) -> None:
+        self.world, self.instance = world, instance
+        self.defs = definitions.build(world.installation.config, world.installation.catalog)
+
+    def evaluate(self, name: str, tick: datetime = TICK) -> Sequence[dg.RunRequest]:
+        """What a schedule or sensor requests."""
+        if any(schedule.name == name for schedule in self.defs.schedules or ()):
+            with dg.build_schedule_context(
+                self.instance, scheduled_execution_time=tick, repository_def=self.defs.get_repository_def()
+            ) as at:
+                return self.defs.resolve_schedule_def(name).evaluate_tick(at).run_requests or ()
+        with self.sensing() as now, dg.partition_loading_context(dynamic_partitions_store=self.instance):
+            return self.defs.resolve_sensor_def(name).evaluate_tick(now).run_requests or ()
+
+    def sensing(self) -> dg.SensorEvaluationContext:
+        opened = {"harvester": self.world.installation}
+        return dg.build_sensor_context(self.instance, resources=opened, repository_def=self.defs.get_repository_def())
+
+    def evaluate_all(self) -> list[str]:
+        """The run keys of all that is requested by all of them (that of the vocabularies has none)."""
+        names = [each.name for each in [*(self.defs.schedules or ()), *(self.defs.sensors or ())]]
+        return [request.run_key for name in names for request in self.evaluate(name) if request.run_key]
+
+    def run(self, request: dg.RunRequest, job: str = "harvest_set") -> dg.DagsterRun:
+        """As the daemon would, in this process."""
+        done = self.defs.resolve_job_def(request.job_name or job).execute_in_process(
+            instance=self.instance, partition_key=request.partition_key, tags=request.tags, raise_on_error=False
+        )
+        run = self.instance.get_run_by_id(done.run_id)
+        assert run is not None
+        return run
+
+    def killed(self, job: str, **tags: str) -> None:
+        """The run of a process that could say nothing any more."""
+        self.put(job, dg.DagsterRunStatus.FAILURE, **tags)
+
+    def put(self, job: str, status: dg.DagsterRunStatus, **tags: str) -> None:
+        named = {name.replace("_", "/", 1): value for name, value in tags.items()}
+        self.instance.add_run(dg.DagsterRun(job, run_id=str(uuid.uuid4()), status=status, tags=named))
+
+    def tables(self) -> dict[str, tuple[int, str]]:
+        """Every row of every table, as a count and a hash."""
+        query = "SELECT count(*), md5(coalesce(string_agg(t::text, chr(10) ORDER BY t::text), '')) FROM {} t"
+        with psycopg.connect(self.world.url) as connection:
+            names = [name for (name,) in connection.execute(TABLES)]
+            assert len(names) > 40, names
+            found: dict[str, Any] = {name: connection.execute(query.format(name)).fetchone() for name in names}
+        return found
+
+    def open_night(self) -> Night:
+        with self.world.installation.pool.connection() as connection:
+            return nights.open_night(connection, self.world.installation.config, self.world.now)
+
+    def outcomes(self) -> dict[str, str | None]:
+        return dict(self.world.rows("SELECT s.key, n.outcome FROM night_set n JOIN harvest_set s USING (set_id)"))
+
+
+@pytest.fixture
+def dagster(open_world: OpenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dagster]:  # noqa: F811
+    task = Scripted()
+    world = open_world(catalog=catalog(task.row), min_documents=5)
+    world.source.put("a", "b")
+    monkeypatch.setenv(world.installation.config.store.postgres_url_env, world.url)
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        "storage: {postgres: {postgres_url: {env: HARVESTER_POSTGRES_URL}}}\ntelemetry: {enabled: false}\n"
+    )
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        partitions.synchronise(instance, world.installation)
+        yield Dagster(world, instance)
+
+
+def _nothing(_: Dagster) -> None:
+    pass
+
+
+def _open(dagster: Dagster) -> None:
+    dagster.open_night()
+
+
+def _over(dagster: Dagster) -> None:
+    night = dagster.open_night()
+    for key in KEYS:
+        dagster.killed("harvest_set", harvest_night=str(night.night_id), harvest_set=key)
+
+
+def _release_killed(dagster: Dagster) -> None:
+    _over(dagster)
+    dagster.killed("release", harvest_night="1")
+
+
+def _worked_by_day(dagster: Dagster) -> None:
+    dagster.world.night()
+
+
+def _not_begun(dagster: Dagster) -> None:
+    dagster.world.at(utc_now() + nights.SCHEDULE_GRACE + timedelta(minutes=1))
+    tags = {"harvest_tick": TICK.isoformat(), "harvest_set": KEYS[0], "dagster_schedule_name": "nightly"}
+    dagster.put("harvest_set", dg.DagsterRunStatus.NOT_STARTED, **tags)
+
+
+def _new_set(dagster: Dagster) -> None:
+    dagster.instance.delete_dynamic_partition("source_set", KEYS[1])
+
+
+SCHEDULED = [f"night-{TICK.isoformat()}:{key}" for key in KEYS]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "requested"),
+    [
+        (_nothing, SCHEDULED),
+        (_open, [*SCHEDULED, "night-1:src:one", "night-1:src:two"]),
+        (_over, [*SCHEDULED, "release-night-1"]),
+        (_release_killed, [*SCHEDULED, "mend-night-1-2026-03-01T01:30"]),
+        (_worked_by_day, [*SCHEDULED, "day-1.1:0:27"]),
+        (_not_begun, [*SCHEDULED, SCHEDULED[1]]),
+        (_new_set, SCHEDULED[:1]),
+    ],
+)
+def test_evaluating_leaves_every_table_as_it_was(
+    dagster: Dagster, prepare: Callable[[Dagster], None], requested: list[str]
+) -> None:
+    prepare(dagster)
+    before = dagster.tables()
+    assert dagster.evaluate_all() == requested
+    assert dagster.evaluate_all() == requested
+    assert dagster.tables() == before
+
+
+def test_the_sensor_asks_for_the_partitions_of_new_sets(dagster: Dagster) -> None:
+    _new_set(dagster)
+    with dagster.sensing() as now:
+        (asked,) = dagster.defs.resolve_sensor_def("night_watch").evaluate_tick(now).dynamic_partitions_requests or ()
+    assert asked.partition_keys == [KEYS[1]]
+
+
+def test_a_tick_that_is_done_twice_is_one_night_and_its_runs_close_it(dagster: Dagster) -> None:
+    first, again = dagster.evaluate("nightly"), dagster.evaluate("nightly")
+    assert [request.run_key for request in first] == [request.run_key for request in again]
+    runs = [dagster.run(request) for request in (*first, *again)]
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS] * 4
+    assert dagster.world.rows("SELECT night_id, origin, scheduled_at FROM night") == [(1, "schedule", TICK)]
+    assert {run.tags["harvest/night"] for run in runs} == {"1"}, "an operator finds them by it"
+    assert dagster.outcomes() == dict.fromkeys(KEYS, "success")
+    assert dagster.world.rows("SELECT DISTINCT night_id FROM attempt") == [(1,)]
+    (request,) = dagster.evaluate("night_watch")
+    released = dagster.run(request)
+    assert (request.run_key, released.status) == (f"release-night-{TICK.isoformat()}", dg.DagsterRunStatus.SUCCESS)
+    assert dagster.world.one("SELECT count(*) FROM night WHERE released_at IS NOT NULL AND ended_at IS NOT NULL") == 1
+    assert dagster.world.one("SELECT night_id FROM dataset_version JOIN current_version USING (version_id)") == 1
+    assert dagster.evaluate("night_watch") == ()
+
+
+def test_a_step_that_raises_is_noted_by_its_own_run_with_the_reason(dagster: Dagster) -> None:
+    dagster.world.change("DROP TABLE dirty CASCADE")
+    night = dagster.open_night()
+    request = next(each for each in dagster.evaluate("night_watch") if each.partition_key == KEYS[0])
+    assert dagster.run(request).status is dg.DagsterRunStatus.FAILURE
+    assert dagster.outcomes() == {KEYS[0]: "failure", KEYS[1]: None}
+    assert "dirty" in dagster.world.one("SELECT reason FROM night_set WHERE outcome = 'failure'")
+    assert night.ended_at is None
+
+
+def test_a_release_of_which_no_run_ever_began_opens_its_night_and_closes_it(dagster: Dagster) -> None:
+    dagster.world.at(utc_now())
+    for key in KEYS:
+        tags = {"harvest_tick": TICK.isoformat(), "harvest_set": key, "dagster_schedule_name": "nightly"}
+        dagster.killed("harvest_set", **tags)
+    (request,) = dagster.evaluate("night_watch")
+    assert dagster.run(request).status is dg.DagsterRunStatus.SUCCESS
+    assert dagster.outcomes() == dict.fromkeys(KEYS, "failure")
+    assert dagster.world.one("SELECT ended_at FROM night") is not None
+
+
+def test_a_release_that_was_killed_is_told_and_its_night_closed_by_a_run_of_its_own(dagster: Dagster) -> None:
+    _release_killed(dagster)
+    (request,) = dagster.evaluate("night_watch")
+    assert (request.job_name, dagster.run(request).status) == ("mend", dg.DagsterRunStatus.SUCCESS)
+    assert dagster.world.one("SELECT ended_at FROM night") is not None
+    killed = dagster.instance.get_runs(dg.RunsFilter(job_name="release"))[0]
+    assert (f"release-missed {killed.run_id}",) in dagster.world.rows("SELECT cause FROM alert")
+    assert dagster.evaluate("night_watch") == ()

@@ -1,0 +1,70 @@
+"""What the web application asks of Dagster's webserver, and what the webserver shows of our resources."""
+
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from harvester_dagster.cli.dagster_runs import DagsterLauncher
+from harvester_dagster.web.launching import NotStarted
+from tests.dagster.installed import Up, eventually
+
+pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
+
+RESOURCES = """
+query ($s: RepositorySelector!) { allTopLevelResourceDetailsOrError(repositorySelector: $s) {
+  __typename ... on ResourceDetailsList { results {
+    name description configuredValues { key value type } nestedResources { name type } } } } }
+"""
+
+
+def test_a_run_that_the_pages_start_is_dagsters_and_ends_the_request(up: Up) -> None:
+    pages = f"http://127.0.0.1:{up.config.web.port}"
+    started = requests.post(f"{pages}/harvest/create", data={"mode": "full", "endpoint": "dtu"}, timeout=60)
+    assert started.status_code == 202, started.text
+    request = up.one("SELECT max(run_id) FROM access_run")
+    (run,) = eventually(lambda: up.runs(access_request=str(request)), "the run in Dagster")
+    assert run.job_name == "decide_access" and run.tags["dagster/partition"] == "dtu:full"
+    assert run.tags["access/endpoint"] == "dtu"
+    ended = eventually(
+        lambda: up.rows("SELECT reason FROM access_run WHERE run_id = %s AND ended_at IS NOT NULL", request),
+        "the end of the request",
+    )
+    assert "127.0.0.1:9" in ended[0][0], "no Solr is there"
+
+
+def test_a_webserver_that_is_away_is_one_sentence(tmp_path: Path) -> None:
+    for file in (tmp_path / "ui.sock", tmp_path / "nowhere" / "ui.sock"):
+        with pytest.raises(NotStarted, match=rf"^Dagster at {file} did not start it: .*$") as caught:
+            DagsterLauncher(file).launch("dtu", "full", 1)
+        assert "\n" not in str(caught.value) and "query" not in str(caught.value)
+
+
+def test_what_dagster_refuses_is_one_sentence_to_each_who_asked(up: Up) -> None:
+    launcher = DagsterLauncher(up.socket, job="no_such_job")
+    with ThreadPoolExecutor(4) as pool:
+        for error in pool.map(lambda number: refusal(launcher, number), range(4)):
+            assert re.search(r"JobNotFoundError: .*`no_such_job`", str(error)) and "\n" not in str(error)
+
+
+def refusal(launcher: DagsterLauncher, request: int) -> NotStarted:
+    with pytest.raises(NotStarted) as caught:
+        launcher.launch("dtu", "full", request)
+    return caught.value
+
+
+def test_the_resources_show_their_fields_and_no_secret(up: Up) -> None:
+    selector = {"repositoryLocationName": "harvester_dagster.definitions", "repositoryName": "__repository__"}
+    answer = requests.post(f"{up.url}/graphql", json={"query": RESOURCES, "variables": {"s": selector}}, timeout=60)
+    assert os.environ["HARVESTER_POSTGRES_URL"] not in answer.text
+    found = {each["name"]: each for each in answer.json()["data"]["allTopLevelResourceDetailsOrError"]["results"]}
+    assert set(found) == {"store", "objects", "outside", "search", "settings", "harvester"}
+    (address,) = found["store"]["configuredValues"]
+    assert address == {"key": "postgres_url", "value": "HARVESTER_POSTGRES_URL", "type": "ENV_VAR"}
+    assert {each["name"] for each in found["harvester"]["nestedResources"]} >= {"store", "objects", "settings"}
+    (settings,) = found["settings"]["configuredValues"]
+    assert json.loads(settings["value"])["night"]["max_concurrent_sets"] == 4

@@ -1,0 +1,138 @@
+"""What we use of libraries beyond what they promise: named here, and each with what fails when they change it."""
+
+import ast
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import ModuleTarget, WorkspaceFileTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.cli import dagster_webserver
+from reportlab.pdfgen.canvas import Canvas
+
+from harvester_dagster.cli import dagster_ui
+from harvester_dagster.failures import PermanentError
+from harvester_dagster.outside.connections import AddressGuard, GuardedTransport
+
+ROOT = Path(__file__).parents[2]
+OURS = ("harvester_dagster", "assets", "resources", "sensors")
+KNOWN = {
+    "dagster._core.workspace.context.WorkspaceProcessContext",  # of `cli/dagster_ui.py`, as the next three
+    "dagster._core.workspace.load_target.ModuleTarget",
+    "dagster._core.workspace.load_target.WorkspaceFileTarget",
+    "dagster._core.workspace.load_target.WorkspaceLoadTarget",
+    "lxml.etree._Element",  # for type checkers only; the stubs have no other name for an element
+    "pdf2image.pdf2image._get_poppler_version",
+}
+
+
+def _is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def _foreign_private(tree: ast.Module) -> Iterator[str]:
+    """Private names that are imported from foreign modules, or read off one."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    modules = {short: full for short, full in modules.items() if full.partition(".")[0] not in OURS}
+    yield from (full for full in modules.values() if _is_private(full))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _is_private(node.attr) and ast.unparse(node.value) in modules:
+            full = f"{modules[ast.unparse(node.value)]}.{node.attr}"
+            if full != "os._exit":  # documented, whatever its name
+                yield full
+
+
+def test_no_other_private_name_of_a_library_is_used() -> None:
+    files = [path for room in OURS for path in (ROOT / room).rglob("*.py")]
+    used = {name for path in files for name in _foreign_private(ast.parse(path.read_text(encoding="utf-8")))}
+    assert used == KNOWN
+
+
+def test_dagsters_web_application_is_made_as_its_own_command_makes_it() -> None:
+    """By `WorkspaceProcessContext`, its targets, `optimize_for_webserver` and `create_app_…`: in one module."""
+    private = re.compile(r"^from dagster(_webserver|\._)\S* import|optimize_for_webserver", re.MULTILINE)
+    files = [path for room in OURS for path in (ROOT / room).rglob("*.py")]
+    assert {path.name for path in files if private.search(path.read_text(encoding="utf-8"))} == {"dagster_ui.py"}
+
+    def names(function: Callable[..., object]) -> list[str]:
+        return list(inspect.signature(function).parameters)
+
+    assert names(WorkspaceProcessContext)[:3] == ["instance", "workspace_load_target", "version"]
+    assert list(ModuleTarget.__annotations__) == ["module_name", "attribute", "working_directory", "location_name"]
+    assert list(WorkspaceFileTarget.__annotations__) == ["paths"]
+    assert "live_data_poll_rate" in names(create_app_from_workspace_process_context)
+    own = (
+        dagster_ui.STATEMENT_TIMEOUT_MS,
+        dagster_ui.POOL_RECYCLE_SECONDS,
+        dagster_ui.POOL_OVERFLOW,
+        dagster_ui.LIVE_DATA_POLL_MS,
+    )
+    defaults = {option.name: option.default for option in dagster_webserver.params}
+    asked = ("db_statement_timeout", "db_pool_recycle", "db_pool_max_overflow", "live_data_poll_rate")
+    assert own == tuple(defaults[name] for name in asked)
+    assert names(DagsterInstance.optimize_for_webserver)[1:] == ["statement_timeout", "pool_recycle", "max_overflow"]
+
+
+def test_poppler_is_asked_for_its_version_once(tmp_path: Path) -> None:
+    """By `pdf2image.pdf2image._get_poppler_version`, before every page unless we remember its answer."""
+    canvas = Canvas(str(tmp_path / "one.pdf"))
+    canvas.drawString(50, 700, "Zorg en onderwijs")
+    canvas.save()
+    asked = tmp_path / "asked"
+    program = tmp_path / "bin" / "pdftoppm"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$1" >> {asked}\nPATH={os.environ["PATH"]} exec pdftoppm "$@"\n')
+    program.chmod(0o755)
+    script = (
+        "from harvester_dagster.tasks.pdf_preview import first_page\n"
+        f"for _ in range(3): assert len(first_page({str(tmp_path / 'one.pdf')!r})) == 3"
+    )
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, env={**os.environ, "PATH": path})
+    options = asked.read_text().split()
+    assert (options.count("-v"), len(options)) == (1, 4)
+
+
+def test_yt_dlp_leaves_requests_alone() -> None:
+    """Its handler `yt_dlp.networking._requests`, kept out by that name, changes requests where it is imported."""
+    assert importlib.util.find_spec("yt_dlp.networking._requests")
+    script = (
+        "import requests.adapters, requests.utils\n"
+        "def functions(): return {**vars(requests.adapters), **vars(requests.utils)}\n"
+        "before = functions()\n"
+        "from harvester_dagster.tasks.video_preview import yt_dlp_apart\n"
+        "yt_dlp_apart()\n"
+        "import yt_dlp\n"
+        "assert functions() == before\n"
+        "with yt_dlp.YoutubeDL() as client: assert 'Urllib' in client._request_director.handlers\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_urllib3_connects_by_the_guard_alone(scheme: str, port: int) -> None:
+    """`HTTPConnection._new_conn` of urllib3 is where a connection is made, with and without TLS."""
+    asked: list[tuple[str, int]] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append((host, port))
+        return []
+
+    transport = GuardedTransport(AddressGuard((), resolve), hosts_kept=1, connections_per_host=1)
+    with pytest.raises(PermanentError, match=r"no host somewhere\.example"):
+        transport.send(requests.Request("GET", f"{scheme}://somewhere.example/").prepare(), 1, 1)
+    assert asked == [("somewhere.example", port)]

@@ -1,0 +1,210 @@
+"""Promotions keep their order: releases at once, a rollback in between, and a release by day that does not succeed."""
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester_dagster.explain import status
+from harvester_dagster.releases import day_work, release
+from harvester_dagster.releases.day_work import Waiting
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import Held, NotPromotable, Version
+from tests.sets.world import World
+
+MINUTE = timedelta(minutes=1)
+
+
+def night(world: World, title: str) -> None:
+    world.source.put("a", title=title)
+    world.night()
+
+
+def released(world: World, by_hand: bool = False) -> Version:
+    found = release.release(world.installation, by_hand=by_hand).version
+    assert found is not None
+    return found
+
+
+def current(world: World) -> Version:
+    with world.installation.pool.connection() as connection:
+        found = versions.current(connection)
+    assert found is not None
+    return found
+
+
+def held(world: World) -> str | None:
+    with world.installation.pool.connection() as connection:
+        return versions.hold(connection)
+
+
+def roll_back(world: World) -> Version:
+    with world.installation.pool.connection() as connection:
+        earlier = versions.before_current(connection)
+    return versions.promote(world.installation, earlier, rollback=True)
+
+
+class TestARollbackDuringARelease:
+    @pytest.mark.parametrize("by_hand", [False, True])
+    def test_is_not_undone_by_it(self, world: World, by_hand: bool) -> None:
+        """Whoever began the release: it had not seen that hold."""
+        night(world, "1")
+        first = released(world)
+        night(world, "2")
+        released(world)
+        night(world, "3")
+
+        def rolled_back(_: str) -> None:
+            if held(world) is None:
+                roll_back(world)
+
+        world.overwrite("a", {"description": "makes the release say what it does"})
+        if by_hand:
+            with pytest.raises(Held, match="held: rolled back to version 1"):
+                release.release(world.installation, by_hand=True, progress=rolled_back)
+        else:
+            said = release.release(world.installation, by_hand=False, progress=rolled_back).said
+            assert "held: rolled back to version 1" in said
+        assert current(world).version_id == first.version_id and held(world)
+
+    def test_a_release_by_hand_ends_the_hold_with_its_promotion_and_not_before(self, world: World) -> None:
+        night(world, "1")
+        released(world)
+        night(world, "2")
+        released(world)
+        roll_back(world)
+        with world.installation.pool.connection() as connection:
+            seen = versions.holding(connection)
+        version = versions.prepare(world.installation)
+        assert seen and version and held(world)
+        assert released(world, by_hand=True).version_id == version.version_id
+        assert held(world) is None
+
+    def test_a_release_by_hand_with_nothing_to_promote_ends_the_hold_too(self, world: World) -> None:
+        night(world, "1")
+        version = released(world)
+        versions.promote(world.installation, version, rollback=True)
+        assert "held" in release.release(world.installation, by_hand=False).said
+        assert "stays" in release.release(world.installation, by_hand=True).said and held(world) is None
+
+
+class TestTwoReleases:
+    def test_at_once_make_one_version(self, world: World) -> None:
+        night(world, "1")
+        barrier = threading.Barrier(4)
+
+        def one(_: int) -> Version:
+            barrier.wait()
+            return released(world)
+
+        with ThreadPoolExecutor(4) as threads:
+            found = {version.version_id for version in threads.map(one, range(4))}
+        assert len(found) == 1
+        assert world.one("SELECT count(*) FROM dataset_version") == 1
+
+    def test_of_different_runs_share_what_was_prepared(self, world: World) -> None:
+        night(world, "1")
+        first = versions.prepare(world.installation, run_id="a")
+        second = versions.prepare(world.installation, run_id="b")
+        assert first and second and first.version_id == second.version_id
+        promoted = versions.promote(world.installation, first)
+        world.forward()
+        assert versions.promote(world.installation, second) == promoted, "it is current already"
+
+    def test_the_slower_one_prepares_anew_where_a_set_has_moved(self, world: World) -> None:
+        night(world, "1")
+        slow = versions.prepare(world.installation)
+        assert slow is not None
+        night(world, "2")
+        fast = released(world)
+        with pytest.raises(versions.Superseded):
+            versions.promote(world.installation, slow)
+        assert current(world) == fast and released(world) == fast
+
+
+class TestTwins:
+    def test_a_rollback_goes_to_something_else(self, world: World) -> None:
+        night(world, "1")
+        first = released(world)
+        night(world, "2")
+        second = released(world)
+        roll_back(world)
+        world.forward()
+        twin = released(world, by_hand=True)
+        assert twin.generations == second.generations and twin.version_id > second.version_id
+        world.forward()
+        assert roll_back(world).version_id == first.version_id
+
+    def test_one_that_is_asked_for_is_refused(self, world: World) -> None:
+        night(world, "1")
+        released(world)
+        night(world, "2")
+        second = released(world)
+        roll_back(world)
+        released(world, by_hand=True)
+        with pytest.raises(NotPromotable, match="same documents as the current version 3"):
+            versions.promote(world.installation, second, rollback=True)
+        assert held(world) is None
+
+    def test_neither_to_what_was_never_current(self, world: World) -> None:
+        night(world, "1")
+        released(world)
+        night(world, "2")
+        prepared = versions.prepare(world.installation)
+        assert prepared is not None
+        with pytest.raises(NotPromotable, match="never been current"):
+            versions.promote(world.installation, prepared, rollback=True)
+
+
+class TestAReleaseByDayThatDoesNotSucceed:
+    def mark(self, world: World) -> str:
+        waiting = day_work.waiting(world.installation)
+        assert isinstance(waiting, Waiting), waiting
+        return waiting.mark
+
+    def test_is_asked_for_again_within_minutes_then_within_the_hour(self, world: World) -> None:
+        """The sensor asks once for each mark: a mark that never changed was asked for once for ever."""
+        night(world, "1")
+        marks: list[str] = []
+        asked: list[datetime] = []
+        for _ in range(5 * 60):
+            if (mark := self.mark(world)) not in marks:
+                marks.append(mark)
+                asked.append(world.now)
+            world.forward(MINUTE)
+        gaps = [after - before for before, after in itertools.pairwise(asked)]
+        assert max(gaps) <= timedelta(hours=1) and len(asked) >= 5
+        released(world)
+        assert day_work.waiting(world.installation) == "nothing waits"
+
+    def test_it_is_asked_for_again_though_nothing_but_an_overwrite_waits(self, world: World) -> None:
+        night(world, "1")
+        released(world)
+        world.overwrite("a", {"title": "By hand"})
+        marks = set()
+        for _ in range(3):
+            marks.add(self.mark(world))
+            world.forward(timedelta(hours=1))
+        assert len(marks) == 3
+
+    def test_status_says_that_it_is_due(self, world: World) -> None:
+        night(world, "1")
+        released(world)
+        assert status.status(world.installation).release_due is None
+        night(world, "2")
+        due = status.status(world.installation).release_due
+        assert due is not None and due.sets == 1 and due.times > 1 and due.since < world.now
+
+
+@given(st.integers(0, 10_000), st.integers(0, 90))
+def test_patience_is_bounded(waited: int, later: int) -> None:
+    since = datetime.fromisoformat("2026-10-25T00:00:00+00:00")
+    before = day_work.times_due(since, since + waited * MINUTE)
+    after = day_work.times_due(since, since + (waited + later) * MINUTE)
+    assert 1 <= before <= after
+    if later >= 60:
+        assert after > before

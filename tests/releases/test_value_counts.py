@@ -1,0 +1,152 @@
+"""Occurrences of values in the current version, and what the next night makes of them."""
+
+from typing import Any
+
+from harvester_dagster import canonical
+from harvester_dagster.catalog import CATALOG
+from harvester_dagster.config import Config
+from harvester_dagster.documents.output import Enriched, product_output
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases.value_counts import count
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import Version
+from harvester_dagster.tasks.task import Result
+from harvester_dagster.vocabularies import current, publisher_year
+from tests.vocabularies.installations import Open
+
+
+def output(year: int | None, disciplines: list[str], **results: Any) -> bytes:
+    product = Enriched(
+        "a:b:c",
+        "a:b",
+        "c",
+        "active",
+        {"title": "T", "publisher_year": year, "learning_material": {"disciplines": disciplines}},
+        {task: Result("success", data, "", None, 1, Installation.clock()) for task, data in results.items()},
+    )
+    return canonical.encode(product_output(product, [], CATALOG.making("products", Config())))
+
+
+def terms(*values: str) -> dict[str, list[str]]:
+    return {"keyword": list(values), "nl": list(values), "en": list(values)}
+
+
+OUTPUTS = [
+    output(
+        2025,
+        ["a", "a", "b"],
+        normalize_disciplines={"disciplines_normalized": terms("root")},
+        lookup_study_vocabulary_parents={"study_vocabulary": terms("leaf", "top")},
+        lookup_consortium_translations={"consortium": {"keyword": "C", "nl": None, "en": None}},
+    ),
+    output(
+        1990,
+        ["b"],
+        normalize_disciplines={"disciplines_normalized": terms("root")},
+        normalize_publisher_year={"publisher_year_normalized": "older-than"},
+    ),
+    output(None, []),
+]
+
+
+def test_each_product_counts_once_for_each_of_its_values(installed: Open) -> None:
+    installation = installed()
+    publish(installation, *OUTPUTS)
+    assert count(installation) == {
+        "study_vocabulary": {"leaf": 1, "top": 1},
+        "disciplines": {"a": 1, "b": 2},
+        "disciplines_normalized": {"root": 2},
+        "consortium": {"C": 1},
+        "publisher_year": {"2025": 1, "1990": 1, "older-than": 1},
+    }
+
+
+def publish(installation: Installation, *outputs: bytes) -> Version:
+    """The next generation of one set holds these products; a version of it is current."""
+    with installation.pool.connection() as connection:
+        row = connection.execute(
+            """INSERT INTO harvest_set (key, accepted_gen) VALUES ('a:b', 1)
+               ON CONFLICT (key) DO UPDATE SET accepted_gen = harvest_set.accepted_gen + 1
+               RETURNING set_id, accepted_gen"""
+        ).fetchone()
+        assert row is not None
+        set_id, gen = row
+        connection.execute("UPDATE output SET to_gen = %s WHERE to_gen IS NULL", (gen,))
+        for number, output in enumerate(outputs):
+            connection.execute(
+                """INSERT INTO output (doc_id, set_id, entity, from_gen, published, hash, made_from)
+                   VALUES (%s, %s, 'products', %s, %s, '', '')""",
+                (number, set_id, gen, b'"suggest' in output),
+            )
+            connection.execute("INSERT INTO output_body VALUES (%s, %s, %s)", (number, gen, output.decode()))
+    version = versions.prepare(installation)
+    assert version is not None
+    return versions.promote(installation, version)
+
+
+def test_counts_follow_the_current_version_forth_and_back(installed: Open) -> None:
+    installation = installed()
+    first = publish(installation, *OUTPUTS)
+    counts = count(installation)
+    publish(installation, OUTPUTS[1])
+    count(installation)
+    known = current.load(installation.pool, installation.objects).vocabularies
+    assert known.count("disciplines", "b") == 1
+    assert known.count("study_vocabulary", "leaf") == 0
+    versions.promote(installation, first, rollback=True)
+    assert count(installation) == counts
+
+
+def test_what_stays_is_not_counted_again(installed: Open) -> None:
+    installation = installed()
+    publish(installation, OUTPUTS[0])
+    count(installation)
+    with installation.pool.connection() as connection:
+        connection.execute("UPDATE output_body SET body = '{}'")
+    assert count(installation)["publisher_year"] == {"2025": 1}
+
+
+def test_counts_of_a_version_that_is_no_longer_kept_are_made_anew(installed: Open) -> None:
+    installation = installed()
+    first = publish(installation, OUTPUTS[0])
+    count(installation)
+    publish(installation, OUTPUTS[1])
+    with installation.pool.connection() as connection:
+        connection.execute("DELETE FROM dataset_version WHERE version_id = %s", (first.version_id,))
+    assert count(installation)["publisher_year"] == {"1990": 1, "older-than": 1}
+
+
+def test_what_is_not_published_is_not_counted(installed: Open) -> None:
+    installation = installed()
+    publish(installation, OUTPUTS[0], b'{"title": null}')
+    assert count(installation)["publisher_year"] == {"2025": 1}
+
+
+def test_without_a_current_version_nothing_is_counted(installed: Open) -> None:
+    installation = installed()
+    assert not any(count(installation).values())
+    assert current.load(installation.pool, installation.objects).vocabularies.counts == {}
+
+
+def test_tonights_years_stand_on_the_completed_harvest(installed: Open) -> None:
+    installation = installed()
+    before = current.load(installation.pool, installation.objects)
+    assert publisher_year.root(before.vocabularies, 2025, 2026, 4) is None
+    publish(installation, *OUTPUTS)
+    count(installation)
+    after = current.load(installation.pool, installation.objects)
+    assert publisher_year.root(after.vocabularies, 2025, 2026, 4) == "2025"
+    assert publisher_year.root(after.vocabularies, 2021, 2026, 4) == "older-than"
+    assert after.version != before.version
+
+
+def test_counts_alone_make_no_document_worth_another_look(installed: Open) -> None:
+    installation = installed()
+    publish(installation, OUTPUTS[1])
+    count(installation)
+    before = current.load(installation.pool, installation.objects)
+    publish(installation, OUTPUTS[1], OUTPUTS[1])
+    count(installation)
+    after = current.load(installation.pool, installation.objects)
+    assert after.vocabularies.count("disciplines", "b") == 2
+    assert after.version == before.version
