@@ -21,6 +21,8 @@ _LIST = re.compile(rb"<(%b)ListRecords(?:\s[^<>]*+)?>" % _NAME)
 _LIST_ENDS = re.compile(rb"</%bListRecords\s*>" % _NAME)
 _TAG = re.compile(rb"<(?:(!--)|(!\[CDATA\[)|(\?)|(/?)%brecord(?=[\s/>])[^<>]*?(/?)>)" % _NAME)
 _CLOSERS = (b"-->", b"]]>", b"?>")
+_IN_THE_LIST = 2
+"""How many elements are open between records: the answer and its list."""
 _IDENTIFIER = re.compile(rb"<%bidentifier[\s>]" % _NAME)
 
 
@@ -67,15 +69,23 @@ def pieces(page: bytes, is_well_formed: bool = False) -> Pieces | None:
     ends = list(_LIST_ENDS.finditer(page, start.end())) if start else []
     if not start or not ends:
         return None
-    head, listed, tail = page[: start.end()], page[start.end() : ends[-1].start()], page[ends[-1].start() :]
+    first, last = start.end(), ends[-1].start()
+    head, listed, tail = page[:first], page[first:last], page[last:]
+    read = _blanked(page)[first:last] if is_well_formed else listed
     records, gaps = [], []
-    for begin, end, is_record in _spans(listed, _under(start[1]), is_well_formed):
+    for begin, end, is_record in _spans(read, _under(start[1])):
         piece = listed[begin:end]
         if is_record or (piece.strip() and _IDENTIFIER.search(piece) and not _is_xml(piece)):
             records.append(piece)
         else:
-            gaps.append(piece)
+            gaps.append(_own(piece, _under(start[1])))
     return Pieces(head, records, b"".join((*gaps, tail)))
+
+
+def _own(gap: bytes, under: _Patterns) -> bytes:
+    """What stands between records, without the rest of one that seemed to end before it did."""
+    ends = [found.end() for found in under.border.finditer(gap)]
+    return gap[ends[-1] :] if ends else gap
 
 
 def _is_xml(piece: bytes) -> bool:
@@ -86,12 +96,40 @@ def _is_xml(piece: bytes) -> bool:
     return True
 
 
-def _spans(listed: bytes, under: _Patterns, is_well_formed: bool) -> Iterator[tuple[int, int, bool]]:
+def _blanked(page: bytes) -> bytes:
+    """A well-formed page, spaces in place of the comments and instructions that its parser finds between records."""
+    blanked, parser, opened = bytearray(page), expat.ParserCreate(), 0
+
+    def starts(_name: str, _attributes: object) -> None:
+        nonlocal opened
+        opened += 1
+
+    def ends(_name: str) -> None:
+        nonlocal opened
+        opened -= 1
+
+    def blanks(closer: bytes) -> None:
+        begin = parser.CurrentByteIndex
+        end = page.find(closer, begin) + len(closer)
+        if opened == _IN_THE_LIST:
+            blanked[begin:end] = b" " * (end - begin)
+
+    parser.StartElementHandler, parser.EndElementHandler = starts, ends
+    parser.CommentHandler = lambda _text: blanks(b"-->")
+    parser.ProcessingInstructionHandler = lambda _target, _text: blanks(b"?>")
+    try:
+        parser.Parse(page, True)
+    except (expat.ExpatError, ValueError, LookupError):  # of an encoding that it does not know
+        return page
+    return bytes(blanked)
+
+
+def _spans(listed: bytes, under: _Patterns) -> Iterator[tuple[int, int, bool]]:
     """The places of all records and of what lies between them."""
     borders = [found.end() for found in under.border.finditer(listed)]
     begins = [found.start() for found in under.begins.finditer(listed)]
     tokens = [found.start() for found in under.token.finditer(listed)]
-    matched = _matched(listed, borders, is_well_formed)
+    matched = _matched(listed, borders)
     at = 0
     for begin in matched:  # in the order of the page
         if begin < at:
@@ -126,7 +164,7 @@ def _after(places: list[int], place: int) -> int | None:
     return places[index] if index < len(places) else None
 
 
-def _matched(listed: bytes, borders: list[int], is_well_formed: bool) -> dict[int, int | None]:
+def _matched(listed: bytes, borders: list[int]) -> dict[int, int | None]:
     """For the beginning of each record, also one inside another, its end; None where the tags do not say."""
     found: dict[int, int | None] = {}
     opened: list[int] = []
@@ -140,9 +178,8 @@ def _matched(listed: bytes, borders: list[int], is_well_formed: bool) -> dict[in
             if closers[kind] < at:
                 place = listed.find(_CLOSERS[kind], at)
                 closers[kind] = place if place >= 0 else len(listed)
-            may_hide = is_well_formed and not opened
             hides_border = bisect_left(borders, at) != bisect_left(borders, closers[kind])
-            if closers[kind] < len(listed) and (may_hide or not hides_border):
+            if closers[kind] < len(listed) and not hides_border:
                 at = closers[kind] + len(_CLOSERS[kind])
         elif tag[4]:
             if opened:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -47,6 +47,9 @@ def prefixed(page: str) -> str:
 
 @pytest.mark.parametrize("written", [oai_list, lambda *parts, token: prefixed(oai_list(*parts, token=token))])
 @given(INSIDE, st.integers(0, 4), st.sampled_from(["", "\n", "<!-- between -->"]))
+@example(b"<![CDATA[</record><!--", 0, "")
+@example(b"--></record><resumptionToken>", 1, "")
+@example(b"]]></record><resumptionToken>x</resumptionToken>", 4, "")
 def test_any_bytes_inside_one_record_leave_the_others_as_they_were(
     written: Callable[..., str], inside: bytes, place: int, between: str
 ) -> None:
