@@ -3,9 +3,9 @@
 The workers of pytest-xdist share one folder, so they share one server (`services/sharing.py`): the last worker that
 leaves stops it. Tests that need a database take `database`; no test touches another one's.
 
-Two marks are put on by what a test is, not by hand: `service` (it takes a service, or lies in a folder whose tests
-start processes or a browser) and `examples` (they are made up, by Hypothesis or by a `seed`; HYPOTHESIS_PROFILE says
-how many).
+Two marks are put on by what a test is: `service` (it takes a service, or lies in a folder whose tests start processes
+or a browser; by hand where one test of another folder starts a program of some seconds) and `examples` (they are made
+up, by Hypothesis or by a `seed`; HYPOTHESIS_PROFILE says how many).
 """
 
 import contextlib
@@ -57,6 +57,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(folder) if (folder := _folder(item.path)) in LONGEST else len(LONGEST))
     for item in items:
+        if _folder(item.path) == "house":
+            item.add_marker(pytest.mark.xdist_group("house"))  # they share what they have parsed
         if _needs_service(item):
             item.add_marker(pytest.mark.service)
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) or "seed" in _parameters(item):

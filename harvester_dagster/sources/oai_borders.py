@@ -42,8 +42,8 @@ def _under(prefix: bytes) -> _Patterns:
     token = rb"<%bresumptionToken[\s>/]" % name
     return _Patterns(
         re.compile(with_header),
-        re.compile(rb"</%brecord\s*>(?=%b(?:%b|%b|\Z))" % (name, _GAP, with_header, token)),
-        re.compile(rb"%b(?:<%brecord[\s>/]|%b|\Z)" % (_GAP, name, token)),
+        re.compile(rb"</%brecord\s*>(?=%b(?:%b|(%b)|\Z))" % (name, _GAP, with_header, token)),
+        re.compile(rb"%b(?:<%brecord[\s>/]|(%b)|\Z)" % (_GAP, name, token)),
         re.compile(token),
     )
 
@@ -124,38 +124,47 @@ def _blanked(page: bytes) -> bytes:
     return bytes(blanked)
 
 
+class _Places(NamedTuple):
+    """What no metadata has, by its place in a list, in the order of the list."""
+
+    begins: list[int]
+    """Records with a header."""
+    ends: list[int]
+    """The ends of records that another one, the token or the end of the list follows."""
+    token: int | None
+    """The one that stands behind all records."""
+
+
 def _spans(listed: bytes, under: _Patterns) -> Iterator[tuple[int, int, bool]]:
     """The places of all records and of what lies between them."""
-    borders = [found.end() for found in under.border.finditer(listed)]
-    begins = [found.start() for found in under.begins.finditer(listed)]
-    tokens = [found.start() for found in under.token.finditer(listed)]
-    matched = _matched(listed, borders)
+    places = _places(listed, under)
+    matched = _matched(listed, places.ends)
     at = 0
     for begin in matched:  # in the order of the page
         if begin < at:
             continue
         yield at, begin, False
-        at = _end(listed, begin, matched[begin], borders, begins, tokens, under)
+        at = _end(listed, begin, matched[begin], places, under)
         yield begin, at, True
     yield at, len(listed), False
 
 
-def _end(
-    listed: bytes,
-    begin: int,
-    matched: int | None,
-    borders: list[int],
-    begins: list[int],
-    tokens: list[int],
-    under: _Patterns,
-) -> int:
-    if matched is not None and under.follows.match(listed, matched):
+def _places(listed: bytes, under: _Patterns) -> _Places:
+    begins = [found.start() for found in under.begins.finditer(listed)]
+    tokens = [found.start() for found in under.token.finditer(listed)]
+    token = tokens[-1] if tokens and (not begins or tokens[-1] > begins[-1]) else None
+    borders = under.border.finditer(listed)
+    return _Places(begins, [found.end() for found in borders if found.start(1) in {-1, token}], token)
+
+
+def _end(listed: bytes, begin: int, matched: int | None, places: _Places, under: _Patterns) -> int:
+    if matched is not None and (found := under.follows.match(listed, matched)) and found.start(1) in {-1, places.token}:
         return matched
-    following, border = _after(begins, begin + 1), _after(borders, matched or begin + 1)
+    following, border = _after(places.begins, begin + 1), _after(places.ends, matched or begin + 1)
     if matched is not None and (border is None or (following or border) < border):
         return matched  # what follows it is no part of it
     if following is None and border is None:  # the last one, whose end is missing: the token is no part of it
-        return tokens[-1] if tokens and tokens[-1] > begin else len(listed)
+        return places.token if places.token is not None and places.token > begin else len(listed)
     return min(stop for stop in (following, border) if stop is not None)
 
 

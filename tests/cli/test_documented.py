@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import harvester_dagster
 from harvester_dagster import config, failures
 from harvester_dagster.config import Config, Section, Source
@@ -40,6 +42,7 @@ def test_every_command_and_option_says_what_it_does() -> None:
     assert silent == []
 
 
+@pytest.mark.service
 def test_the_page_of_commands_is_that_of_the_program(tmp_path: Path) -> None:
     line = "typer harvester_dagster.cli.main utils docs --name harvester --title Commands --output docs/commands.md"
     made = tmp_path / "commands.md"

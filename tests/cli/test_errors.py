@@ -161,6 +161,7 @@ def _typed(*line: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.service
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
@@ -175,6 +176,7 @@ def test_as_it_is_typed(works: Path, environment: dict[str, str], said: str) -> 
     assert said in errors and PASSWORD not in errors
 
 
+@pytest.mark.service
 def test_ctrl_c_as_it_is_typed(folder: Path) -> None:
     (folder / "harvester.toml").write_text('[network]\nallow_hosts = ["127.0.0.1"]')
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -159,6 +159,7 @@ def test_office_files_and_archives_open(sample: SampleServer) -> None:
         assert zipfile.ZipFile(io.BytesIO(content)).testzip() is None
 
 
+@pytest.mark.service
 def test_a_video_page_is_one_to_yt_dlp(sample: SampleServer) -> None:
     with yt_dlp.YoutubeDL({"quiet": True, "no_warnings": True, "skip_download": True}) as client:
         video = client.extract_info(sample.url_of("/video/vortex"), download=False)

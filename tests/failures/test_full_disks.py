@@ -66,6 +66,7 @@ def test_the_disk_of_the_objects(open_world: OpenWorld, source: ScriptedSource, 
         check(world)  # the bundle that did not fit keeps its row until retention removes both
 
 
+@pytest.mark.service
 def test_the_disk_of_postgresql(source: ScriptedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARVESTER_HOME", str(tmp_path))
     state = tmp_path / "small"

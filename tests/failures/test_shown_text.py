@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -50,6 +51,7 @@ def test_markdown_has_no_link_no_html_no_emphasis(text: str) -> None:
     assert not re.search(r"[<>\[\]()`*_!\n]", shown)
 
 
+@pytest.mark.service
 def test_the_console_obeys_nothing_either() -> None:
     said = subprocess.run(
         [sys.executable, "-c", "from harvester_dagster.cli import printing as p; p.console.print('a\\x1b[31mb')"],

@@ -1,43 +1,43 @@
 """Which entities there are is said by the catalogue and by the sources that make them, and nowhere else."""
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 
 import pytest
 
 from harvester_dagster.catalog import CATALOG
+from tests.house.trees import ROOT, nodes
 
-DOMAIN = Path(__file__).parents[2] / "harvester_dagster"
+DOMAIN = ROOT / "harvester_dagster"
 SAYS_IT = ("catalog.py", "sources")
 """Where the name stands in a row, and where documents of it are made."""
 
 
-def _said(path: Path, name: str) -> Iterator[int]:
-    """The lines in which code names the entity: the name alone, or in SQL's quotes. A row of the task table names the
-    entity that it is for."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    rows = {
-        id(keyword.value)
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Task"
-        for keyword in call.keywords
-        if keyword.arg == "entity"
-    }
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in rows:
+@cache
+def _said() -> list[tuple[str, int, str]]:
+    """What code says outside those: file, line, text. A row of the task table names the entity that it is for."""
+    found = []
+    for path in DOMAIN.rglob("*.py"):
+        if path.relative_to(DOMAIN).parts[0] in SAYS_IT:
             continue
-        if node.value == name or f"'{name}'" in node.value:
-            yield node.lineno
+        rows = {
+            id(keyword.value)
+            for call in nodes(path)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Task"
+            for keyword in call.keywords
+            if keyword.arg == "entity"
+        }
+        found += [
+            (str(path.relative_to(DOMAIN)), node.lineno, node.value)
+            for node in nodes(path)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in rows
+        ]
+    return found
 
 
 def _lines(name: str) -> set[str]:
-    return {
-        f"{path.relative_to(DOMAIN)}:{line}"
-        for path in DOMAIN.rglob("*.py")
-        if path.relative_to(DOMAIN).parts[0] not in SAYS_IT
-        for line in _said(path, name)
-    }
+    """Where code names an entity or a task: the name alone, or in SQL's quotes."""
+    return {f"{path}:{line}" for path, line, text in _said() if text == name or f"'{name}'" in text}
 
 
 def test_only_rows_and_sources_name_products() -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,8 @@ from reportlab.pdfgen.canvas import Canvas
 from harvester_dagster.cli import dagster_ui
 from harvester_dagster.failures import PermanentError
 from harvester_dagster.outside.connections import AddressGuard, GuardedTransport
+from tests.house.trees import ROOT, nodes
 
-ROOT = Path(__file__).parents[2]
 OURS = ("harvester_dagster", "assets", "resources", "sensors")
 KNOWN = {
     "dagster._core.workspace.context.WorkspaceProcessContext",  # of `cli/dagster_ui.py`, as the next three
@@ -39,17 +39,17 @@ def _is_private(name: str) -> bool:
     return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
 
 
-def _foreign_private(tree: ast.Module) -> Iterator[str]:
+def _foreign_private(syntax: Sequence[ast.AST]) -> Iterator[str]:
     """Private names that are imported from foreign modules, or read off one."""
     modules: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in syntax:
         if isinstance(node, ast.Import):
             modules |= {alias.asname or alias.name: alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     modules = {short: full for short, full in modules.items() if full.partition(".")[0] not in OURS}
     yield from (full for full in modules.values() if _is_private(full))
-    for node in ast.walk(tree):
+    for node in syntax:
         if isinstance(node, ast.Attribute) and _is_private(node.attr) and ast.unparse(node.value) in modules:
             full = f"{modules[ast.unparse(node.value)]}.{node.attr}"
             if full != "os._exit":  # documented, whatever its name
@@ -58,7 +58,7 @@ def _foreign_private(tree: ast.Module) -> Iterator[str]:
 
 def test_no_other_private_name_of_a_library_is_used() -> None:
     files = [path for room in OURS for path in (ROOT / room).rglob("*.py")]
-    used = {name for path in files for name in _foreign_private(ast.parse(path.read_text(encoding="utf-8")))}
+    used = {name for path in files for name in _foreign_private(nodes(path))}
     assert used == KNOWN
 
 
@@ -87,6 +87,7 @@ def test_dagsters_web_application_is_made_as_its_own_command_makes_it() -> None:
     assert names(DagsterInstance.optimize_for_webserver)[1:] == ["statement_timeout", "pool_recycle", "max_overflow"]
 
 
+@pytest.mark.service
 def test_poppler_is_asked_for_its_version_once(tmp_path: Path) -> None:
     """By `pdf2image.pdf2image._get_poppler_version`, before every page unless we remember its answer."""
     canvas = Canvas(str(tmp_path / "one.pdf"))
@@ -107,6 +108,7 @@ def test_poppler_is_asked_for_its_version_once(tmp_path: Path) -> None:
     assert (options.count("-v"), len(options)) == (1, 4)
 
 
+@pytest.mark.service
 def test_yt_dlp_leaves_requests_alone() -> None:
     """Its handler `yt_dlp.networking._requests`, kept out by that name, changes requests where it is imported."""
     assert importlib.util.find_spec("yt_dlp.networking._requests")

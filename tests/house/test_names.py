@@ -2,14 +2,13 @@
 
 import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from assets import names
 from harvester_dagster.config import Config, Metastore
 from harvester_dagster.definitions import build
+from tests.house.trees import ROOT, nodes
 
-ROOT = Path(__file__).parents[2]
 NAMES = ROOT / "assets" / "names.py"
 DAGSTERS = [path for folder in ("assets", "sensors", "resources") for path in (ROOT / folder).glob("*.py")] + [
     ROOT / "harvester_dagster" / "definitions.py",
@@ -20,8 +19,8 @@ NAMING_KEYWORDS = {"name", "group_name", "job_name", "asset", "asset_key", "chec
 NAMING_CALLS = {"AssetSpec", "AssetCheckSpec", "AssetKey", "AssetSelection", "assets", "define_asset_job"}
 
 
-def texts(node: ast.AST) -> Iterator[str]:
-    for each in ast.walk(node):
+def texts(syntax: Iterable[ast.AST]) -> Iterator[str]:
+    for each in syntax:
         if isinstance(each, ast.Constant) and isinstance(each.value, str):
             yield each.value
 
@@ -30,10 +29,10 @@ def named_in_place(call: ast.Call) -> Iterator[str]:
     """What a call that gives or asks for a name has written out."""
     for keyword in call.keywords:
         if keyword.arg in NAMING_KEYWORDS:
-            yield from texts(keyword.value)
+            yield from texts(ast.walk(keyword.value))
     if (getattr(call.func, "attr", None) or getattr(call.func, "id", None)) in NAMING_CALLS:
         for argument in call.args:
-            yield from texts(argument)
+            yield from texts(ast.walk(argument))
 
 
 def test_no_name_is_written_out_where_dagster_takes_one() -> None:
@@ -41,7 +40,7 @@ def test_no_name_is_written_out_where_dagster_takes_one() -> None:
         (path.relative_to(ROOT).as_posix(), text)
         for path in DAGSTERS
         if path != NAMES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes(path)
         if isinstance(node, ast.Call)
         for text in named_in_place(node)
     }
@@ -54,7 +53,7 @@ def test_no_name_that_is_no_common_word_stands_elsewhere() -> None:
     found = {
         (path.relative_to(ROOT).as_posix(), text)
         for path in {*DAGSTERS, *OTHERS} - {NAMES}
-        for text in texts(ast.parse(path.read_text(encoding="utf-8")))
+        for text in texts(nodes(path))
         if text in known
     }
     assert found == set()

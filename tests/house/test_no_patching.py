@@ -4,10 +4,10 @@ The one exception is the kill driver, whose purpose it is to see each call of a 
 """
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-ROOT = Path(__file__).parents[2]
+from tests.house.trees import ROOT, nodes
+
 OURS = ("harvester_dagster", "assets", "resources", "sensors", "benchmarks")
 DRIVER = ROOT / "tests" / "kills" / "driver.py"
 PATCHING = {"setattr", "delattr", "object"}
@@ -16,9 +16,7 @@ PATCHING = {"setattr", "delattr", "object"}
 
 def test_no_test_replaces_anything_of_ours() -> None:
     files = [path for path in (ROOT / "tests").rglob("*.py") if path != DRIVER]
-    found = [
-        f"{path.relative_to(ROOT)}:{line}" for path in files for line in replacing(path.read_text(encoding="utf-8"))
-    ]
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in replacing(nodes(path))]
     assert found == []
 
 
@@ -35,23 +33,26 @@ def test_what_replaces_is_found() -> None:
         "build.Build.KEPT += 2",
         "del build.KEPT",
     ):
-        assert list(replacing(head + patching)) == [4], patching
+        assert _lines(head + patching) == [4], patching
     for innocent in ("monkeypatch.setattr(json, 'dumps', print)", "one = build.KEPT", "json.dumps = print"):
-        assert list(replacing(head + innocent)) == [], innocent
+        assert _lines(head + innocent) == [], innocent
 
 
-def replacing(code: str) -> Iterator[int]:
+def _lines(code: str) -> list[int]:
+    return list(replacing(tuple(ast.walk(ast.parse(code)))))
+
+
+def replacing(syntax: Sequence[ast.AST]) -> Iterator[int]:
     """The lines that set an attribute of something imported from us, or named by its path."""
-    tree = ast.parse(code)
-    ours = set(_imported(tree))
-    for node in ast.walk(tree):
+    ours = set(_imported(syntax))
+    for node in syntax:
         for target in _targets(node):
             if any(_is_ours(part, ours) for part in ast.walk(target)):
                 yield node.lineno
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(syntax: Sequence[ast.AST]) -> Iterator[str]:
+    for node in syntax:
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else None
             for alias in node.names:

@@ -6,7 +6,8 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.house.trees import ROOT, tree
+
 DOMAIN = ROOT / "harvester_dagster"
 PACKAGES = ("harvester_dagster", "assets", "resources", "sensors")
 SHOWING = ("cli",)
@@ -44,7 +45,7 @@ def test_no_two_modules_have_one_name() -> None:
 def test_no_two_public_classes_have_one_name() -> None:
     by_name = defaultdict(list)
     for path in _modules():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 by_name[node.name].append(path.relative_to(ROOT))
     assert {name: paths for name, paths in by_name.items() if len(paths) > 1} == {}
@@ -52,7 +53,7 @@ def test_no_two_public_classes_have_one_name() -> None:
 
 def test_every_module_opens_with_its_contract() -> None:
     outer = [path for folder in ("assets", "resources", "sensors") for path in (ROOT / folder).glob("[!_]*.py")]
-    assert [path for path in [*_modules(), *outer] if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
+    assert [path for path in [*_modules(), *outer] if not ast.get_docstring(tree(path))] == []
 
 
 def test_every_file_that_is_named_is_there() -> None:

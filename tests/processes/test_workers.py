@@ -66,6 +66,7 @@ def test_what_a_process_that_is_killed_at_work_had_is_done_here(at_once: World) 
     started(at_once)
 
 
+@pytest.mark.service
 def test_a_worker_ends_with_its_parent() -> None:
     program = """
 import os, time
