@@ -73,7 +73,10 @@ def test_a_page_that_is_not_solrs_in_the_middle(
 
     def third(asked: Asked) -> Instead | None:
         pages.extend([asked] if b"superformat_s%3Abib" in asked.body else [])
-        return instead if len(pages) > 4 and asked.is_page else None
+        if len(pages) <= 4 or not asked.is_page:
+            return None
+        wait_until(lambda: bool(proxy.updates))
+        return instead
 
     proxy.before = third
     job = make(url=proxy.url, patience=1, page_size=100)
@@ -107,7 +110,10 @@ def test_credentials_that_expire_in_the_middle(
 
     def expired(asked: Asked) -> Instead | None:
         asked_for.extend([asked] if (asked.is_page if at == "page" else asked.is_update) else [])
-        return Instead(status, b"Unauthorized") if len(asked_for) > 3 else None
+        if len(asked_for) <= 3:
+            return None
+        wait_until(lambda: at == "update" or bool(proxy.updates))  # pages are read ahead of what is written
+        return Instead(status, b"Unauthorized")
 
     proxy.before = expired
     with pytest.raises(PermanentError, match="credentials"):
