@@ -33,6 +33,8 @@ from harvester_dagster.web.launching import NotStarted
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The terminal is the command's; the events are in the UI."""
+PAGE = "page"
+"""Where a run comes from that somebody began on our pages."""
 
 
 class RunFailed(HarvesterError):
@@ -132,23 +134,48 @@ class RunWatch:
 
 
 class DagsterLauncher:
-    """Begins runs for the web application (`web/launching.py`), by the API of Dagster's web application."""
+    """Begins runs for the web application (`web/launching.py`, `web/acts.py`), by the API of Dagster's web application.
+
+    All raise NotStarted when Dagster cannot be reached or refuses.
+    """
 
     def __init__(self, file: Path, job: str = names.DECIDE_ACCESS_JOB, timeout: int = 30) -> None:
-        """`file` is the Unix socket on which `dagster_ui.py` serves it; `timeout` in seconds."""
+        """`file` is the Unix socket on which `dagster_ui.py` serves it; `timeout` in seconds; `job` decides access."""
         self._file, self._job, self._timeout = file, job, timeout
 
     def launch(self, endpoint: str, mode: str, request: int) -> None:
-        """Queue a run of the enricher for an asked-for request. Raises NotStarted when Dagster cannot be reached or
-        refuses."""
+        """Queue a run of the enricher for an asked-for request."""
         tags = {
             names.PARTITION_TAG: f"{endpoint}:{mode}",
             names.ENDPOINT_TAG: endpoint,
             names.REQUEST_TAG: str(request),
         }
+        self._begin(self._job, tags=tags)
+
+    def harvest(self, key: str) -> str:
+        """Queue a set's run."""
+        tags = {names.PARTITION_TAG: key, names.SET_TAG: key, names.SOURCE_TAG: source_of(key), names.ORIGIN_TAG: PAGE}
+        return self._begin(names.HARVEST_SET_JOB, tags=tags)
+
+    def accept(self, key: str, attempt: int) -> str:
+        """Queue the acceptance of a candidate."""
+        config = {"ops": {names.ACCEPT_CANDIDATE_OP: {"config": {"source_set": key, "attempt": attempt}}}}
+        return self._begin(names.ACCEPT_JOB, config, {names.ORIGIN_TAG: PAGE})
+
+    def release(self) -> str:
+        """Queue a release by hand."""
+        config = {"ops": {names.SET_CURRENT_DATASET_VERSION: {"config": {"by_hand": True}}}}
+        return self._begin(names.RELEASE_JOB, config, {names.RELEASE_TAG: "hand"})
+
+    def roll_back(self, version: int) -> str:
+        """Queue going back to a version."""
+        config = {"ops": {names.ROLL_BACK_OP: {"config": {"version": version}}}}
+        return self._begin(names.ROLLBACK_JOB, config, {names.ORIGIN_TAG: PAGE})
+
+    def _begin(self, job: str, config: dict[str, Any] | None = None, tags: dict[str, str] | None = None) -> str:
         try:
             with unix_socket.short(self._file) as name:
-                self._client(name).submit_job_execution(self._job, tags=tags)
+                return self._client(name).submit_job_execution(job, run_config=config or {}, tags=tags)
         except (DagsterGraphQLClientError, FileNotFoundError) as error:
             raise NotStarted(f"Dagster at {self._file} did not start it: {_said(error)}") from error
 

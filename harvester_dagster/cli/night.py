@@ -16,7 +16,7 @@ from harvester_dagster.cli.code_server import CodeServer
 from harvester_dagster.cli.commands import MENDABLE, Json, Key
 from harvester_dagster.cli.session import Daemon, Webserver, dagster_home, demonstration, loaded, opened, services
 from harvester_dagster.config_mistakes import ConfigError
-from harvester_dagster.explain import status
+from harvester_dagster.explain import night_progress, status
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights
@@ -53,7 +53,7 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
                 watch.look()
             with installation.pool.connection() as connection:
                 now, settings = installation.clock(), installation.config.night
-                shown.show(following.lines(connection, night.night_id, tasks, now, settings))
+                shown.show(night_progress.lines(connection, night.night_id, tasks, now, settings))
                 open_ids = {row.night_id for row in nights.open_nights(connection)}
             is_over = night.night_id not in open_ids and (not daemon.is_ours or not open_ids)
             if is_over and not dagster_runs.release_goes_on(night.night_id):
@@ -163,8 +163,8 @@ def up(
         from harvester_dagster.cli.dagster_runs import DagsterLauncher, RunWatch
         from harvester_dagster.web.serving import served
 
-        pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket)))
-        printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/harvest/status[/bold]")
+        pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket), interface.url))
+        printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/[/bold]")
         coming = f"The next night is at {config.night.cron}" if automatic else "night.automation is false: no night"
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")
         printing.status(status.status(installation))

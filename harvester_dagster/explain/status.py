@@ -34,6 +34,10 @@ class SetLine(NamedTuple):
     key: str
     standing: Standing
     harvest: str
+    attempt: int
+    """Its number; 0: never harvested."""
+    run_id: str
+    """The Dagster run that opened it."""
     mode: str
     records: int
     counts: Mapping[str, Mapping[str, int]]
@@ -76,22 +80,7 @@ def status(installation: Installation) -> Status:
     by_key = {row.key: row for row in standings.standings(installation)}
     with installation.pool.connection() as connection:
         current = versions.current(connection)
-        tasks: dict[int, list[TaskLine]] = {}
-        order = {task.name: place for place, task in enumerate(installation.catalog.tasks)}
-        for set_id, *line in connection.execute(
-            "SELECT set_id, task, outcomes, reused, seconds, examples FROM task_report"
-        ):
-            tasks.setdefault(set_id, []).append(TaskLine(*line))
-        lines = [
-            _line(
-                connection,
-                state,
-                by_key[state.key],
-                sorted(tasks.get(state.set_id, ()), key=lambda line: order.get(line.task, 99)),
-            )
-            for state in sets.all_sets(connection)
-            if state.key in by_key
-        ]
+        lines = _lines(installation, connection, by_key)
         return Status(
             current.version_id if current else None,
             current.promoted_at if current else None,
@@ -112,29 +101,61 @@ def _due(installation: Installation) -> ReleaseDue | None:
     return ReleaseDue(waiting.due_since, waiting.sets, times)
 
 
-def _line(connection: Any, state: sets.SetState, found: SetStanding, tasks: list[TaskLine]) -> SetLine:
-    newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
-    row = connection.execute(
-        "SELECT published FROM generation WHERE set_id = %s AND gen = %s", (state.set_id, state.accepted_gen)
-    ).fetchone()
+def _lines(installation: Installation, connection: Any, by_key: Mapping[str, SetStanding]) -> list[SetLine]:
+    """A line for each set that stands somehow: as many questions for three hundred as for one."""
+    newest = attempts.newest_harvests(connection)
+    ids = [attempt.attempt_id for attempt in newest.values()]
+    tasks, notes = _tasks(installation, connection), problems.of_lists(connection, ids)
+    tallies = dict(connection.execute("SELECT attempt_id, tally FROM attempt WHERE attempt_id = ANY (%s)", (ids,)))
+    published = dict(
+        connection.execute(
+            """SELECT s.set_id, g.published FROM harvest_set s
+               JOIN generation g ON g.set_id = s.set_id AND g.gen = s.accepted_gen"""
+        )
+    )
+    lines = []
+    for state in sets.all_sets(connection):
+        if found := by_key.get(state.key):
+            harvest = newest.get(state.set_id)
+            line = _line(state, found, harvest, published.get(state.set_id, {}), tasks.get(state.set_id, []))
+            number = harvest.attempt_id if harvest else 0
+            lines.append(line._replace(tally=tallies.get(number) or {}, notes=notes.get(number, [])))
+    return lines
+
+
+def _tasks(installation: Installation, connection: Any) -> dict[int, list[TaskLine]]:
+    """What each task did, in the order of the catalogue, by the set's id."""
+    order = {task.name: place for place, task in enumerate(installation.catalog.tasks)}
+    found: dict[int, list[TaskLine]] = {}
+    for set_id, *line in connection.execute(
+        "SELECT set_id, task, outcomes, reused, seconds, examples FROM task_report"
+    ):
+        found.setdefault(set_id, []).append(TaskLine(*line))
+    return {set_id: sorted(lines, key=lambda line: order.get(line.task, 99)) for set_id, lines in found.items()}
+
+
+def _line(
+    state: sets.SetState,
+    found: SetStanding,
+    newest: attempts.Attempt | None,
+    published: Mapping[str, int],
+    tasks: list[TaskLine],
+) -> SetLine:
     ended = newest.ended_at if newest else None
     return SetLine(
         key=state.key,
         standing=found.standing,
         harvest=newest.state if newest else "never",
+        attempt=newest.attempt_id if newest else 0,
+        run_id=(newest.run_id or "") if newest else "",
         mode=newest.mode if newest else "",
         records=newest.records if newest else 0,
         counts=(newest.counts or {}) if newest else {},
         reason=found.reason or (newest.reason if newest else ""),
         generation=state.accepted_gen,
-        published=row[0] if row else {},
+        published=published,
         seconds=(ended - newest.started_at).total_seconds() if newest and ended else 0.0,
         tasks=tasks,
-        tally=_tally(connection, newest) if newest else {},
-        notes=problems.of_list(connection, newest.attempt_id) if newest else [],
+        tally={},
+        notes=[],
     )
-
-
-def _tally(connection: Any, attempt: attempts.Attempt) -> Mapping[str, int]:
-    row = connection.execute("SELECT tally FROM attempt WHERE attempt_id = %s", (attempt.attempt_id,)).fetchone()
-    return (row[0] if row else None) or {}

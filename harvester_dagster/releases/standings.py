@@ -28,10 +28,9 @@ def standings(installation: Installation) -> list[SetStanding]:
     now = installation.clock()
     found = []
     with installation.pool.connection() as connection:
-        left_behind = nights.left_behind(connection)
+        left_behind, newest = nights.left_behind(connection), attempts.newest_harvests(connection)
         for state in sets.all_sets(connection):
-            newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
-            standing, reason = _standing(state, newest, left_behind.get(state.key), now)
+            standing, reason = _standing(state, newest.get(state.set_id), left_behind.get(state.key), now)
             if state.withdrawn_at is None:
                 found.append(SetStanding(state.key, standing, state.accepted_gen, reason))
     return found

@@ -232,6 +232,19 @@ def last(
         ).fetchone()
 
 
+def newest_harvests(connection: Connection[Any]) -> dict[int, Attempt]:
+    """The newest harvest of every set that has any, by the set's id."""
+    named = ", ".join(f"a.{name}" for name in Attempt._fields)
+    with connection.cursor(row_factory=class_row(Attempt)) as cursor:
+        rows = cursor.execute(
+            f"""SELECT {named} FROM harvest_set s CROSS JOIN LATERAL (
+                    SELECT * FROM attempt a WHERE a.set_id = s.set_id AND a.mode = ANY (%s)
+                    ORDER BY a.attempt_id DESC LIMIT 1) a""",
+            (list(HARVESTS),),
+        ).fetchall()
+    return {row.set_id: row for row in rows}
+
+
 def covering(connection: Connection[Any], set_id: int, before: int | None = None) -> list[Attempt]:
     """The accepted harvests (before that attempt) whose pages, in this order, hold all of a set: the last one that
     asked for everything, and every one after it."""

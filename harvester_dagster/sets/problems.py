@@ -23,9 +23,14 @@ def note_list(connection: Connection[Any], attempt_id: int, notes: Sequence[str]
 
 def of_list(connection: Connection[Any], attempt_id: int) -> list[str]:
     """The notes of a harvest's list."""
-    return [
-        reason
-        for (reason,) in connection.execute(
-            f"SELECT reason FROM problem WHERE attempt_id = %s AND {OF_LIST} ORDER BY reason", (attempt_id,)
-        )
-    ]
+    return of_lists(connection, [attempt_id]).get(attempt_id, [])
+
+
+def of_lists(connection: Connection[Any], attempt_ids: Sequence[int]) -> dict[int, list[str]]:
+    """The notes of some harvests' lists, by attempt; none where nothing was odd."""
+    rows = connection.execute(
+        f"""SELECT attempt_id, array_agg(reason ORDER BY reason) FROM problem
+            WHERE attempt_id = ANY (%s) AND {OF_LIST} GROUP BY attempt_id""",
+        (list(attempt_ids),),
+    )
+    return dict(rows.fetchall())

@@ -7,6 +7,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 import uvicorn
 from starlette.routing import Mount
@@ -14,10 +15,16 @@ from starlette.routing import Mount
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.web.access_pages import AccessPages
+from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.launching import LaunchedRuns, Launcher
+from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
+
+
+class RunsAndActs(Launcher, Acts, Protocol):
+    """Begins all runs that pages ask for."""
 
 
 class NotServed(HarvesterError):
@@ -25,16 +32,22 @@ class NotServed(HarvesterError):
 
 
 @contextlib.contextmanager
-def served(installation: Installation, launcher: Launcher) -> Iterator[str]:
-    """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's. Raises
-    NotServed."""
+def served(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> Iterator[str]:
+    """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's;
+    `dagster` is the address of its UI. Raises NotServed."""
     web = installation.config.web
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
     pages = AccessPages(installation.config, installation.pool, installation.clock, runs)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(
-                web, [*pages.routes(), *PicturePages(installation).routes(), Mount(PATH, consumer_api(installation))]
+                web,
+                [
+                    *OperatorPages(installation, launcher, dagster).routes(),
+                    *pages.routes(),
+                    *PicturePages(installation).routes(),
+                    Mount(PATH, consumer_api(installation)),
+                ],
             ),
             host=web.host,
             port=web.port,

@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from harvester_dagster.cli import printing
-from harvester_dagster.cli.following import RELEASE, Following, lines
+from harvester_dagster.cli.following import Following
 from harvester_dagster.config import NightSettings
 from harvester_dagster.explain import status
+from harvester_dagster.explain.night_progress import RELEASE, lines
 from harvester_dagster.releases import nights, release
 from harvester_dagster.sets import steps
 from tests.sets.conftest import open_world, source, world

@@ -6,12 +6,13 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import requests
 
 from harvester_dagster.cli.dagster_runs import DagsterLauncher
 from harvester_dagster.web.launching import NotStarted
-from tests.dagster.installed import Up, eventually
+from tests.dagster.installed import KEYS, Up, eventually
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
 
@@ -35,6 +36,28 @@ def test_a_run_that_the_pages_start_is_dagsters_and_ends_the_request(up: Up) -> 
         "the end of the request",
     )
     assert "127.0.0.1:9" in ended[0][0], "no Solr is there"
+
+
+def test_a_set_that_is_harvested_from_its_page_is_released_from_there_too(up: Up) -> None:
+    pages = f"http://127.0.0.1:{up.config.web.port}"
+    key, before = KEYS[0], up.current() or 0
+    for path, job in ((f"/set/{key}/harvest", "harvest_set"), ("/release", "release")):
+        begun = requests.post(pages + path, timeout=60)
+        assert begun.status_code == 202, begun.text
+        (run_id,) = re.findall(rf"{re.escape(up.url)}/runs/([0-9a-f-]{{36}})", begun.text)
+        run = eventually(lambda: ended(up, run_id), f"the end of the run of {path}")
+        assert (run.job_name, run.is_success) == (job, True)
+    assert (up.current() or 0) >= before
+    audited = up.rows(
+        "SELECT actor, act, detail->>'run' FROM audit WHERE act IN ('harvest', 'release') AND detail ? 'run'"
+    )
+    assert {(actor, act) for actor, act, _run in audited} >= {("local", "harvest"), ("local", "release")}
+    assert key in requests.get(pages + "/", timeout=60).text
+
+
+def ended(up: Up, run_id: str) -> dg.DagsterRun | None:
+    found = up.instance.get_run_by_id(run_id)
+    return found if found and found.is_finished else None
 
 
 def test_a_webserver_that_is_away_is_one_sentence(tmp_path: Path) -> None:

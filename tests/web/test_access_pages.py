@@ -133,7 +133,7 @@ def test_journals_are_refreshed_with_a_button(site: Site) -> None:
     assert "Never read" not in get(site, "/cache/update").text
 
 
-@pytest.mark.parametrize("path", ["/", "/harvest", "/harvest/status.xml", "/static/../app.py", "/debug"])
+@pytest.mark.parametrize("path", ["/harvest", "/harvest/status.xml", "/static/../app.py", "/debug"])
 def test_other_paths_are_404(site: Site, path: str) -> None:
     assert get(site, path).status_code == 404
 

@@ -1,0 +1,114 @@
+"""The nights of an installation, and what is usual for a set: what the pages show beside what came last.
+
+Belongs here: reading nights and harvests set-wise, a question for all sets. Does not belong here: how every set stands
+(`status.py`), where a running night is (`night_progress.py`).
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from harvester_dagster.sets.attempts import HARVESTS
+
+USUAL_OF = 14
+"""So many of a set's last accepted harvests in one mode say what is usual."""
+LEAST = 3
+"""Of fewer nothing is usual yet."""
+FAR_OFF = 2.0
+"""So many times what is usual, or so many times less, is marked."""
+_LOOKED_BACK = 60
+
+
+class NightSummary(NamedTuple):
+    """One night: its sets by what came of their harvests. `failed`: harvests, or whole runs."""
+
+    night_id: int
+    opened_at: datetime
+    ended_at: datetime | None
+    sets: int
+    accepted: int
+    rejected: int
+    failed: int
+    version_id: int | None
+    """What it promoted, if anything."""
+
+
+class Usual(NamedTuple):
+    """Medians over a set's last accepted harvests in one mode."""
+
+    records: float
+    seconds: float
+    harvests: int
+
+
+class Harvest(NamedTuple):
+    """One harvest of a set."""
+
+    attempt_id: int
+    mode: str
+    started_at: datetime
+    ended_at: datetime | None
+    state: str
+    records: int
+    reason: str
+    run_id: str | None
+    night_id: int | None
+
+    @property
+    def seconds(self) -> float:
+        """From asking the source to the verdict."""
+        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else 0.0
+
+
+def nights(connection: Connection[Any], count: int) -> list[NightSummary]:
+    """The last nights, newest first."""
+    with connection.cursor(row_factory=class_row(NightSummary)) as cursor:
+        return cursor.execute(
+            """SELECT n.night_id, n.opened_at, n.ended_at, count(s.set_id) AS sets,
+                      count(*) FILTER (WHERE a.state = 'accepted' AND s.outcome IS DISTINCT FROM 'failure') AS accepted,
+                      count(*) FILTER (WHERE a.state IN ('rejected', 'dismissed')) AS rejected,
+                      count(*) FILTER (WHERE a.state = 'failed' OR s.outcome = 'failure') AS failed,
+                      (SELECT max(version_id) FROM dataset_version v
+                       WHERE v.night_id = n.night_id AND v.promoted_at IS NOT NULL) AS version_id
+               FROM (SELECT * FROM night ORDER BY night_id DESC LIMIT %s) n
+               LEFT JOIN night_set s USING (night_id)
+               LEFT JOIN LATERAL (SELECT state FROM attempt a WHERE a.set_id = s.set_id AND a.night_id = n.night_id
+                                  ORDER BY attempt_id DESC LIMIT 1) a ON true
+               GROUP BY n.night_id, n.opened_at, n.ended_at ORDER BY n.night_id DESC""",
+            (count,),
+        ).fetchall()
+
+
+def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
+    """By a set's key and a mode; none where fewer than LEAST harvests were accepted lately."""
+    rows = connection.execute(
+        """SELECT s.key, a.mode, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.records),
+                  percentile_cont(0.5) WITHIN GROUP (ORDER BY a.seconds), count(*)
+           FROM harvest_set s CROSS JOIN LATERAL (
+               SELECT b.*, row_number() OVER (PARTITION BY mode ORDER BY attempt_id DESC) AS place FROM (
+                   SELECT attempt_id, mode, records, extract(epoch FROM ended_at - started_at)::float8 AS seconds
+                   FROM attempt c WHERE c.set_id = s.set_id AND c.state = 'accepted' AND c.mode = ANY (%(modes)s)
+                   ORDER BY attempt_id DESC LIMIT %(back)s) b) a
+           WHERE a.place <= %(count)s GROUP BY s.key, a.mode HAVING count(*) >= %(least)s""",
+        {"modes": list(HARVESTS), "back": _LOOKED_BACK, "count": USUAL_OF, "least": LEAST},
+    )
+    return {(key, mode): Usual(records, seconds, count) for key, mode, records, seconds, count in rows}
+
+
+def mark(what: str, is_now: float, usually: float, least: float) -> str:
+    """That a number is far off what is usual, with both; "" where it is not, or where both are below `least`."""
+    if max(is_now, usually) < least or usually / FAR_OFF <= is_now <= usually * FAR_OFF:
+        return ""
+    return f"{is_now:,.0f} {what}, usually {usually:,.0f}"
+
+
+def harvests(connection: Connection[Any], set_id: int, count: int) -> list[Harvest]:
+    """The last harvests of a set, newest first."""
+    with connection.cursor(row_factory=class_row(Harvest)) as cursor:
+        return cursor.execute(
+            """SELECT attempt_id, mode, started_at, ended_at, state, records, reason, run_id, night_id FROM attempt
+               WHERE set_id = %s AND mode = ANY (%s) ORDER BY attempt_id DESC LIMIT %s""",
+            (set_id, list(HARVESTS), count),
+        ).fetchall()

@@ -1,0 +1,219 @@
+"""The pages of the morning: the night, a set, a document, versions, what was done; and the buttons on them.
+
+Belongs here: requests, and which answers of `explain/` a page shows. Does not belong here: any answer, and what a
+button's run does. Reading is free; who may press is asked by the guard, and each press is written to the audit.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from harvester_dagster.consumers import changes
+from harvester_dagster.consumers.field_differences import DocumentDifference, described
+from harvester_dagster.explain import night_progress, night_report, status
+from harvester_dagster.explain import why as story
+from harvester_dagster.explain.night_report import Harvest
+from harvester_dagster.explain.status import SetLine
+from harvester_dagster.explain.why import UnknownDocument
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit
+from harvester_dagster.releases import nights
+from harvester_dagster.sets import attempts, sets, steps, versions
+from harvester_dagster.sets.sets import SetState, UnknownSet
+from harvester_dagster.web.acts import Acts
+from harvester_dagster.web.app import page
+from harvester_dagster.web.launching import NotStarted
+
+_NIGHTS = 14
+_HARVESTS = 60
+_ROWS = 200
+_DIFFERENCES = 20
+_TROUBLED = ("on fallback", "missing", "stale")
+_LONGEST = 2_000
+"""Characters of an SRN that is looked up."""
+
+
+class OperatorPages:
+    """The pages of one installation. `dagster` is where the Dagster UI is."""
+
+    def __init__(self, installation: Installation, acts: Acts, dagster: str) -> None:
+        self._installation, self._acts, self._dagster = installation, acts, dagster.rstrip("/")
+
+    def routes(self) -> list[Route]:
+        """The routes, for the application."""
+        return [
+            Route("/", self.night),
+            Route("/set/{key}/", self.set),
+            Route("/document/", self.document),
+            Route("/versions/", self.versions),
+            Route("/audit/", self.audit),
+            Route("/set/{key}/harvest", self.harvest, methods=["POST"]),
+            Route("/set/{key}/accept", self.accept, methods=["POST"]),
+            Route("/set/{key}/dismiss", self.dismiss, methods=["POST"]),
+            Route("/release", self.release, methods=["POST"]),
+            Route("/versions/{version:int}/rollback", self.roll_back, methods=["POST"]),
+        ]
+
+    def night(self, request: Request) -> Response:
+        """What needs a hand, the last night or the one that goes on, every set beside what is usual, earlier nights."""
+        found = status.status(self._installation)
+        with self._installation.pool.connection() as connection:
+            running = nights.open_nights(connection)
+            return self._page(
+                request,
+                "night.html",
+                found=found,
+                running=running[-1] if running else None,
+                progress=self._progress(connection, running[-1].night_id) if running else [],
+                nights=night_report.nights(connection, _NIGHTS),
+                marks=self._marks(night_report.usual(connection), found.sets),
+                troubled=[line for line in found.sets if line.standing in _TROUBLED],
+            )
+
+    def set(self, request: Request) -> Response:
+        """One set: its harvests, what is usual, and a candidate that waits beside what is accepted."""
+        state = self._state(request)
+        found = status.status(self._installation)
+        line = next((each for each in found.sets if each.key == state.key), None)
+        if line is None:
+            raise HTTPException(404, f"{state.key} is withdrawn")
+        with self._installation.pool.connection() as connection:
+            harvests = night_report.harvests(connection, state.set_id, _HARVESTS)
+            usual = night_report.usual(connection)
+        return self._page(
+            request,
+            "set.html",
+            line=line,
+            harvests=harvests,
+            bars=bars(harvests),
+            marks=self._marks(usual, [line]).get(state.key, []),
+            usual=usual.get((state.key, line.mode)),
+            waits=line.harvest == "rejected",
+            differences=self._candidate(state) if line.harvest == "rejected" else None,
+        )
+
+    def document(self, request: Request) -> Response:
+        """Why a document is as it is, stage by stage."""
+        srn = request.query_params.get("srn", "").strip()
+        if not srn:
+            return self._page(request, "document.html", srn="", stages=None)
+        try:
+            stages = story.why(self._installation, srn[:_LONGEST].replace("\0", ""))
+        except UnknownDocument as error:
+            return self._page(request, "document.html", 404, srn=srn, stages=None, unknown=str(error))
+        return self._page(request, "document.html", srn=srn, stages=stages)
+
+    def versions(self, request: Request) -> Response:
+        """Every version that is kept, and going back to one."""
+        with self._installation.pool.connection() as connection:
+            found, hold = versions.all_versions(connection), versions.hold(connection)
+        return self._page(request, "versions.html", versions=found, hold=hold)
+
+    def audit(self, request: Request) -> Response:
+        """Who did what, newest first."""
+        with self._installation.pool.connection() as connection:
+            rows = audit.rows(connection, count=_ROWS)
+        return self._page(request, "audit.html", rows=rows)
+
+    async def harvest(self, request: Request) -> Response:
+        """Have a set harvested now."""
+        key = (await run_in_threadpool(self._state, request)).key
+        return await self._begun("harvest", key, lambda: self._acts.harvest(key), request)
+
+    async def accept(self, request: Request) -> Response:
+        """Take the candidate of the attempt that was on the page."""
+        key = (await run_in_threadpool(self._state, request)).key
+        attempt = await _number(request, "attempt")
+        return await self._begun("accept", key, lambda: self._acts.accept(key, attempt), request)
+
+    async def dismiss(self, request: Request) -> Response:
+        """Lay a candidate aside; at once, for that needs no run."""
+        key = (await run_in_threadpool(self._state, request)).key
+        try:
+            with audit.trying(self._installation.pool, "dismiss", key, self._installation.clock):
+                await run_in_threadpool(steps.dismiss, self._installation, key)
+        except HarvesterError as error:
+            raise HTTPException(409, str(error)) from error
+        return RedirectResponse(f"/set/{key}/", 303)
+
+    async def release(self, request: Request) -> Response:
+        """Have what the sets have accepted promoted."""
+        return await self._begun("release", "", self._acts.release, request)
+
+    async def roll_back(self, request: Request) -> Response:
+        """Go back to a version; automatic releases are held then."""
+        version = request.path_params["version"]
+        return await self._begun("rollback", str(version), lambda: self._acts.roll_back(version), request)
+
+    async def _begun(self, act: str, subject: str, begin: Callable[[], str], request: Request) -> Response:
+        """A run was asked for: written down, and shown with the way to it. 502 when it could not be begun."""
+        pool, clock = self._installation.pool, self._installation.clock
+        try:
+            with audit.trying(pool, act, subject, clock):
+                run_id = await run_in_threadpool(begin)
+        except NotStarted as error:
+            raise HTTPException(502, str(error)) from error
+        await run_in_threadpool(audit.told, pool, act, subject, clock(), run=run_id)
+        return self._page(request, "begun.html", 202, act=act, subject=subject, run_id=run_id)
+
+    def _state(self, request: Request) -> SetState:
+        with self._installation.pool.connection() as connection:
+            try:
+                return sets.find(connection, request.path_params["key"])
+            except UnknownSet as error:
+                raise HTTPException(404, str(error)) from error
+
+    def _candidate(self, state: SetState) -> list[DocumentDifference] | None:
+        """What a candidate that stands would change, as far as a page shows; None: it must be staged again first."""
+        with self._installation.pool.connection() as connection:
+            newest = attempts.last(connection, state.set_id, modes=attempts.PROPOSALS)
+            if newest is None or newest.attempt_id != state.staged_attempt:
+                return None
+            gens = {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
+            found = changes.whole(connection, changes.of_generations(connection, *gens))
+            return [described(change) for change, _ in zip(found, range(_DIFFERENCES), strict=False)]
+
+    def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:
+        tasks, now = len(self._installation.catalog.tasks), self._installation.clock()
+        return night_progress.lines(connection, night_id, tasks, now, self._installation.config.night)
+
+    def _marks(self, usual: dict[tuple[str, str], night_report.Usual], lines: list[SetLine]) -> dict[str, list[str]]:
+        """What of each set's newest harvest is far off what is usual."""
+        marks: dict[str, list[str]] = {}
+        for line in lines:
+            if (found := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected"):
+                of_line = [
+                    night_report.mark("records", line.records, found.records, least=20),
+                    night_report.mark("seconds", line.seconds, found.seconds, least=30),
+                ]
+                marks[line.key] = [said for said in of_line if said]
+        return marks
+
+    def _page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        return page(request, template, status, local=self._local, dagster=self._dagster, **values)
+
+    def _local(self, moment: datetime | str | None) -> str:
+        """A time in the installation's zone; nothing for none."""
+        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        return at.astimezone(self._installation.config.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def bars(harvests: list[Harvest]) -> list[tuple[Harvest, int]]:
+    """Harvests as bars, oldest first, each with its height in percent of the highest."""
+    highest = max((harvest.records for harvest in harvests), default=0) or 1
+    return [(harvest, round(100 * harvest.records / highest)) for harvest in reversed(harvests)]
+
+
+async def _number(request: Request, name: str) -> int:
+    async with request.form(max_files=0) as form:
+        given = form.get(name)
+    if not isinstance(given, str) or not (given.isascii() and given.isdigit()) or len(given) > 18:
+        raise HTTPException(400, f"{name}: a number is needed")
+    return int(given)
