@@ -4,6 +4,7 @@ import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -45,7 +46,7 @@ def test_a_set_that_is_harvested_from_its_page_is_released_from_there_too(up: Up
         begun = requests.post(pages + path, timeout=60)
         assert begun.status_code == 202, begun.text
         (run_id,) = re.findall(rf"{re.escape(up.url)}/runs/([0-9a-f-]{{36}})", begun.text)
-        run = eventually(lambda: ended(up, run_id), f"the end of the run of {path}")
+        run = eventually(partial(ended, up, run_id), f"the end of the run of {path}")
         assert (run.job_name, run.is_success) == (job, True)
     assert (up.current() or 0) >= before
     audited = up.rows(
