@@ -159,7 +159,11 @@ class DagsterLauncher:
 
     def accept(self, key: str, attempt: int) -> str:
         """Queue the acceptance of a candidate."""
-        config = {"ops": {names.ACCEPT_CANDIDATE_OP: {"config": {"source_set": key, "attempt": attempt}}}}
+        config = {
+            "ops": {
+                names.ACCEPT_CANDIDATE_OP: {"config": jobs.AcceptConfig(source_set=key, attempt=attempt).model_dump()}
+            }
+        }
         return self._begin(names.ACCEPT_JOB, config, {names.ORIGIN_TAG: PAGE})
 
     def release(self) -> str:
@@ -169,7 +173,7 @@ class DagsterLauncher:
 
     def roll_back(self, version: int) -> str:
         """Queue going back to a version."""
-        config = {"ops": {names.ROLL_BACK_OP: {"config": {"version": version}}}}
+        config = {"ops": {names.ROLL_BACK_OP: {"config": jobs.RollbackConfig(version=version).model_dump()}}}
         return self._begin(names.ROLLBACK_JOB, config, {names.ORIGIN_TAG: PAGE})
 
     def _begin(self, job: str, config: dict[str, Any] | None = None, tags: dict[str, str] | None = None) -> str:
