@@ -34,6 +34,7 @@
     │   └── NoIndex                  there is none to be had here
     ├── BadMapping                   search: the configured mapping cannot be used
     ├── NothingPublished             consumers: no version has become current yet
+    ├── NoSuchVersion                consumers: no version of this number was ever published
     ├── NoLongerKept                 consumers: what was asked for has been cleaned away
     ├── UnknownDocument              explain: no source has sent it
     ├── UnknownEndpoint, UnknownRule, BadJournals      access: named by a person, and not there or not readable

@@ -77,9 +77,14 @@ class Installation:
     @cached_property
     def reading(self) -> Pool:
         """The way to the store for whoever answers consumers: it changes nothing, and takes no connection from runs."""
+        return database.open_reading_pool(self.address)
+
+    @property
+    def address(self) -> str:
+        """Of the store, for a connection beside the pools."""
         address = self.pool.conninfo
         assert isinstance(address, str)
-        return database.open_reading_pool(address)
+        return address
 
 
 def postgres_url(config: Config) -> str | None:

@@ -27,6 +27,10 @@ class NoLongerKept(HarvesterError):
     """What was asked for has been cleaned away; the mend says where to begin."""
 
 
+class NoSuchVersion(HarvesterError):
+    """No version of this number has ever been published."""
+
+
 class PublishedSet(NamedTuple):
     """A set at the generation that a snapshot shows."""
 
@@ -104,7 +108,8 @@ def on(connection: Connection[Any], moment: datetime) -> Snapshot:
 
 
 def of_version(connection: Connection[Any], version_id: int) -> Snapshot:
-    """A version that is kept and has been current. Raises NoLongerKept, NothingPublished."""
+    """A version that is kept and has been current. Raises NoSuchVersion, NoLongerKept; NothingPublished where there is
+    none at all."""
     row = connection.execute(
         "SELECT max(seq), max(at) FROM publication WHERE version_id = %s", (version_id,)
     ).fetchone()
@@ -113,7 +118,8 @@ def of_version(connection: Connection[Any], version_id: int) -> Snapshot:
     except versions.NotPromotable:
         version = None
     if row is None or row[0] is None:
-        raise NothingPublished(f"there is no version {version_id} that was published")
+        now(connection)
+        raise NoSuchVersion(f"no version {version_id} has been published", "ask without version for the current one")
     if version is None:
         raise NoLongerKept(f"version {version_id} is not kept any more", "ask without version for the current one")
     return snapshot(connection, Shown(row[0], row[1], version_id, version.generations))

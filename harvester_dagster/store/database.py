@@ -7,7 +7,8 @@ Every `with pool.connection()` block is one transaction; there is no other way t
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,23 @@ def open_reading_pool(url: str, max_size: int = 8) -> Pool:
         open=True,
     )
     return pool
+
+
+@contextmanager
+def listening(url: str, channel: str) -> Iterator[Connection[tuple[Any, ...]]]:
+    """A connection of its own that hears what is told on a channel. A server that does not answer for ten seconds is
+    given up: else that would take the kernel a quarter of an hour."""
+    with Connection.connect(
+        url,
+        autocommit=True,
+        options="-c search_path=harvester,public -c timezone=UTC -c default_transaction_read_only=on "
+        "-c statement_timeout=10s",
+        application_name="harvester promotions",
+        connect_timeout=5,
+        tcp_user_timeout=10_000,
+    ) as connection:
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        yield connection
 
 
 def _configure(connection: Connection[tuple[Any, ...]]) -> None:

@@ -54,6 +54,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
             log_level="warning",
             proxy_headers=bool(web.trusted_proxies),
             forwarded_allow_ips=list(web.trusted_proxies),
+            timeout_graceful_shutdown=2,  # who waits for a promotion would hold it up for an hour
         )
     )
     thread = threading.Thread(target=server.run, name="web", daemon=True)

@@ -1,8 +1,8 @@
 """The API keeps to its own OpenAPI description, whatever it is asked (Schemathesis): no 500, no answer that is not
 described.
 
-That what fits the description is accepted is not asked: it cannot say that a cursor must have been made here, nor that
-two parameters exclude each other.
+The stream of promotions is left out, for it does not end: `test_waiting.py` reads it. That what fits the description is
+accepted is not asked: it cannot say that a cursor must have been made here, nor that two parameters exclude each other.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def described(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-schema = schemathesis.pytest.from_fixture("described")
+schema = schemathesis.pytest.from_fixture("described").exclude(path="/changes/events/")
 
 
 @schema.parametrize()
@@ -44,4 +44,6 @@ schema = schemathesis.pytest.from_fixture("described")
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 def test_it_answers_as_it_is_described(case: schemathesis.Case) -> None:
+    if case.query.get("wait") in range(2, 61):
+        case.query["wait"] = 1
     case.call_and_validate(headers={"Authorization": "Bearer s3cret"}, excluded_checks=[positive_data_acceptance])

@@ -110,8 +110,19 @@ def test_a_version_a_day_and_what_is_no_longer_kept(world: World, client: TestCl
         assert answer.status_code == 200, (asked, answer.text)
         assert answer.json()["title"] == expected, asked
     assert client.get("/product/?version=1").json()["results"][0]["title"] == "First"
-    assert client.get("/product/?version=9").status_code == 417
+    for unknown in ("/product/?version=9", "/product/src:one:a/?version=9", "/difference/?old=1&new=99"):
+        answer = client.get(unknown)
+        assert (answer.status_code, answer.json()["title"]) == (404, "There is no such version")
     assert client.get("/product/src:one:a/?at=2001-01-01").status_code == 417
+
+
+def test_the_ends_of_the_calendar_are_times(world: World, client: TestClient) -> None:
+    published(world, "a")
+    assert len(client.get("/product/?modified_since=0001-01-01").json()["results"]) == 1
+    for late in ("9999-12-31", "9999-12-31T23:59:59-10:00"):
+        assert client.get(f"/product/?modified_since={late}").json()["results"] == []
+        assert client.get(f"/product/src:one:a/?at={late}").status_code == 200
+    assert client.get("/product/src:one:a/?at=0001-01-01T00:00:00%2B10:00").status_code == 417
 
 
 def test_a_client_keeps_what_it_has(world: World, client: TestClient) -> None:
@@ -179,4 +190,4 @@ def test_two_versions_differ_field_by_field(world: World, client: TestClient) ->
         following = page["next"]
     assert paged == whole
     assert client.get("/difference/?old=1").status_code == 400
-    assert client.get("/difference/?old=1&new=99").status_code == 417
+    assert client.get("/difference/?old=1&new=99").status_code == 404

@@ -5,40 +5,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import uvicorn
-from starlette.routing import Mount
 
-from harvester_dagster.installation import Installation
 from harvester_dagster.publication import log
 from harvester_dagster.releases import release
 from harvester_dagster.sets import versions
-from harvester_dagster.web.api.consumer_api import PATH, consumer_api
-from harvester_dagster.web.app import create_app
 from tests.consumers.copies import FeedReader, SinceReader, client_of
+from tests.consumers.serving import listening
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import World
 
 __all__ = ["open_world", "source"]
 CONSUMER = Path(__file__).parents[2] / "examples" / "consumer.py"
-
-
-@contextmanager
-def listening(installation: Installation) -> Iterator[str]:
-    app = create_app(installation.config.web, [Mount(PATH, consumer_api(installation))])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}{PATH}"
-    server.should_exit = True
-    thread.join(10)
 
 
 def shown(world: World) -> dict[str, Any]:

@@ -1,26 +1,39 @@
-"""The feed of changes: what to put and what to delete, for whoever keeps a copy.
+"""The feed of changes: what to put and what to delete, for whoever keeps a copy, and being told of a promotion.
 
-Belongs here: what the path takes and gives. Does not belong here: the comparing (`consumers/changes.py`).
+Belongs here: what these paths take and give. Does not belong here: the comparing (`consumers/changes.py`), listening
+(`consumers/promotion_watch.py`).
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query
 from pydantic import Field
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from harvester_dagster.consumers import changes, snapshots
 from harvester_dagster.consumers.changes import FeedPlace, PublishedChange
 from harvester_dagster.consumers.field_differences import described
+from harvester_dagster.consumers.promotion_watch import PromotionWatch
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import log
-from harvester_dagster.web.api import answers
+from harvester_dagster.web.api import answers, limits
 from harvester_dagster.web.api.cursors import Cursors
 from harvester_dagster.web.api.document_routes import MOST, USUAL, Asked, reads
+from harvester_dagster.web.api.limits import Bounds
 from harvester_dagster.web.api.problem_details import RESPONSES, ApiProblem
 
+LONGEST_WAIT = 60
+LONGEST_STREAM = 3_600
+"""Seconds; then a stream ends, and a browser asks for it again by itself."""
+SLOWEST = 30
+"""Seconds in which a client takes what it is sent; else its stream is cut."""
 _WALK = "changes"
 _DIFFERENCE = "difference"
 
@@ -32,6 +45,18 @@ class ChangesAsked(Asked):
     entity: str | None = Field(None, max_length=100, description="Only of this entity, such as products")
     page_size: int = Field(USUAL, ge=1, le=MOST, description="Changes a page, about")
     cursor: str | None = Field(None, description="Where to go on: follow `next` as it is given")
+    wait: int | None = Field(
+        None,
+        ge=0,
+        le=LONGEST_WAIT,
+        description="Where nothing has been promoted since `after`: answer when something is, or after so many seconds",
+    )
+
+
+class EventsAsked(Asked):
+    """Of the stream of promotions."""
+
+    after: int | None = Field(None, ge=0, le=2**62, description="The `seq` that you have; else you are told it at once")
 
 
 class DifferenceAsked(Asked):
@@ -46,24 +71,57 @@ class DifferenceAsked(Asked):
 class ChangeRoutes:
     """The paths of one installation's feed."""
 
-    def __init__(self, installation: Installation, cursors: Cursors) -> None:
-        self._installation, self._cursors = installation, cursors
+    def __init__(self, installation: Installation, cursors: Cursors, bounds: Bounds, watch: PromotionWatch) -> None:
+        self._installation, self._cursors, self._bounds, self._watch = installation, cursors, bounds, watch
         self._entities = [entity.name for entity in installation.catalog.entities]
 
     def router(self) -> APIRouter:
         """The feed."""
         router = APIRouter(responses=RESPONSES, tags=["changes"])
-        reads(router, "/changes/", self._changes, summary="What has changed since a seq")
-        reads(router, "/difference/", self._difference, summary="What differs between two versions, by field")
+        add = partial(reads, router)
+        route = self._bounds.route
+        add("/changes/", self._changes, summary="What has changed since a seq", **route(limits.LONG_POLLS))
+        streamed = route(limits.WAITERS)
+        streamed["responses"][200] = {"description": "Events, one a promotion", "content": {"text/event-stream": {}}}
+        router.add_api_route(
+            "/changes/events/",
+            self._events,
+            summary="Promotions as they happen (Server-Sent Events)",
+            response_class=EventSourceResponse,
+            **streamed,
+        )
+        add(
+            "/difference/",
+            self._difference,
+            summary="What differs between two versions, by field",
+            **route(limits.DIFFERENCES),
+        )
         return router
 
-    def _changes(self, request: Request, asked: Annotated[ChangesAsked, Query()]) -> Response:
+    async def _changes(self, request: Request, asked: Annotated[ChangesAsked, Query()]) -> Response:
         """Each document that is shown otherwise than at `after`, once: put `document` under `srn`, or delete `srn`.
         When `next` is null you have all that `seq` shows: ask with `after` = `seq` the next time."""
+        self._check(asked)
+        if asked.wait and asked.after is not None:
+            await _or_gone(request, self._watch, asked.after, asked.wait)
+        return await run_in_threadpool(self._read, request, asked)
+
+    async def _events(self, request: Request, asked: Annotated[EventsAsked, Query()]) -> Response:
+        """Each event `promotion` has the newest seq as its id and as `data` (`{"seq": 8}`): ask for `changes` then. The
+        header `Last-Event-ID` goes before `after`."""
+        last = request.headers.get("last-event-id", "")
+        seq = int(last) if last.isdecimal() and len(last) < 19 else asked.after
+        return EventSourceResponse(_told(self._watch, -1 if seq is None else seq), send_timeout=SLOWEST)
+
+    def _check(self, asked: ChangesAsked) -> None:
         if (asked.after is None) == (asked.cursor is None):
             raise ApiProblem(400, "Say after or cursor", "after=0 begins; then follow `next`, and come back with `seq`")
         if asked.entity is not None and asked.entity not in self._entities:
             raise ApiProblem(400, "There is no such entity", f"there are: {', '.join(self._entities)}")
+        if asked.cursor is not None and (asked.entity is not None or asked.wait is not None):
+            raise ApiProblem(400, "A cursor says it all", "follow `next` as it is given")
+
+    def _read(self, request: Request, asked: ChangesAsked) -> Response:
         with self._installation.reading.connection() as connection:
             if asked.cursor is None:
                 newest = answers.tag_of(log.newest(connection), str(request.url))
@@ -72,8 +130,6 @@ class ChangeRoutes:
                 after, entity, place = asked.after or 0, asked.entity, FeedPlace()
                 found = changes.current(connection)
             else:
-                if asked.entity is not None:
-                    raise ApiProblem(400, "A cursor says it all", "follow `next` as it is given")
                 seq, after, entity, *rest = self._cursors.read(_WALK, asked.cursor)
                 found, place = snapshots.at(connection, seq), FeedPlace(*rest)
             tag = answers.tag_of(found.seq if found else 0, str(request.url))
@@ -120,6 +176,32 @@ class ChangeRoutes:
                 request, self._installation.config.web, page_size=asked.page_size, cursor=cursor
             )
         return answers.sent(answers.envelope(map(_compared, read.changes), following, after), tag)
+
+
+async def _or_gone(request: Request, watch: PromotionWatch, seq: int, seconds: float) -> None:
+    """Until something else than a seq is shown, for so many seconds at most; or until whoever asked has left."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    waiting = [asyncio.ensure_future(watch.moved_from(seq, seconds)), asyncio.ensure_future(gone())]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _told(watch: PromotionWatch, seq: int) -> AsyncIterator[ServerSentEvent]:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + LONGEST_STREAM
+    while (left := end - loop.time()) > 0:
+        newest = await watch.moved_from(seq, left)
+        if newest is not None:
+            seq = newest
+            yield ServerSentEvent(f'{{"seq":{seq}}}', event="promotion", id=str(seq))
 
 
 def _compared(change: PublishedChange) -> str:

@@ -6,11 +6,13 @@ Belongs here: what holds for all of it (description, problems, CORS). Does not b
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from harvester_dagster.consumers.promotion_watch import PromotionWatch
 from harvester_dagster.installation import Installation
 from harvester_dagster.web.api import problem_details
 from harvester_dagster.web.api.change_routes import ChangeRoutes
 from harvester_dagster.web.api.cursors import Cursors, key_of
 from harvester_dagster.web.api.document_routes import DocumentRoutes
+from harvester_dagster.web.api.limits import Bounds
 from harvester_dagster.web.api.search_routes import SearchRoutes
 from harvester_dagster.web.api.vocabulary_routes import VocabularyRoutes
 
@@ -39,9 +41,10 @@ def consumer_api(installation: Installation) -> FastAPI:
 
 def routers(installation: Installation, cursors: Cursors) -> list[APIRouter]:
     """The routes of every area, those with fixed words first."""
+    bounds = Bounds()
     return [
-        ChangeRoutes(installation, cursors).router(),
+        ChangeRoutes(installation, cursors, bounds, PromotionWatch(installation.address)).router(),
         VocabularyRoutes(installation).router(),
         SearchRoutes(installation).router(),
-        DocumentRoutes(installation, cursors).router(),
+        DocumentRoutes(installation, cursors, bounds).router(),
     ]

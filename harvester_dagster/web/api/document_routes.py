@@ -5,7 +5,7 @@ and headers (`answers.py`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from functools import partial
@@ -25,8 +25,9 @@ from harvester_dagster.consumers.raw import raw
 from harvester_dagster.consumers.snapshots import One, Position, PublishedDocument, Snapshot
 from harvester_dagster.installation import Installation
 from harvester_dagster.web import guard
-from harvester_dagster.web.api import answers
+from harvester_dagster.web.api import answers, limits
 from harvester_dagster.web.api.cursors import Cursors
+from harvester_dagster.web.api.limits import Bounds
 from harvester_dagster.web.api.problem_details import RESPONSES, ApiProblem
 
 MOST = 1_000
@@ -47,7 +48,9 @@ Moment = Annotated[datetime | date, BeforeValidator(_moment)]
 Srn = Annotated[str, Path(description="source:set:external_id; a / in it as it is, or as %2F", max_length=3_000)]
 
 
-def reads(router: APIRouter, path: str, answer: Callable[..., Response], **described: Any) -> None:
+def reads(
+    router: APIRouter, path: str, answer: Callable[..., Response | Awaitable[Response]], **described: Any
+) -> None:
     """A path that is read: GET, and HEAD, which is not described beside it."""
     router.add_api_route(path, answer, methods=["GET"], **described)
     router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
@@ -94,8 +97,8 @@ _metadata = msgspec.json.Decoder(_Metadata)
 class DocumentRoutes:
     """The paths of one installation's documents."""
 
-    def __init__(self, installation: Installation, cursors: Cursors) -> None:
-        self._installation, self._cursors = installation, cursors
+    def __init__(self, installation: Installation, cursors: Cursors, bounds: Bounds) -> None:
+        self._installation, self._cursors, self._bounds = installation, cursors, bounds
 
     def router(self) -> APIRouter:
         """The paths of each entity, by its singular name."""
@@ -103,12 +106,13 @@ class DocumentRoutes:
         for entity in self._installation.catalog.entities:
             path, tags = f"/{entity.singular}", list[str | Enum]([entity.name])
             add = partial(reads, router, tags=tags)
+            dear = partial(add, **self._bounds.route(limits.OLD_VERSIONS))
             for kind, said in (("metadata", "what a sitemap needs"), ("", "as consumers see them")):
                 below = f"{path}/{kind}/" if kind else f"{path}/"
-                add(below, self._listing(entity, kind), summary=f"{entity.name}: {said}", name=f"{entity.name}{kind}")
+                dear(below, self._listing(entity, kind), summary=f"{entity.name}: {said}", name=f"{entity.name}{kind}")
             add(f"{path}/raw/{{srn:path}}/", self._raw(entity), summary="What it was made from; needs scope read-raw")
-            add(f"{path}/metadata/{{srn:path}}/", self._one(entity, "metadata"), summary="One, for a sitemap")
-            add(f"{path}/{{srn:path}}/", self._one(entity, ""), summary=f"One {entity.singular}, as consumers see it")
+            dear(f"{path}/metadata/{{srn:path}}/", self._one(entity, "metadata"), summary="One, for a sitemap")
+            dear(f"{path}/{{srn:path}}/", self._one(entity, ""), summary=f"One {entity.singular}, as consumers see it")
         return router
 
     def _listing(self, entity: Entity, kind: str) -> Any:
@@ -209,11 +213,14 @@ class DocumentRoutes:
 
 
 def _utc(given: datetime | date, zone: ZoneInfo, end: bool = False) -> datetime:
-    """A time in UTC; a day is its first moment in the installation's zone, or its last."""
-    if not isinstance(given, datetime):
-        day = given + timedelta(days=1) if end else given
-        return datetime.combine(day, time(), zone).astimezone(UTC)
-    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+    """A time in UTC; a day is its first moment in the installation's zone, or its last. At the ends of the calendar
+    zones lead out of it: there it is the end."""
+    try:
+        if isinstance(given, datetime):
+            return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+        return datetime.combine(given + timedelta(days=1) if end else given, time(), zone).astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if given.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
 def _shown(entity: Entity, document: PublishedDocument, kind: str) -> str:

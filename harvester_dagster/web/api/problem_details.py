@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from harvester_dagster import shown_text
-from harvester_dagster.consumers.snapshots import NoLongerKept, NothingPublished
+from harvester_dagster.consumers.snapshots import NoLongerKept, NoSuchVersion, NothingPublished
 from harvester_dagster.failures import without_secrets
 
 MEDIA_TYPE = "application/problem+json"
@@ -47,7 +47,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": said, "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
     for status, said in (
         (400, "A parameter that is unknown or cannot be read"),
-        (404, "There is no such document"),
+        (404, "There is no such document, or no such version"),
         (410, "What was asked for is not kept any more"),
         (417, "Nothing is published yet"),
         (429, "Too many such questions at once"),
@@ -59,7 +59,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def handle(app: FastAPI) -> None:
     """Let every failure of an application be answered with a problem."""
-    for error in (ApiProblem, NothingPublished, NoLongerKept, HTTPException, RequestValidationError, PostgresError):
+    ours = (ApiProblem, NothingPublished, NoSuchVersion, NoLongerKept)
+    for error in (*ours, HTTPException, RequestValidationError, PostgresError):
         app.add_exception_handler(error, _answer)
     app.add_exception_handler(PoolTimeout, _answer)
     app.add_exception_handler(Exception, _answer)
@@ -79,6 +80,8 @@ def _problem(request: Request, error: Exception) -> ApiProblem:
             return error
         case NothingPublished():
             return ApiProblem(417, "Nothing is published yet", error.mend or error.sentence)
+        case NoSuchVersion():
+            return ApiProblem(404, "There is no such version", str(error))
         case NoLongerKept():
             return ApiProblem(410, "Not kept any more", str(error))
         case RequestValidationError():
