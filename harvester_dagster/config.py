@@ -116,6 +116,18 @@ def _base(url: str) -> str:
     return url.rstrip("/")
 
 
+def _page(template: str) -> str:
+    """An address with a place for a document."""
+    plain = re.sub(r"\{(srn|external_id|entity)\}", "x", template)
+    if not re.search(r"\{(srn|external_id)\}", template) or re.search("[{}]", plain):
+        example = (
+            'write one such as "https://portal.example.org/materials/{srn}"; {external_id}, {entity} are known too'
+        )
+        raise unfit(_bare(template), "an address with {srn} or {external_id} in it", example)
+    _url(plain)
+    return template
+
+
 def _host(value: str) -> str:
     host, port = value, "1"
     if found := re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+):(\d+)", value, re.ASCII):
@@ -178,6 +190,7 @@ Cron = Annotated[str, AfterValidator(_cron)]
 Url = Annotated[str, AfterValidator(_url), AfterValidator(_without_credentials)]
 UrlOrEmpty = Annotated[str, _empty_or(lambda url: _without_credentials(_url(url)))]
 BaseOrEmpty = Annotated[str, _empty_or(lambda url: _base(_without_credentials(_url(url))))]
+PageOrEmpty = Annotated[str, _empty_or(_page)]
 """Without a slash at its end."""
 Share = Annotated[float, Field(strict=True), AfterValidator(_share)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -388,6 +401,7 @@ class Web(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 3001
     public_url: BaseOrEmpty = ""
+    page_url: PageOrEmpty = ""
     token_env: Variable = "HARVESTER_TOKEN"
     secret_env: Variable = ""
     cors_origins: tuple[str, ...] = ()

@@ -77,6 +77,13 @@ def said(text: str) -> str:
         (TOKEN.replace("A_TOKEN", ""), "web.tokens.a.token_env", "the name of an environment variable", ""),
         (TOKEN.replace("A_TOKEN", "open-sesame"), "web.tokens.a.token_env", "the name of an environment variable", ""),
         (TOKEN.replace("tokens.a", 'tokens."a b"'), "web.tokens.a b", "cannot be a name", "letters, digits"),
+        (
+            '[web]\npage_url = "https://a.org/{id}"',
+            "web.page_url",
+            "{srn} or {external_id}",
+            "write one such as",
+        ),
+        ('[web]\npage_url = "a.example.org/{srn}"', "web.page_url", "a web address", "write one such as"),
         ('[web]\npublic_url = "harvester.example.org"', "web.public_url", "a web address", "write one such as"),
         (SOURCE + "max_shrink = 1", "sources.a.max_shrink", "a share above 0 and below 1", "0.05 is 5 %"),
         (SOURCE + "max_shrink = 5", "sources.a.max_shrink", "a share above 0 and below 1", "0.05 is 5 %"),

@@ -12,8 +12,10 @@ from harvester_dagster.web.api import problem_details
 from harvester_dagster.web.api.change_routes import ChangeRoutes
 from harvester_dagster.web.api.cursors import Cursors, key_of
 from harvester_dagster.web.api.document_routes import DocumentRoutes
+from harvester_dagster.web.api.export_routes import ExportRoutes
 from harvester_dagster.web.api.limits import Bounds
 from harvester_dagster.web.api.search_routes import SearchRoutes
+from harvester_dagster.web.api.sitemap_routes import SitemapRoutes
 from harvester_dagster.web.api.vocabulary_routes import VocabularyRoutes
 
 PATH = "/api/v1"
@@ -44,6 +46,8 @@ def routers(installation: Installation, cursors: Cursors) -> list[APIRouter]:
     bounds = Bounds()
     return [
         ChangeRoutes(installation, cursors, bounds, PromotionWatch(installation.address)).router(),
+        ExportRoutes(installation, bounds).router(),
+        SitemapRoutes(installation, bounds).router(),
         VocabularyRoutes(installation).router(),
         SearchRoutes(installation).router(),
         DocumentRoutes(installation, cursors, bounds).router(),

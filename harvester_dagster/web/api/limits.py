@@ -32,6 +32,7 @@ class Limit(NamedTuple):
 EXPORTS = Limit("exports", 2, 30)
 MANIFESTS = Limit("manifests of exports", 4, 10)
 """One reads, the others wait for what it finds."""
+SITEMAPS = Limit("sitemaps", 2, 5)
 DIFFERENCES = Limit("differences of versions", 2, 5)
 OLD_VERSIONS = Limit("questions about an earlier version", 3, 2, by=("version", "at"))
 WAITERS = Limit("waiting for a promotion", 200, 30)
