@@ -81,6 +81,7 @@ tools:
 
 test-tools: $(VENV)/.go
 	@$(call need,chromium,chromium,tests in a browser)
+	@$(call need,promtool,prometheus,tests of the alert rules)
 
 # Without python3-venv, Debian's Python makes environments without pip only.
 $(VENV)/.uv: requirements/uv.txt

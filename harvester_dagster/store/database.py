@@ -89,7 +89,7 @@ def _configure(connection: Connection[tuple[Any, ...]]) -> None:
 def migrate(url: str) -> None:
     """Bring the schema to this code's version. Costs one query when it is there already."""
     with Connection.connect(url) as connection:
-        if _version(connection) == _head():
+        if is_current(connection):
             return
     from alembic import command
     from alembic.config import Config as AlembicConfig
@@ -97,6 +97,11 @@ def migrate(url: str) -> None:
     alembic = AlembicConfig(attributes={"url": re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)})
     alembic.set_main_option("script_location", str(MIGRATIONS))
     command.upgrade(alembic, "head")
+
+
+def is_current(connection: Connection[Any]) -> bool:
+    """Whether the schema is the one of this code."""
+    return _version(connection) == _head()
 
 
 def _version(connection: Connection[Any]) -> str | None:

@@ -19,6 +19,7 @@ from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.launching import LaunchedRuns, Launcher
+from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
 
@@ -38,17 +39,15 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     web = installation.config.web
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
     pages = AccessPages(installation.config, installation.pool, installation.clock, runs)
+    routes = [
+        *OperatorPages(installation, launcher, dagster).routes(),
+        *pages.routes(),
+        *PicturePages(installation).routes(),
+        *Monitoring(installation).routes(),
+    ]
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(
-                web,
-                [
-                    *OperatorPages(installation, launcher, dagster).routes(),
-                    *pages.routes(),
-                    *PicturePages(installation).routes(),
-                    Mount(PATH, consumer_api(installation)),
-                ],
-            ),
+            create_app(web, [*routes, Mount(PATH, consumer_api(installation))]),
             host=web.host,
             port=web.port,
             log_level="warning",
