@@ -5,7 +5,7 @@ neither repeats nor loses a document, whatever is promoted meanwhile. Bodies go 
 these questions. Does not belong here: HTTP, cursors as text (`web/api`), the feed of changes (`changes.py`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from harvester_dagster.publication.log import Shown
 from harvester_dagster.releases.body_sweep import KEPT
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.generations import live
+from harvester_dagster.store.database import bytes_cursor
 
 
 class NothingPublished(HarvesterError):
@@ -65,7 +66,7 @@ class PublishedDocument(NamedTuple):
 
     key: str
     external_id: str
-    body: str | None
+    body: bytes | None
 
     @property
     def srn(self) -> str:
@@ -219,7 +220,8 @@ ORDER BY d.external_id LIMIT %(most)s
 """
 
 
-_AskedFor = Callable[[PublishedSet, str, int], Iterable[tuple[str, str | None]]]
+_AskedFor = Callable[[PublishedSet, str, int], list[tuple[Any, ...]]]
+"""Rows of an external id and a body, as bytes: all at once, for a cursor gives each row by itself slower."""
 
 
 def page(connection: Connection[Any], found: Snapshot, entity: str, after: Position, most: int) -> Page:
@@ -228,8 +230,10 @@ def page(connection: Connection[Any], found: Snapshot, entity: str, after: Posit
         found.sets,
         after,
         most,
-        lambda one, beyond, left: connection.execute(
-            _PAGE, {"set": one.set_id, "gen": one.gen, "entity": entity, "after": beyond, "most": left}
+        lambda one, beyond, left: (
+            bytes_cursor(connection)
+            .execute(_PAGE, {"set": one.set_id, "gen": one.gen, "entity": entity, "after": beyond, "most": left})
+            .fetchall()
         ),
     )
 
@@ -260,12 +264,11 @@ def page_since(
     sets = [shown[set_id] for set_id in moved if set_id in shown]
     sets += [PublishedSet(key, set_id, 0) for set_id, key in keys]
 
-    def asked(one: PublishedSet, beyond: str, left: int) -> Iterator[tuple[str, str | None]]:
+    def asked(one: PublishedSet, beyond: str, left: int) -> list[tuple[Any, ...]]:
         low, high = moved[one.set_id]
         window = {"low": low, "high": high, "gen": one.gen}
-        yield from connection.execute(
-            _SINCE, {"set": one.set_id, "entity": entity, "after": beyond, "most": left, **window}
-        )
+        asked_for = {"set": one.set_id, "entity": entity, "after": beyond, "most": left, **window}
+        return bytes_cursor(connection).execute(_SINCE, asked_for).fetchall()
 
     return _collected(sorted(sets, key=_in_order), after, most, asked)
 
@@ -279,7 +282,7 @@ def _collected(sets: Sequence[PublishedSet], after: Position, most: int, asked: 
             continue
         beyond = after.external_id if one.key == after.key else ""
         rows = asked(one, beyond, most + 1 - len(documents))
-        documents += [PublishedDocument(one.key, external_id, body) for external_id, body in rows]
+        documents += [PublishedDocument(one.key, external_id.decode(), body) for external_id, body in rows]
         if len(documents) > most:
             last = documents[most - 1]
             return Page(documents[:most], Position(last.key, last.external_id))

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from psycopg import Connection, sql
-from psycopg.types.string import BytesBinaryDumper
+from psycopg import Connection, Cursor, sql
+from psycopg.types.string import ByteaBinaryLoader, BytesBinaryDumper
 from psycopg_pool import ConnectionPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -117,6 +117,13 @@ def _head() -> str:
     found = re.search(r'^revision = "(.*)"$', newest.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None, newest
     return found[1]
+
+
+def bytes_cursor(connection: Connection[Any]) -> Cursor[tuple[Any, ...]]:
+    """Texts come as the bytes that they are stored as (UTF-8): what only passes through need not be decoded."""
+    cursor = connection.cursor(binary=True)
+    cursor.adapters.register_loader("text", ByteaBinaryLoader)
+    return cursor
 
 
 def analyze(connection: Connection[Any], table: str, added: int) -> None:

@@ -26,10 +26,10 @@ def moment(at: datetime) -> str:
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def envelope(results: Iterable[str], following: str | None, found: Snapshot | None) -> bytes:
+def envelope(results: Iterable[bytes], following: str | None, found: Snapshot | None) -> bytes:
     """A page: results as they are stored, the address of the next page, and what they were read at."""
     return b'{"results":[%b],"next":%b,"version":%b,"seq":%b,"as_of":%b}' % (
-        ",".join(results).encode(),
+        b",".join(results),
         msgspec.json.encode(following),
         msgspec.json.encode(found.version_id if found else None),
         msgspec.json.encode(found.seq if found else 0),

@@ -204,15 +204,15 @@ async def _told(watch: PromotionWatch, seq: int) -> AsyncIterator[ServerSentEven
             yield ServerSentEvent(f'{{"seq":{seq}}}', event="promotion", id=str(seq))
 
 
-def _compared(change: PublishedChange) -> str:
+def _compared(change: PublishedChange) -> bytes:
     found = described(change)
     fields = {each.field: {"before": each.before, "after": each.after} for each in found.fields}
     said = {"srn": found.srn, "entity": found.entity, "change": found.change, "title": found.title, "fields": fields}
-    return msgspec.json.encode(said).decode()
+    return msgspec.json.encode(said)
 
 
-def _shown(change: PublishedChange) -> str:
-    srn, entity = msgspec.json.encode(change.srn).decode(), msgspec.json.encode(change.entity).decode()
+def _shown(change: PublishedChange) -> bytes:
+    srn, entity = msgspec.json.encode(change.srn), msgspec.json.encode(change.entity)
     if change.body is None:
-        return f'{{"srn":{srn},"entity":{entity},"action":"delete"}}'
-    return f'{{"srn":{srn},"entity":{entity},"action":"put","document":{change.body}}}'
+        return b'{"srn":%b,"entity":%b,"action":"delete"}' % (srn, entity)
+    return b'{"srn":%b,"entity":%b,"action":"put","document":%b}' % (srn, entity, change.body.encode())

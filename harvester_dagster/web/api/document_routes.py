@@ -177,8 +177,8 @@ class DocumentRoutes:
             tag = f'"{document.digest}{kind[:1]}"'
             if answers.is_known(request, tag):
                 return answers.not_modified(tag)
-            body = document.body if not kind else _described(document.body)
-            return answers.sent(body.encode(), tag)
+            body = document.body.encode()
+            return answers.sent(_described(body) if kind else body, tag)
 
         return one
 
@@ -223,16 +223,16 @@ def _utc(given: datetime | date, zone: ZoneInfo, end: bool = False) -> datetime:
         return (datetime.min if given.year == 1 else datetime.max).replace(tzinfo=UTC)
 
 
-def _shown(entity: Entity, document: PublishedDocument, kind: str) -> str:
+def _shown(entity: Entity, document: PublishedDocument, kind: str) -> bytes:
     if document.body is None:
         return _tombstone(entity.name, document.srn)
     return _described(document.body) if kind else document.body
 
 
-def _tombstone(entity: str, srn: str) -> str:
+def _tombstone(entity: str, srn: str) -> bytes:
     """A document that is not shown any more."""
-    return msgspec.json.encode({"srn": srn, "entity": entity, "state": "deleted"}).decode()
+    return msgspec.json.encode({"srn": srn, "entity": entity, "state": "deleted"})
 
 
-def _described(body: str) -> str:
-    return msgspec.json.encode(_metadata.decode(body)).decode()
+def _described(body: bytes) -> bytes:
+    return msgspec.json.encode(_metadata.decode(body))

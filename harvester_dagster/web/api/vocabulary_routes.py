@@ -63,7 +63,7 @@ class VocabularyRoutes:
         if known is None:
             return answers.not_modified(tag)
         fields = known.fields if asked.field is None else (_checked(known, asked.field),)
-        trees = [vocabulary_counts.tree(known, field) for field in fields]
+        trees = [vocabulary_counts.tree(known, field).encode() for field in fields]
         return answers.sent(answers.envelope(trees, None, found), tag)
 
     def _values(
@@ -76,7 +76,7 @@ class VocabularyRoutes:
         values = vocabulary_counts.beginning_with(
             known, _checked(known, field), prefix.removesuffix("/"), asked.page_size
         )
-        results = [msgspec.json.encode(one).decode() for one in values]
+        results = [msgspec.json.encode(one) for one in values]
         return answers.sent(answers.envelope(results, None, found), tag)
 
     def _now(self, request: Request) -> tuple[Snapshot, str, Vocabularies | None]:
