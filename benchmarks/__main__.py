@@ -1,4 +1,4 @@
-"""`python -m benchmarks [names…] [--million] [--night]`: measure, show a table, write it down.
+"""`python -m benchmarks [names…] [--million] [--night] …`: measure, show a table, write it down.
 
 The table goes to docs/benchmarks.md, the figures to results.json.
 
@@ -33,7 +33,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "content_tasks": lambda _: import_module("benchmarks.content_tasks").measure(),
     "search": lambda _: import_module("benchmarks.search").measure(),
     "access": lambda _: import_module("benchmarks.access").measure(),
-    "consumers": lambda _: import_module("benchmarks.consumers").measure(),
+    "consumers": lambda asked: import_module("benchmarks.consumers").measure(asked.documents, asked.seconds),
 }
 HOW_TO_READ = """\
 Each figure stands beside its ceiling, measured in the same run on the same machine: the same work with nothing of this
@@ -70,6 +70,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASURES)}; none: all")
     parser.add_argument("--million", action="store_true", help="harvest 1,000,000 documents too (an hour)")
     parser.add_argument("--night", action="store_true", help="also a night of 50 sets through Dagster's daemon")
+    parser.add_argument("--documents", type=int, default=20_000, help="of the benchmark consumers")
+    parser.add_argument("--seconds", type=int, default=15, help="of its mixture of requests")
     asked = parser.parse_args()
     if unknown := set(asked.names) - MEASURES.keys():
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")

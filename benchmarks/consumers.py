@@ -41,18 +41,17 @@ COPIED = """COPY (SELECT b.body FROM output o JOIN output_body b USING (doc_id, 
 
 
 ROUNDS = 3
-MIXED_SECONDS = int(os.environ.get("BENCH_MIXED_SECONDS", "60"))
-COUNT = int(os.environ.get("BENCH_DOCUMENTS", "100000"))
 
 
-def measure(count: int = COUNT) -> Iterator[Row]:
+def measure(count: int = 20_000, seconds: int = 15) -> Iterator[Row]:
+    """`count`: documents in the store; `seconds`: how long the mixture of requests lasts."""
     with tempfile.TemporaryDirectory(prefix="bench-consumers-") as folder, _store(Path(folder), count) as store:
         opened, read, database = store
         with _server(read, database) as url:
             yield from _reading(url, count)
             yield from _exports(url, count)
             yield from _changes(url, opened, count)
-            yield from _mixed(url, opened, count)
+            yield from _mixed(url, opened, count, seconds)
 
 
 @contextmanager
@@ -229,10 +228,10 @@ def _changes(url: str, opened: Installation, count: int) -> Iterator[Row]:
         yield Row("changes: nothing new (304)", rate, "/s", bare, rate / bare, "≥ 1,000/s")
 
 
-def _mixed(url: str, opened: Installation, count: int, rate: int = 300) -> Iterator[Row]:
+def _mixed(url: str, opened: Installation, count: int, seconds: int, rate: int = 300) -> Iterator[Row]:
     """80 % single documents, 15 % pages of 25, 5 % changes, at a fixed rate, through a promotion and a rollback; beside
     them one walk after another."""
-    seconds, chance = MIXED_SECONDS, random.Random(3)
+    chance = random.Random(3)
     kinds = chance.choices(("one", "page", "changes"), (80, 15, 5), k=rate * seconds)
     took: list[float] = []
     errors: list[int] = []

@@ -30,7 +30,7 @@ REMEMBERED = 16
 """Manifests."""
 
 
-class Range(NamedTuple):
+class SrnRange(NamedTuple):
     """Documents behind an srn (empty: from the first), up to another one that belongs to it (None: to the last), in the
     order of their bytes; of one set, by its key (None: of all)."""
 
@@ -87,7 +87,7 @@ TO STDOUT (FORMAT binary)
 """)
 
 
-def lines(pool: Pool, found: Snapshot, entity: str, within: Range, at_once: int = PIECE) -> Iterator[bytes]:
+def lines(pool: Pool, found: Snapshot, entity: str, within: SrnRange, at_once: int = PIECE) -> Iterator[bytes]:
     """The documents of a range, a line each, in blocks. A connection is held while a piece is read. Raises
     NoLongerKept, also between two pieces."""
     block = bytearray()
@@ -105,7 +105,7 @@ def lines(pool: Pool, found: Snapshot, entity: str, within: Range, at_once: int 
 def manifest(pool: Pool, found: Snapshot, entity: str, at_once: int = PIECE) -> Manifest:
     """The pieces of a snapshot, each read to its end. Raises NoLongerKept."""
     pieces: list[Piece] = []
-    for part in _parts(found, Range()):
+    for part in _parts(found, SrnRange()):
         after, read = f"{part.of.key}:", _Reading()
         for row in _rows(pool, found, entity, part, at_once):
             read.take(row)
@@ -149,7 +149,7 @@ class _Reading:
         return Piece(key, after, up_to, self.documents, self._bytes, self._digest.hexdigest())
 
 
-def _parts(found: Snapshot, within: Range) -> Iterator[_Part]:
+def _parts(found: Snapshot, within: SrnRange) -> Iterator[_Part]:
     """What a range takes of each set that it touches."""
     for one in found.sets:
         begin = f"{one.key}:"

@@ -15,7 +15,7 @@ import zstandard
 from starlette.testclient import TestClient
 
 from harvester_dagster.consumers import exports, snapshots
-from harvester_dagster.consumers.exports import Manifest, Manifests, Range, Remembered
+from harvester_dagster.consumers.exports import Manifest, Manifests, Remembered, SrnRange
 from harvester_dagster.releases import release
 from harvester_dagster.sets import versions
 from harvester_dagster.web.api.limits import EXPORTS
@@ -100,7 +100,9 @@ def test_pieces_are_the_whole(world: World) -> None:
     assert [piece.documents for piece in made.pieces] == [5, 5, 5, 5, 5, 3]
     whole = b""
     for piece in made.pieces:
-        read = b"".join(exports.lines(pool, found, "products", Range(piece.after, piece.up_to, piece.set), at_once=2))
+        read = b"".join(
+            exports.lines(pool, found, "products", SrnRange(piece.after, piece.up_to, piece.set), at_once=2)
+        )
         assert hashlib.sha256(read).hexdigest() == piece.sha256
         assert (len(read), read.count(b"\n")) == (piece.bytes, piece.documents)
         whole += read

@@ -24,7 +24,7 @@ from starlette.types import Message, Send
 
 from harvester_dagster.catalog import Entity
 from harvester_dagster.consumers import exports, snapshots
-from harvester_dagster.consumers.exports import Manifests, Piece, Range, Remembered
+from harvester_dagster.consumers.exports import Manifests, Piece, Remembered, SrnRange
 from harvester_dagster.consumers.snapshots import Snapshot
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import log
@@ -158,7 +158,7 @@ class ExportRoutes:
             headers = {**_named(self._installation, entity, found, form), "ETag": tag, **answers.CACHING}
             if request.method == "HEAD":
                 return Response(media_type=form.media_type, headers=headers)
-            within = Range(asked.after, asked.up_to, asked.set)
+            within = SrnRange(asked.after, asked.up_to, asked.set)
             plain = exports.lines(self._installation.reading, found, entity.name, within, self._at_once)
             return Patient(_compressed(plain, form), media_type=form.media_type, headers=headers)
 
