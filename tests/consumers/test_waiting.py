@@ -1,17 +1,24 @@
 """Waiting for a promotion, by a long question and by a stream of events, through whatever happens to the store."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 import requests
 
+from harvester_dagster.consumers.promotion_watch import Listening, PromotionWatch
+from harvester_dagster.publication import log
 from harvester_dagster.releases import release
+from harvester_dagster.services import launcher
 from harvester_dagster.sets import versions
+from harvester_dagster.store import database
 from harvester_dagster.web.api.limits import WAITERS
 from tests.consumers.serving import listening
 from tests.sets.conftest import OpenWorld, open_world, source
@@ -172,3 +179,24 @@ def test_what_is_promoted_while_nobody_listens_is_told(world: World, api: str) -
             assert not listeners(world) and not waiting.done()
             beside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         assert waiting.result()[0] == 2
+
+
+def test_it_goes_on_when_the_store_was_restarted(tmp_path: Path) -> None:
+    def waited() -> int | None:
+        return asyncio.run(watch.moved_from(0, 60))
+
+    with ThreadPoolExecutor(1) as threads:
+        with launcher.postgres(tmp_path) as url:
+            database.migrate(url)
+            watch = PromotionWatch(url, Listening(linger=1))
+            waiting = threads.submit(waited)
+            with psycopg.connect(url, autocommit=True) as connection:
+                while not connection.execute(f"SELECT FROM pg_stat_activity WHERE {LISTENER}").fetchall():
+                    time.sleep(0.02)
+        time.sleep(0.5)
+        assert not waiting.done()
+        with launcher.postgres(tmp_path) as url, psycopg.connect(url, options="-c search_path=harvester") as connection:
+            connection.execute("INSERT INTO harvest_set (key) VALUES ('src:one')")
+            log.write(connection, 1, {}, {1: 1}, datetime.now(UTC))
+            connection.commit()
+            assert waiting.result() == 1

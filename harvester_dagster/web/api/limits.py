@@ -6,11 +6,11 @@ the numbers, and counting. Does not belong here: what is asked.
 """
 
 import threading
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-from fastapi import Depends
+from fastapi.routing import APIRoute
 from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from harvester_dagster.web.api.problem_details import MEDIA_TYPE, ApiProblem, ProblemDetails
 
@@ -47,25 +47,23 @@ class Bounds:
         self._lock = threading.Lock()
         self._now: dict[str, int] = {}
 
-    def within(self, limit: Limit) -> Any:
-        """The dependency of a route that keeps to a limit, until its answer has gone out."""
+    def route(self, limit: Limit) -> dict[str, Any]:
+        """What a route that keeps to a limit is added with. It counts until its answer has gone out. As a dependency it
+        would cost every question, dear or not."""
+        bounds = self
 
-        async def bounded(request: Request) -> AsyncIterator[None]:
-            if not limit.counts(request):
-                yield
-                return
-            self._enter(limit)
-            try:
-                yield
-            finally:
-                self._leave(limit)
+        class Limited(APIRoute):
+            async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+                if not limit.counts(Request(scope)):
+                    await super().handle(scope, receive, send)
+                    return
+                bounds._enter(limit)
+                try:
+                    await super().handle(scope, receive, send)
+                finally:
+                    bounds._leave(limit)
 
-        return Depends(bounded)
-
-    def route(self, *limits: Limit) -> dict[str, Any]:
-        """What a route that keeps to limits is added with."""
-        responses = {status: said for limit in limits for status, said in described(limit).items()}
-        return {"dependencies": [self.within(limit) for limit in limits], "responses": responses}
+        return {"route_class_override": Limited, "responses": described(limit)}
 
     def _enter(self, limit: Limit) -> None:
         with self._lock:
