@@ -41,6 +41,10 @@ _WRITTEN = re.compile(
 )
 
 
+FEW = 4
+"""So many records beside a bad one are parsed each by itself rather than by halves."""
+
+
 class Format(NamedTuple):
     """How the metadata of one prefix is read, and by which version of its mapping."""
 
@@ -90,15 +94,17 @@ def read_page(body: bytes) -> ListPage:
     if records is None:
         raise SourceError("an answer of OAI-PMH with neither a list nor an error")
     ending = _ending(root, records)
-    if ending == Ending() and any(_TOKEN in raw and _has_token(raw, found) for raw in found.records):
-        ending = Ending(odd="a token outside its list, in a record")
+    if ending == Ending() and (suspect := [raw for raw in found.records if _TOKEN in raw]):
+        frame = found.frame()
+        if any(_has_token(raw, frame) for raw in suspect):
+            ending = Ending(odd="a token outside its list, in a record")
     return ListPage(found.records, ending, {})
 
 
-def _has_token(raw: bytes, page: "_Cut") -> bool:
+def _has_token(raw: bytes, frame: "_Frame") -> bool:
     """Whether a token stands in a record, beside its metadata; inside of that it may be anything."""
     try:
-        return any(_tokens(record) for record in _records(xml.parse(page.around(raw))))
+        return any(_tokens(record) for record in _records(xml.parse(frame.around(raw))))
     except SourceError:
         return False
 
@@ -162,10 +168,21 @@ class _Cut(NamedTuple):
     root: "Element | None" = None
     notes: tuple[str, ...] = ()
 
+    def frame(self) -> "_Frame":
+        """What a record of it stands in."""
+        ends = self.tail.rfind(b"</", 0, max(self.tail.rfind(b"ListRecords"), 0))
+        return _Frame(xml.mended(self.head).body, xml.mended(self.tail[max(ends, 0) :]).body)
+
+
+class _Frame(NamedTuple):
+    """What surrounds the records of a page, mended: made once a page, for it takes as long as parsing a record."""
+
+    head: bytes
+    tail: bytes
+
     def around(self, raw: bytes) -> bytes:
         """A page of this one record: the namespaces that it needs may be declared by what surrounds it."""
-        ends = self.tail.rfind(b"</", 0, max(self.tail.rfind(b"ListRecords"), 0))
-        return xml.mended(self.head).body + raw + xml.mended(self.tail[max(ends, 0) :]).body
+        return self.head + raw + self.tail
 
 
 def cut(page: bytes) -> Sequence[bytes]:
@@ -233,46 +250,58 @@ def extract(page: bytes, indices: Sequence[int], request: Request, format_: Form
     found = _cut(page)
     raws = [found.records[index] for index in indices]
     is_doubtful = encodings.is_doubtful(page)
-    for index, raw, record in zip(indices, raws, _elements(found, indices, raws), strict=True):
+    elements = _elements(found, indices, raws)
+    frame = found.frame() if None in elements else _Frame(b"", b"")
+    for index, raw, record in zip(indices, raws, elements, strict=True):
         notes = found.notes if index == 0 else ()
         if is_doubtful:
             notes += encodings.doubts(raw)
         if record is None:
-            yield _alone(raw, found, request, format_, notes)
+            yield _alone(raw, frame, request, format_, notes)
         else:
             yield _extract(record, request, format_, notes)
 
 
 def _elements(page: _Cut, indices: Sequence[int], raws: Sequence[bytes]) -> "Sequence[Element | None]":
-    """The records that these are, parsed together; None for each that must be parsed alone, because one of them is not
+    """The records that these are, parsed together; None for each that must be parsed alone, because it is not
     well-formed, or too deep or too long for the parser."""
     if page.root is not None:
         every = _records(page.root)
         return [every[index] for index in indices]
+    return _together(_Frame(page.head, page.tail), raws)
+
+
+def _together(frame: _Frame, raws: Sequence[bytes]) -> "Sequence[Element | None]":
+    """Records parsed together; those beside one that cannot be are parsed with half of them, and half of these."""
     try:
-        wanted = _records(xml.strict(b"".join((page.head, *raws, page.tail))))
+        wanted = _records(xml.strict(frame.around(b"".join(raws))))
     except SourceError:
+        wanted = []
+    if len(wanted) == len(raws):
+        return wanted
+    if len(raws) <= FEW:
         return [None] * len(raws)
-    return wanted if len(wanted) == len(raws) else [None] * len(raws)
+    half = len(raws) // 2
+    return [*_together(frame, raws[:half]), *_together(frame, raws[half:])]
 
 
-def _alone(raw: bytes, page: _Cut, request: Request, format_: Format, notes: tuple[str, ...]) -> Record | Unreadable:
+def _alone(raw: bytes, frame: _Frame, request: Request, format_: Format, notes: tuple[str, ...]) -> Record | Unreadable:
     try:
-        return _one(raw, page, request, format_, notes)
+        return _one(raw, frame, request, format_, notes)
     except SourceError as error:
         reason = str(error)
     mended, mends = xml.mended(raw)
     try:
-        return _one(mended, page, request, format_, (*mends, *notes))
+        return _one(mended, frame, request, format_, (*mends, *notes))
     except SourceError:
-        whole = page.around(mended)
+        whole = frame.around(mended)
         start = whole.find(mended)
         wrong = xml.complaint(whole, start, start + len(mended))
         return Unreadable(_written_id(mended), f"not well-formed: {wrong or reason}"[:600])
 
 
-def _one(raw: bytes, page: _Cut, request: Request, format_: Format, notes: tuple[str, ...]) -> Record | Unreadable:
-    found = _records(xml.strict(page.around(raw)))
+def _one(raw: bytes, frame: _Frame, request: Request, format_: Format, notes: tuple[str, ...]) -> Record | Unreadable:
+    found = _records(xml.strict(frame.around(raw)))
     if len(found) != 1:
         raise SourceError("it cannot be told apart from what surrounds it")
     return _extract(found[0], request, format_, notes)
