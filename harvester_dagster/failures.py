@@ -13,6 +13,7 @@
     ├── SkosError                    vocabularies: a vocabulary that cannot be read
     ├── SourceError                  sources: a source cannot be harvested now
     │   ├── NotWellFormed            what it sends is no XML
+    │   ├── UnknownRecord            it has no record of the id that was asked for
     │   ├── Unanswered               a page cannot be had; what came before it stands
     │   │   └── NoAnswer             it answers, and nothing that its protocol knows
     │   ├── Circle                   its list leads back to where it was
@@ -22,6 +23,8 @@
     ├── NotOpen                      sets: the run's attempt is no longer the set's open one
     ├── NothingToAccept              sets: no candidate waits, or the set is not retired
     ├── CandidateMoved               sets: what would be accepted is not what was looked at
+    ├── NotByItself                  sets: a record cannot be harvested by its id now
+    ├── NothingToReconcile           sets: a set cannot be compared with its source's list of identifiers now
     ├── NothingToRemap               sets: the stored pages do not hold all of the set
     ├── NotPromotable                sets: no such version, or it must not become current
     │   ├── Held                     a rollback holds automatic releases

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harvester_dagster.cli import following, printing
+from harvester_dagster.cli import following, printing, single_record
 from harvester_dagster.cli.code_server import CodeServer
 from harvester_dagster.cli.commands import MENDABLE, Json, Key
 from harvester_dagster.cli.session import Daemon, Webserver, dagster_home, demonstration, loaded, opened, services
@@ -92,9 +92,22 @@ def harvest(
     key: Key,
     full: Annotated[bool, typer.Option("--full", help="Ask for everything, not only what changed.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="And compare everything anew, whatever its hash.")] = False,
+    record: Annotated[
+        str | None, typer.Option("--record", metavar="ID", help="Ask for this record alone, by its id at the source.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --record: ask the source, and only show what would happen.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run one set now: harvest, tasks, verdict. Publishing is `release`."""
+    if record is not None:
+        if full or reset:
+            raise typer.BadParameter("one record is asked for as it is: leave out --full and --reset")
+        single_record.harvest(key, record, dry_run=dry_run, as_json=as_json)
+        return
+    if dry_run:
+        raise typer.BadParameter("--dry-run shows what one record would do: name it with --record")
     with opened(for_tasks=True) as installation:
         if key not in installation.config.sets:
             raise UnknownSet(f"{key} is not configured", f"there are: {', '.join(installation.config.sets) or 'none'}")

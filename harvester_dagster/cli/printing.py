@@ -21,6 +21,7 @@ from rich.table import Table
 from harvester_dagster import shown_text
 from harvester_dagster.consumers.field_differences import DocumentDifference
 from harvester_dagster.explain.status import SetLine, Status
+from harvester_dagster.sets.steps import SetOutcome
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
 
@@ -79,6 +80,24 @@ def progress(line: str) -> None:
 def moment(at: datetime | None, zone: ZoneInfo) -> str:
     """A time in the installation's zone, to the second; nothing for none."""
     return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def candidate_outcome(key: str, outcome: SetOutcome) -> None:
+    """What came of a candidate that a command has made, and what to do next."""
+    attempt = outcome.attempt
+    for entity, counts in ((attempt.counts if attempt else None) or {}).items():
+        listed = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
+        console.print(f"  {entity}: {listed or 'none'}")
+    if outcome.is_replaced:
+        console.print(
+            f"[red]{text(key)}[/red]: rejected: {text(outcome.reason)}. "
+            "What was accepted before stays published.\n"
+            f"See `harvester accept {key} --dry-run`, then accept or dismiss it.",
+        )
+    elif attempt is not None and attempt.generation is None:
+        console.print(f"{key}: nothing differs from what was accepted.")
+    else:
+        console.print(f"{key}: accepted as generation {outcome.generation}. Publish it with `harvester release`.")
 
 
 def status(found: Status, *, tasks: bool = False) -> None:

@@ -8,7 +8,6 @@ from harvester_dagster.cli.session import opened
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import remap, sets, steps
 from harvester_dagster.sets.replay import Coverage
-from harvester_dagster.sets.steps import SetOutcome
 
 set_app = Commands("The sets: list, read one anew from its pages, withdraw a retired one.")
 
@@ -48,7 +47,7 @@ def set_remap(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
         if as_json:
             printing.as_json(outcome)
         else:
-            _show_remapped(key, outcome)
+            printing.candidate_outcome(key, outcome)
 
 
 def _show_coverage(key: str, found: Coverage, zone: ZoneInfo, as_json: bool) -> None:
@@ -60,25 +59,6 @@ def _show_coverage(key: str, found: Coverage, zone: ZoneInfo, as_json: bool) -> 
         f"{key}: {found.pages:,} stored pages of {len(found.attempts)} harvests would be read anew, "
         f"the oldest of {printing.moment(found.attempts[0].started_at, zone)}."
     )
-
-
-def _show_remapped(key: str, outcome: SetOutcome) -> None:
-    attempt = outcome.attempt
-    for entity, counts in ((attempt.counts if attempt else None) or {}).items():
-        listed = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
-        printing.console.print(f"  {entity}: {listed or 'none'}")
-    if outcome.is_replaced:
-        printing.console.print(
-            f"[red]{printing.text(key)}[/red]: rejected: {printing.text(outcome.reason)}. "
-            "What was accepted before stays published.\n"
-            f"See `harvester accept {key} --dry-run`, then accept or dismiss it.",
-        )
-    elif attempt is not None and attempt.generation is None:
-        printing.console.print(f"{key}: nothing differs from what was accepted.")
-    else:
-        printing.console.print(
-            f"{key}: accepted as generation {outcome.generation}. Publish it with `harvester release`."
-        )
 
 
 @set_app.command("withdraw")

@@ -29,17 +29,24 @@ class ApiError(Exception):
 def answer(
     catalogue: Catalogue,
     spec: str,
+    name: str,
     arguments: Mapping[str, Sequence[str]],
     authorization: str,
     token: str | None,
     liar: Liar,
 ) -> SampleAnswer:
-    """The answer to a request for the channel `spec`; with a `token`, only who brings it gets one."""
+    """The answer to a request for the channel `spec`, or its item of that name; with a `token`, only who brings it gets
+    one."""
     try:
         if token and not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise ApiError(401, "Unauthorized: a bearer token is needed")
         if spec not in SETS:
             raise ApiError(404, f"There is no channel {spec}")
+        if name:
+            item = next((item for item in catalogue.items(spec) if item.id == name), None)
+            if item is None:
+                raise ApiError(404, f"There is no item {name}")
+            return _json({"data": _item(item)})
         return _json(_listing(catalogue, spec, {name: values[0] for name, values in arguments.items()}, liar))
     except ApiError as error:
         errors = [{"status": str(error.status), "title": str(error)}]

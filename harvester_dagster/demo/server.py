@@ -100,10 +100,12 @@ class SampleServer:
             base = f"{self.url}/edurep/oai"
             answer = served_edurep.answer(self._catalogue, arguments, self._liar, base, self._second())
             return self._liar.twist(answer, "edurep", target)
-        if path.startswith(_JSON_API) and path.endswith("/repoItems"):
-            spec = path.removeprefix(_JSON_API).removesuffix("/repoItems")
+        spec, is_channel, name = path.removeprefix(_JSON_API).partition("/repoItems")
+        if path.startswith(_JSON_API) and is_channel:
             authorization = headers.get("Authorization", "")
-            answer = served_sharekit.answer(self._catalogue, spec, arguments, authorization, self._token, self._liar)
+            answer = served_sharekit.answer(
+                self._catalogue, spec, name.removeprefix("/"), arguments, authorization, self._token, self._liar
+            )
             return self._liar.twist(answer, "sharekit", target)
         if path.startswith(("/files/", "/video/")):
             return served_files.answer(method, path, headers, self.url_of)

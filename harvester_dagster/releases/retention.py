@@ -94,7 +94,8 @@ def _remove_old(connection: Connection[Any], narrow: str, with_them: tuple[str, 
 _PAGES = f"""
 SELECT p.attempt_id, p.number, p.object_key FROM page_bundle p JOIN attempt a USING (attempt_id)
 WHERE a.ended_at < %s AND a.state <> 'rejected'
-  AND NOT (a.state = 'accepted' AND a.attempt_id >= coalesce(({attempts.BASE.format(set_id="a.set_id")}), 0))
+  AND NOT (a.state = 'accepted' AND p.holds <> 'identifiers'
+           AND a.attempt_id >= coalesce(({attempts.BASE.format(set_id="a.set_id")}), 0))
 """
 
 

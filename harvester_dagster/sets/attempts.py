@@ -16,10 +16,14 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.sets import SetState
 
-Mode = Literal["full", "delta", "reset", "remap", "derive", "withdraw"]
+Mode = Literal["full", "delta", "reset", "remap", "record", "reconcile", "derive", "withdraw"]
 HARVESTS: tuple[Mode, ...] = ("full", "delta", "reset")
 """What asked the source; when accepted, the set's watermark moves."""
-PROPOSALS: tuple[Mode, ...] = (*HARVESTS, "remap")
+MENDING: tuple[Mode, ...] = ("record", "reconcile")
+"""What asked the source for some records by their ids; no watermark moves."""
+BY_DAY: tuple[Mode, ...] = ("derive", *MENDING)
+"""What came of these is not told as what a set's harvest came to, unless it was rejected."""
+PROPOSALS: tuple[Mode, ...] = (*HARVESTS, "remap", *MENDING)
 """What extracted records; rejected, it waits for somebody to accept it after all."""
 GOES_ON = timedelta(days=2)
 """So long after its beginning a list that was cut is gone on with. Later its source may have become another."""
@@ -72,6 +76,8 @@ class Attempt(NamedTuple):
     """It failed in the middle of its list, which may be gone on with."""
     is_short: bool
     """It failed for nothing but the size that its list announced."""
+    report: Mapping[str, Any] | None
+    """What a reconciliation found."""
 
     @property
     def watermark(self) -> datetime:
@@ -146,7 +152,7 @@ def open_attempt(
         """UPDATE attempt SET state = 'failed', ended_at = %s, reason = 'interrupted: its run was cut',
                is_cut = state = 'open' AND mode = ANY (%s)
            WHERE set_id = %s AND state = ANY (%s)""",
-        (now, list(HARVESTS), locked.set_id, list(OPEN)),
+        (now, [*HARVESTS, "reconcile"], locked.set_id, list(OPEN)),
     )
     cut = _to_go_on_with(connection, locked, asked, of_whom, now)
     why = f"{asked.why}; goes on where attempt {cut.attempt_id} was cut" if cut else asked.why
@@ -182,9 +188,12 @@ def open_attempt(
 def _to_go_on_with(
     connection: Connection[Any], locked: LockedSet, asked: Window, of_whom: str, now: datetime
 ) -> Attempt | None:
-    """The set's newest harvest, if it was cut not long ago, asked the same and left pages."""
-    newest = last(connection, locked.set_id, modes=HARVESTS)
+    """The set's newest harvest, if it was cut not long ago, asked the same and left pages. A reconciliation goes on
+    with one of its own, as long as what it is compared with has not moved."""
+    newest = last(connection, locked.set_id, modes=HARVESTS if asked.mode in HARVESTS else (asked.mode,))
     if newest is None or not newest.is_cut or not timedelta() <= now - newest.watermark <= GOES_ON:
+        return None
+    if asked.mode == "reconcile" and newest.base_gen != locked.state.accepted_gen:
         return None
     if (newest.mode, newest.since, newest.replays, newest.asked) != (asked.mode, asked.since, asked.replays, of_whom):
         return None
@@ -245,6 +254,12 @@ def newest_harvests(connection: Connection[Any]) -> dict[int, Attempt]:
     return {row.set_id: row for row in rows}
 
 
+def going_on(connection: Connection[Any], set_id: int) -> Attempt | None:
+    """A harvest or replay of the set that was begun and has not come to its end; work of the day is none."""
+    found = last(connection, set_id, states=OPEN)
+    return found if found is not None and found.mode not in BY_DAY else None
+
+
 def covering(connection: Connection[Any], set_id: int, before: int | None = None) -> list[Attempt]:
     """The accepted harvests (before that attempt) whose pages, in this order, hold all of a set: the last one that
     asked for everything, and every one after it."""
@@ -255,7 +270,7 @@ def covering(connection: Connection[Any], set_id: int, before: int | None = None
                   AND attempt_id >= ({BASE.format(set_id="%(set)s")})
                   AND (%(before)s::bigint IS NULL OR attempt_id < %(before)s)
                 ORDER BY attempt_id""",
-            {"set": set_id, "modes": list(HARVESTS), "before": before},
+            {"set": set_id, "modes": [*HARVESTS, *MENDING], "before": before},
         ).fetchall()
 
 

@@ -34,8 +34,8 @@ class Writes(NamedTuple):
     """Accepted revisions that end with the candidate."""
     undo: list[int]
     """Revisions of the candidate that an earlier batch of the harvest wrote."""
-    raw_hashes: list[tuple[int, bytes | None]]
-    """Revisions that stay, of records that came with other bytes."""
+    raw_hashes: list[tuple[int, bytes | None, str | None]]
+    """Revisions that stay, of records that came with other bytes: the hash of these, and the source's date in them."""
 
 
 class Compared(NamedTuple):
@@ -102,16 +102,16 @@ class _Batch:
         if written or gone:
             self.found.touched.add(root.doc_id)
         if root.doc_id in kept - written:
-            self._note_bytes(root, sent.raw_hash)
+            self._note_bytes(root, sent)
 
-    def _note_bytes(self, root: KnownDocument, raw_hash: bytes) -> None:
+    def _note_bytes(self, root: KnownDocument, sent: SentRecord) -> None:
         """The raw hash of a revision that stays speaks for its whole family. An accepted one outlives a candidate that
         is rejected: it gets these bytes' only where the whole family stays, else none, for it would say of the bytes of
         before that they are what is live."""
         differs = root.doc_id in self.touched or root.doc_id in self.found.touched
-        speaks = None if differs and root.from_gen != self.terms.gen else raw_hash
+        speaks = None if differs and root.from_gen != self.terms.gen else sent.raw_hash
         if root.raw_hash != speaks:
-            self.found.writes.raw_hashes.append((root.doc_id, speaks))
+            self.found.writes.raw_hashes.append((root.doc_id, speaks, sent.modified_at if speaks else None))
 
     def _family(self, root: KnownDocument | None) -> Sequence[KnownDocument]:
         return (root, *self.parts.get(root.doc_id, ())) if root else ()

@@ -8,9 +8,11 @@ cut goes on behind the last of it.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal
 
 import msgspec
 import zstandard
+from psycopg import Connection
 
 from harvester_dagster import canonical
 from harvester_dagster.config import SetSettings, set_spec
@@ -24,6 +26,8 @@ from harvester_dagster.sources.walk import NotWhole, Walk
 from harvester_dagster.sources.whole_pages import Unanswered
 from harvester_dagster.store import keys
 
+Holds = Literal["records", "identifiers", "gone"]
+"""What the pages of a bundle are: records as they came, a list of identifiers, or our own page of what is gone."""
 _pages = msgspec.msgpack.Decoder(list[bytes])
 
 
@@ -31,6 +35,11 @@ def request_of(installation: Installation, key: str, attempt: Attempt | None) ->
     """What the set's source is asked; without an attempt since the beginning."""
     config = installation.config
     return Request(config.sets[key], set_spec(key, config), attempt.since if attempt else None, config.production)
+
+
+def mapping_version(installation: Installation, key: str) -> str:
+    """What names the mapping of the set, with every setting that it reads."""
+    return kind_of(installation, key).mapping_version(request_of(installation, key, None))
 
 
 def kind_of(installation: Installation, key: str) -> Kind:
@@ -50,22 +59,22 @@ def harvest(
     fails, or whose list is not whole, ends the attempt, with its reason, and is no error here: the set falls back."""
     installation, key = locked.installation, locked.key
     kind = kind_of(installation, key)
-    mapping_version = kind.mapping_version(request_of(installation, key, None))
+    version = mapping_version(installation, key)
     settings, state = installation.config.sets[key], locked.state
-    covered = state.mapping_version != mapping_version and not replay.coverage(installation, state).missing
-    window = attempts.window(state, settings, mapping_version, installation.clock(), asked, covered=covered)
+    covered = state.mapping_version != version and not replay.coverage(installation, state).missing
+    window = attempts.window(state, settings, version, installation.clock(), asked, covered=covered)
     with locked.connection() as connection:
         attempt = attempts.open_attempt(
             connection,
             locked,
             window,
-            mapping_version=mapping_version,
+            mapping_version=version,
             run_id=run_id,
             night_id=night_id,
-            of_whom=_of_whom(request_of(installation, key, None)),
+            of_whom=of_whom(request_of(installation, key, None)),
         )
     progress(f"{key}: {attempt.mode} harvest, {attempt.why}")
-    request, storing = request_of(installation, key, attempt), _Storing(installation, attempt)
+    request, storing = request_of(installation, key, attempt), Storing(installation, attempt)
     walk = storing.walk(request.settings)
     failed: SourceError | None = None
     try:
@@ -88,7 +97,8 @@ def harvest(
         return attempts.by_id(connection, attempt.attempt_id)
 
 
-def _of_whom(request: Request) -> str:
+def of_whom(request: Request) -> str:
+    """What is asked of whom, as a digest."""
     settings = request.settings
     asked = (settings.kind, settings.url, settings.metadata_prefix, request.spec)
     return canonical.digest(canonical.encode(asked)).hex()
@@ -110,12 +120,12 @@ class _Bundle:
         self.beginning, self.came_by, self.follows = walk.beginning, walk.came_by, walk.follows
 
 
-class _Storing:
-    """The pages of one attempt on their way into the store. A bundle is compressed and stored (a fifth of the time of
-    reading JSON pages) while the next pages arrive; two are in memory."""
+class Storing:
+    """The pages of one attempt on their way into the store: of them those that are what `holds` says. A bundle is
+    compressed and stored (a fifth of the time of reading JSON pages) while the next pages arrive; two are in memory."""
 
-    def __init__(self, installation: Installation, attempt: Attempt) -> None:
-        self.installation, self.attempt = installation, attempt
+    def __init__(self, installation: Installation, attempt: Attempt, holds: Holds = "records") -> None:
+        self.installation, self.attempt, self.holds = installation, attempt, holds
         self.pages = self.number = 0
         self._storing: Future[None] | None = None
 
@@ -124,23 +134,31 @@ class _Storing:
         with self.installation.pool.connection() as connection:
             taken = connection.execute(
                 """SELECT number, object_key, pages, beginning, came_by, follows FROM page_bundle
-                   WHERE attempt_id = %s ORDER BY number""",
-                (self.attempt.attempt_id,),
+                   WHERE attempt_id = %s AND holds = %s ORDER BY number""",
+                (self.attempt.attempt_id, self.holds),
             ).fetchall()
             whole = self._whole([key for _, key, *_ in taken])
             if lost := taken[whole:]:  # killed between a row and its object
                 self.installation.objects.delete(key for _, key, *_ in lost)
                 connection.execute(
-                    "DELETE FROM page_bundle WHERE attempt_id = %s AND number >= %s",
-                    (self.attempt.attempt_id, lost[0][0]),
+                    "DELETE FROM page_bundle WHERE attempt_id = %s AND number >= %s AND holds = %s",
+                    (self.attempt.attempt_id, lost[0][0], self.holds),
                 )
             taken = taken[:whole]
+            self.number = self._free_number(connection)
         if not taken:
             return Walk(settings)
-        number, _, _, beginning, came_by, follows = taken[-1]
-        self.number, self.pages = number + 1, sum(pages for _, _, pages, *_ in taken)
+        _, _, _, beginning, came_by, follows = taken[-1]
+        self.pages = sum(pages for _, _, pages, *_ in taken)
         stored = _read(self.installation, [key for _, key, _, of, *_ in taken if of == beginning])
         return Walk(settings, stored=stored, came_by=came_by, follows=follows, beginning=beginning, goes_on=True)
+
+    def _free_number(self, connection: Connection[Any]) -> int:
+        """Behind all bundles of the attempt, whatever they hold."""
+        row = connection.execute(
+            "SELECT coalesce(max(number) + 1, 0) FROM page_bundle WHERE attempt_id = %s", (self.attempt.attempt_id,)
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     def _whole(self, bundles: Sequence[str]) -> int:
         """How many of these come before the first whose object is not there."""
@@ -194,8 +212,8 @@ class _Storing:
         key = keys.page_bundle(self.attempt.attempt_id, number)
         with self.installation.pool.connection() as connection:
             connection.execute(
-                """INSERT INTO page_bundle (attempt_id, number, object_key, pages, beginning, came_by, follows)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s)""",
+                """INSERT INTO page_bundle (attempt_id, number, object_key, pages, beginning, came_by, follows, holds)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
                 (
                     self.attempt.attempt_id,
                     number,
@@ -204,6 +222,7 @@ class _Storing:
                     bundle.beginning,
                     bundle.came_by,
                     bundle.follows,
+                    self.holds,
                 ),
             )
         content = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bundle.pages))
@@ -219,8 +238,9 @@ def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes
         bundles = [
             row[0]
             for row in connection.execute(
-                """SELECT object_key FROM page_bundle p WHERE attempt_id = ANY (%s)
-                     AND beginning = (SELECT max(beginning) FROM page_bundle n WHERE n.attempt_id = p.attempt_id)
+                """SELECT object_key FROM page_bundle p WHERE attempt_id = ANY (%s) AND holds <> 'identifiers'
+                     AND beginning = (SELECT max(beginning) FROM page_bundle n
+                                      WHERE n.attempt_id = p.attempt_id AND n.holds = p.holds)
                    ORDER BY attempt_id, number""",
                 (of,),
             )

@@ -36,7 +36,7 @@ def plan(installation: Installation, key: str) -> Coverage:
             )
     found = replay.coverage(installation, state)
     if found.missing:
-        raise _uncovered(state, _mapping_version(installation, key), found)
+        raise _uncovered(state, fetch.mapping_version(installation, key), found)
     return found
 
 
@@ -60,7 +60,7 @@ def _begin(installation: Installation, key: str, run_id: str, progress: Callable
                 connection,
                 locked,
                 Window("remap", None, "asked for: stored pages are read anew", replays=True),
-                mapping_version=_mapping_version(installation, key),
+                mapping_version=fetch.mapping_version(installation, key),
                 run_id=run_id,
             )
             connection.execute(
@@ -68,10 +68,6 @@ def _begin(installation: Installation, key: str, run_id: str, progress: Callable
                 (found.pages, installation.clock(), attempt.attempt_id),
             )
     progress(f"{key}: {found.pages:,} stored pages of {len(found.attempts)} harvests are read anew")
-
-
-def _mapping_version(installation: Installation, key: str) -> str:
-    return fetch.kind_of(installation, key).mapping_version(fetch.request_of(installation, key, None))
 
 
 def _uncovered(state: SetState, mapping_version: str, found: Coverage) -> NothingToRemap:

@@ -51,7 +51,7 @@ def _bundles(connection: Connection[Any], covering: list[Attempt]) -> dict[int, 
     """Per attempt its bundles by their key, and how many pages each holds."""
     found: dict[int, dict[str, int]] = {}
     for attempt_id, key, pages in connection.execute(
-        "SELECT attempt_id, object_key, pages FROM page_bundle WHERE attempt_id = ANY (%s)",
+        "SELECT attempt_id, object_key, pages FROM page_bundle WHERE attempt_id = ANY (%s) AND holds <> 'identifiers'",
         ([attempt.attempt_id for attempt in covering],),
     ):
         found.setdefault(attempt_id, {})[key] = pages

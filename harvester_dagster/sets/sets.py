@@ -23,6 +23,7 @@ class SetState(NamedTuple):
     accepted_gen: int
     watermark: datetime | None
     refreshed_at: datetime | None
+    reconciled_at: datetime | None
     mapping_version: str
     output_version: str
     staged_attempt: int | None

@@ -152,9 +152,10 @@ def _locked_outcome(locked: LockedSet, run_id: str | None = None) -> SetOutcome:
 
 
 def _outcome(connection: Connection[Any], state: SetState, run_id: str | None) -> SetOutcome:
-    newest = attempts.last(connection, state.set_id, run_id=run_id) if run_id else None
-    newest = newest or attempts.last(connection, state.set_id)
-    if newest and newest.mode == "derive" and newest.state != "rejected":
+    of_run = attempts.last(connection, state.set_id, run_id=run_id) if run_id else None
+    newest = of_run or attempts.last(connection, state.set_id)
+    is_asked_for = of_run is not None and of_run.mode in attempts.MENDING
+    if newest and newest.mode in attempts.BY_DAY and newest.state != "rejected" and not is_asked_for:
         own = attempts.last(connection, state.set_id, run_id=run_id, modes=attempts.HARVESTS) if run_id else None
         newest = own or attempts.last(connection, state.set_id, modes=attempts.HARVESTS) or newest
     return SetOutcome(

@@ -131,12 +131,14 @@ def _accept(
             (state.set_id, gen, attempt.attempt_id, attempt.accept_at or now, Jsonb(dict(counts))),
         )
     extracted: dict[str, Any] = {}
-    if attempt.mode in attempts.PROPOSALS:
+    if attempt.mode in (*attempts.HARVESTS, "remap"):
         extracted["mapping_version"] = attempt.mapping_version
     if attempt.mode in attempts.HARVESTS:
         extracted["watermark"] = attempt.watermark
     if attempt.asked_for_all:
         extracted["refreshed_at"] = attempt.watermark
+    if attempt.mode == "reconcile":
+        extracted["reconciled_at"] = attempt.watermark
     locked.move(
         connection,
         accepted_gen=gen if moved else state.accepted_gen,

@@ -150,15 +150,18 @@ def _undo(connection: Connection[Any], doc_ids: list[int], gen: int) -> None:
             connection.execute(f"DELETE FROM {table} WHERE doc_id = ANY (%s) AND from_gen = %s", (doc_ids, gen))
 
 
-def _renew_raw_hashes(connection: Connection[Any], renewed: Sequence[tuple[int, bytes | None]], gen: int) -> None:
+def _renew_raw_hashes(
+    connection: Connection[Any], renewed: Sequence[tuple[int, bytes | None, str | None]], gen: int
+) -> None:
     if renewed:
         connection.execute(
-            f"""UPDATE revision r SET raw_hash = u.raw_hash
-                FROM unnest(%(ids)s::bigint[], %(hashes)s::bytea[]) u (doc_id, raw_hash)
+            f"""UPDATE revision r SET raw_hash = u.raw_hash, seen_modified_at = coalesce(u.seen, r.seen_modified_at)
+                FROM unnest(%(ids)s::bigint[], %(hashes)s::bytea[], %(seen)s::text[]) u (doc_id, raw_hash, seen)
                 WHERE r.doc_id = u.doc_id AND {live("r", "%(gen)s")}""",
             {
-                "ids": [doc_id for doc_id, _ in renewed],
-                "hashes": [raw_hash for _, raw_hash in renewed],
+                "ids": [doc_id for doc_id, _, _ in renewed],
+                "hashes": [raw_hash for _, raw_hash, _ in renewed],
+                "seen": [seen for _, _, seen in renewed],
                 "gen": gen,
             },
         )

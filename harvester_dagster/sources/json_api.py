@@ -1,4 +1,5 @@
-"""The loop over a JSON:API collection: pages, the next link, what is no answer; records cut and decoded one by one.
+"""The loop over a JSON:API collection: pages, the next link, what is no answer; records cut and decoded one by one;
+one resource by itself.
 
 Belongs here: what JSON:API says, whoever speaks it. Does not belong here: addresses, parameters and the mapping of a
 source (`sharekit.py`), retries of failed calls and politeness (`outside/`).
@@ -12,9 +13,19 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
+from harvester_dagster.failures import OutsideError
 from harvester_dagster.outside.http import shown
 from harvester_dagster.sources import encodings, json_borders, whole_pages
-from harvester_dagster.sources.kind import LONGEST_ID, MOST_NOTES, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import (
+    LONGEST_ID,
+    MOST_NOTES,
+    Record,
+    Request,
+    Single,
+    SourceError,
+    UnknownRecord,
+    Unreadable,
+)
 from harvester_dagster.sources.walk import NotWhole, Walk
 
 if TYPE_CHECKING:
@@ -31,11 +42,16 @@ class _Page(msgspec.Struct):
     errors: Any = None
 
 
+class _One(msgspec.Struct):
+    data: msgspec.Raw
+
+
 class _Id(msgspec.Struct):
     id: Any = None
 
 
 _page = msgspec.json.Decoder(_Page)
+_one = msgspec.json.Decoder(_One)
 _record = msgspec.json.Decoder()
 _id = msgspec.json.Decoder(_Id)
 _BAD_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -73,6 +89,31 @@ def pages(
         if following is None or ends:
             return
         next_url, next_params = following, {}
+
+
+def single(outside: "Outside", url: str, headers: Mapping[str, str], mend: str, external_id: str) -> Single:
+    """One resource object, at an address of its own, as a page of it alone. Raises UnknownRecord, SourceError."""
+    try:
+        _, raw = whole_pages.whole(outside, url, {}, _read_single, mend, whole_pages.Asking(headers))
+    except whole_pages.Unanswered as error:
+        cause = error.__cause__
+        if isinstance(cause, OutsideError) and cause.status in (404, 410):
+            raise UnknownRecord(f"{shown(url)}: has no record {external_id!r:.200} ({cause.status})") from None
+        raise
+    if raw == b"null":
+        raise UnknownRecord(f"{shown(url)}: has no record {external_id!r:.200}")
+    return Single(b'{"data":[%b]}' % raw)
+
+
+def _read_single(body: bytes) -> bytes:
+    """The raw resource object, or null."""
+    try:
+        raw = bytes(_one.decode(body).data)
+    except _BAD_JSON as error:
+        raise SourceError(_complaint(body, error)) from None
+    if not raw.startswith((b"{", b"null")):
+        raise SourceError("JSON whose data is no resource object")
+    return raw
 
 
 def _leads_nowhere(

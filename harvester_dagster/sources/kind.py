@@ -73,11 +73,43 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+class UnknownRecord(SourceError):
+    """A source says that it has no record of that id."""
+
+
+class Single(NamedTuple):
+    """One record that was asked for by its id: a page that holds it alone, as it came, and the sets that it says it
+    is in; none: it does not say."""
+
+    page: bytes
+    sets: tuple[str, ...] = ()
+
+
+class Listed(NamedTuple):
+    """A line of a list of identifiers: no record, but that there is one, and since when it is as it is."""
+
+    external_id: str
+    datestamp: str | None
+    """As the source wrote it; None: it wrote none that is a time."""
+    is_deleted: bool
+
+
 class Pages(Protocol):
     """How pages are had. `walk` says where to go on, and then how far it came and what was odd; a new one without."""
 
     def __call__(self, request: Request, outside: "Outside", walk: "Walk | None" = None, /) -> Iterator[bytes]:
         """The pages, to the end of the list."""
+
+
+class IdentifierLists(NamedTuple):
+    """How a source lists what it has without the records themselves."""
+
+    pages: Pages
+    """As those of its records."""
+    read: Callable[[bytes], Sequence[Listed]]
+    """The lines of a page, in its order. Raises SourceError."""
+    gone: Callable[[Sequence[str]], bytes]
+    """A page of records, as the source would send it, that says of these ids that they are deleted."""
 
 
 @dataclass(frozen=True)
@@ -102,5 +134,9 @@ class Kind:
     """What `format` may be, and `metadata_prefix` where that is left out; empty: the kind has but one format."""
     identity: Callable[[SetSettings, "Outside"], str] | None = None
     """Who a server says it is; None: its protocol has no such question. Raises SourceError."""
+    single: Callable[[Request, str, "Outside"], Single] | None = None
+    """One record by its id; None: its protocol has no way to ask for one. Raises UnknownRecord, SourceError."""
+    identifiers: IdentifierLists | None = None
+    """None: its protocol has no such list."""
     sets: Callable[[SetSettings, "Outside"], Sequence[str]] = lambda _settings, _outside: ()
     """The sets that a server says it has; empty: it does not say. Raises SourceError."""

@@ -17,8 +17,8 @@ from xml.parsers import expat
 
 _NAME = rb"(?:[\w.-]+:)?"
 _GAP = rb"(?:\s|<!--[^<>]*-->)*+"
-_LIST = re.compile(rb"<(%b)ListRecords(?:\s[^<>]*+)?>" % _NAME)
-_LIST_ENDS = re.compile(rb"</%bListRecords\s*>" % _NAME)
+_LIST = re.compile(rb"<(%b)(?:ListRecords|GetRecord)(?:\s[^<>]*+)?>" % _NAME)
+_LIST_ENDS = re.compile(rb"</%b(?:ListRecords|GetRecord)\s*>" % _NAME)
 _TAG = re.compile(rb"<(?:(!--)|(!\[CDATA\[)|(\?)|(/?)%brecord(?=[\s/>])[^<>]*?(/?)>)" % _NAME)
 _CLOSERS = (b"-->", b"]]>", b"?>")
 _IN_THE_LIST = 2

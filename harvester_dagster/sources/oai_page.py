@@ -1,4 +1,4 @@
-"""A page of an OAI-PMH 2.0 list: whether it is whole, its records cut out of it, each with its header read.
+"""A page of OAI-PMH 2.0, a list or one record: whether it is whole, its records cut out, each with its header read.
 
 Belongs here: the bytes of one answer, whatever is inside `<metadata>`. Does not belong here: the walk along a list
 (`oai_pmh.py`), what a metadata format means (`lom.py`, `oai_dc.py`), what XML may be (`xml.py`).
@@ -6,7 +6,7 @@ Belongs here: the bytes of one answer, whatever is inside `<metadata>`. Does not
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import unescape
+from html import escape, unescape
 from typing import TYPE_CHECKING, NamedTuple
 
 from harvester_dagster.sources import encodings, oai_borders, whole_pages, xml
@@ -14,6 +14,7 @@ from harvester_dagster.sources.kind import (
     LONGEST_ID,
     MOST_NOTES,
     Document,
+    Listed,
     Record,
     Request,
     SourceError,
@@ -33,9 +34,11 @@ _IDENTIFIER = re.compile(
     rb"<(?:[\w.-]+:)?header(?:\s[^>]*)?>[^<]*<(?:[\w.-]+:)?identifier(?:\s[^>]*)?>([^<]+)</", re.ASCII
 )
 _TOKEN = b"resumptionToken"
-_LIST = re.compile(rb"<ListRecords(?:\s[^<>]*)?>")
+_LIST = re.compile(rb"<(?:ListRecords|GetRecord)(?:\s[^<>]*)?>")
 _NAME = rb"(?:[\w.-]+:)?"
 _METADATA = re.compile(rb"<%bmetadata[\s>]" % _NAME)
+_SET_SPEC = re.compile(rb"<%bsetSpec(?:\s[^<>]*)?>\s*([^<>]*?)\s*</" % _NAME)
+_DATESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?", re.ASCII)
 _WRITTEN = re.compile(
     rb"<%bidentifier(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?([^<>]*?)(?:\]\]>)?\s*</%bidentifier" % (_NAME, _NAME)
 )
@@ -79,6 +82,72 @@ class ListPage(NamedTuple):
     def token(self) -> str | None:
         """What leads on to the next page; None: nothing."""
         return self.ending.token
+
+
+def read_record(body: bytes) -> ListPage:
+    """The same of an answer to GetRecord, which has one record, or errors."""
+    found = _cut(body)
+    root = found.root if found.root is not None else xml.parse(found.head + found.tail)
+    _is_answer(root, body)
+    if errors := error_texts(root):
+        return ListPage((), Ending(), errors)
+    if next(root.iterchildren(f"{OAI}GetRecord"), None) is None or len(found.records) != 1:
+        raise SourceError(f"an answer of OAI-PMH with {len(found.records)} records in place of the one")
+    return ListPage(found.records, Ending(), {})
+
+
+def read_identifiers(body: bytes) -> ListPage:
+    """The same of an answer to ListIdentifiers: its headers are taken for records. It must be well-formed."""
+    root = answer(body)
+    if errors := error_texts(root):
+        return ListPage((), Ending(), errors)
+    listed = next(root.iterchildren(f"{OAI}ListIdentifiers"), None)
+    if listed is None:
+        raise SourceError("an answer of OAI-PMH with neither a list nor an error")
+    return ListPage([_line(header) for header in _headers(listed)], _ending(root, listed), {})
+
+
+def listed_identifiers(body: bytes) -> list[Listed]:
+    """The lines of a page of ListIdentifiers. Raises SourceError for what is none."""
+    found = (_listed(header) for header in answer(body).iterfind(f"{OAI}ListIdentifiers/{OAI}header"))
+    return [line for line in found if line.external_id and len(line.external_id.encode()) <= LONGEST_ID]
+
+
+def _headers(listed: "Element") -> "Iterator[Element]":
+    return listed.iterchildren(f"{OAI}header")
+
+
+def _line(header: "Element") -> bytes:
+    """What tells a header from others."""
+    name, datestamp, is_deleted = _listed(header)
+    return f"{name}\n{datestamp}\n{is_deleted}".encode()
+
+
+def _listed(header: "Element") -> Listed:
+    written = (header.findtext(f"{OAI}datestamp") or "").strip()
+    name = (header.findtext(f"{OAI}identifier") or "").strip()
+    return Listed(name, written if _DATESTAMP.fullmatch(written) else None, header.get("status") == "deleted")
+
+
+def line_identity(line: bytes) -> int:
+    """`identity_of` a header of `read_identifiers`."""
+    return hash(line.partition(b"\n")[0])
+
+
+def sets_of(raw: bytes) -> tuple[str, ...]:
+    """The sets that the header of a record names."""
+    metadata = _METADATA.search(raw)
+    found = _SET_SPEC.findall(raw, 0, metadata.start() if metadata else len(raw))
+    return tuple(unescape(name.decode("utf-8", "replace")) for name in found)
+
+
+def gone(external_ids: Sequence[str]) -> bytes:
+    """A page of headers that say of these that they are deleted."""
+    records = "".join(
+        f'<record><header status="deleted"><identifier>{escape(name)}</identifier></header></record>'
+        for name in external_ids
+    )
+    return f'<OAI-PMH xmlns="{OAI[1:-1]}"><ListRecords>{records}</ListRecords></OAI-PMH>'.encode()
 
 
 def read_page(body: bytes) -> ListPage:
@@ -170,7 +239,8 @@ class _Cut(NamedTuple):
 
     def frame(self) -> "_Frame":
         """What a record of it stands in."""
-        ends = self.tail.rfind(b"</", 0, max(self.tail.rfind(b"ListRecords"), 0))
+        named = max(self.tail.rfind(b"ListRecords"), self.tail.rfind(b"GetRecord"), 0)
+        ends = self.tail.rfind(b"</", 0, named)
         return _Frame(xml.mended(self.head).body, xml.mended(self.tail[max(ends, 0) :]).body)
 
 
@@ -241,7 +311,7 @@ def _parsed(page: bytes, root: "Element") -> _Cut:
 
 
 def _records(root: "Element") -> "list[Element]":
-    return list(root.iterfind(f"{OAI}ListRecords/{OAI}record"))
+    return [*root.iterfind(f"{OAI}ListRecords/{OAI}record"), *root.iterfind(f"{OAI}GetRecord/{OAI}record")]
 
 
 def extract(page: bytes, indices: Sequence[int], request: Request, format_: Format) -> Iterator[Record | Unreadable]:

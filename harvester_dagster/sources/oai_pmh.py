@@ -7,13 +7,13 @@ metadata format means (`lom.py`, `oai_dc.py`), retries of failed calls and polit
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from harvester_dagster.config import SetSettings, Source
 from harvester_dagster.outside.http import Answer, Cookies, shown
 from harvester_dagster.sources import whole_pages, xml
-from harvester_dagster.sources.kind import Kind, Request, SourceError
+from harvester_dagster.sources.kind import IdentifierLists, Kind, Request, Single, SourceError, UnknownRecord
 from harvester_dagster.sources.oai_page import (
     OAI,
     Format,
@@ -22,8 +22,14 @@ from harvester_dagster.sources.oai_page import (
     cut,
     error_texts,
     extract,
+    gone,
     identity_of,
+    line_identity,
+    listed_identifiers,
+    read_identifiers,
     read_page,
+    read_record,
+    sets_of,
 )
 from harvester_dagster.sources.walk import NotWhole, Walk
 
@@ -63,6 +69,9 @@ def kind(*formats: Format) -> Kind:
         chosen(request.settings)  # what nobody can read is not asked for
         return pages(request, outside, request.settings.metadata_prefix, walk)
 
+    def identified(request: Request, outside: "Outside", walk: Walk | None = None) -> Iterator[bytes]:
+        return pages(request, outside, request.settings.metadata_prefix, walk, IDENTIFIERS)
+
     def version(request: Request) -> str:
         found = known.get(request.settings.format or request.settings.metadata_prefix)
         deleted = "+empty=deleted" if request.settings.empty_metadata == "deleted" else ""
@@ -78,15 +87,46 @@ def kind(*formats: Format) -> Kind:
         check=lambda settings, outside: check(settings, outside, tuple(known)),
         formats=tuple(known),
         identity=lambda settings, outside: "{repositoryName} ({adminEmail})".format_map(identity(settings, outside)),
+        single=single,
+        identifiers=IdentifierLists(identified, listed_identifiers, gone),
         sets=offered_sets,
     )
 
 
-def pages(request: Request, outside: "Outside", prefix: str, walk: Walk | None = None) -> Iterator[bytes]:
+class _Verb(NamedTuple):
+    """A list of the protocol: how a page of it is read, and one of its lines known again."""
+
+    name: str
+    read: Callable[[bytes], ListPage]
+    identity: Callable[[bytes], int]
+
+
+RECORDS = _Verb("ListRecords", read_page, identity_of)
+IDENTIFIERS = _Verb("ListIdentifiers", read_identifiers, line_identity)
+
+
+def single(request: Request, external_id: str, outside: "Outside") -> Single:
+    """One record, by GetRecord. Raises UnknownRecord, SourceError."""
+    settings = request.settings
+    params = {"verb": "GetRecord", "identifier": external_id, "metadataPrefix": settings.metadata_prefix}
+    asking = whole_pages.Asking(posts=True)
+    said, page = whole_pages.whole(
+        outside, settings.url, params, read_record, _MEND, asking, lambda page: bool(page.errors)
+    )
+    if page.errors.keys() & {"idDoesNotExist", "noRecordsMatch"}:
+        raise UnknownRecord(f"{shown(settings.url)}: has no record {external_id!r:.200} ({_said(page.errors)})")
+    if page.errors:
+        raise SourceError(f"{shown(settings.url)}: GetRecord: {_said(page.errors)}", _mend(page.errors))
+    return Single(said.body, sets_of(page.records[0]))
+
+
+def pages(
+    request: Request, outside: "Outside", prefix: str, walk: Walk | None = None, verb: _Verb = RECORDS
+) -> Iterator[bytes]:
     """The raw pages of a list to its end. A refused token begins the list anew, a bounded number of times. Raises
     SourceError; NotWhole where the list ended and is not all there."""
     walk = walk or Walk(request.settings)
-    listing, refused = _Listing(request, outside, prefix, walk), ""
+    listing, refused = _Listing(request, outside, prefix, walk, verb), ""
     for _ in range(1 + RESTARTS):
         refused = yield from listing.pages()
         if not refused:
@@ -111,8 +151,8 @@ def pages(request: Request, outside: "Outside", prefix: str, walk: Walk | None =
 class _Listing:
     """One list: what is asked first, and how its server wants to be asked."""
 
-    def __init__(self, request: Request, outside: "Outside", prefix: str, walk: Walk) -> None:
-        self.request, self.outside, self.prefix, self.walk = request, outside, prefix, walk
+    def __init__(self, request: Request, outside: "Outside", prefix: str, walk: Walk, verb: _Verb) -> None:
+        self.request, self.outside, self.prefix, self.walk, self.verb = request, outside, prefix, walk, verb
         self.url = request.settings.url
         self.posts = True
         self.forms: list[str] = []
@@ -176,7 +216,7 @@ class _Listing:
         """Count the pages that were stored. False: they are none that can be gone on with."""
         try:
             for body in self.walk.stored():
-                page = read_page(body)
+                page = self.verb.read(body)
                 self._count(page, len(body))
                 if page.ending.odd:
                     return False
@@ -196,10 +236,10 @@ class _Listing:
         if page.errors:
             return "badResumptionToken" in page.errors
         self.walk.follows = page.token
-        return not page.ending.odd and self.walk.is_as_it_was(map(identity_of, page.records))
+        return not page.ending.odd and self.walk.is_as_it_was(map(self.verb.identity, page.records))
 
     def _count(self, page: ListPage, size: int) -> bool:
-        return self.walk.came(size, map(identity_of, page.records), page.ending.size, page.ending.before)
+        return self.walk.came(size, map(self.verb.identity, page.records), page.ending.size, page.ending.before)
 
     def _concluded(self, led_to: str = "") -> str:
         """The list ended, if it is whole; where its last token led, if it led anywhere."""
@@ -213,14 +253,14 @@ class _Listing:
     def _whole(self, params: Mapping[str, str]) -> "tuple[Answer, ListPage]":
         asking = whole_pages.Asking(cookies=self.walk.cookies, posts=self.posts)
         return whole_pages.whole(
-            self.outside, self.url, params, read_page, _MEND, asking, lambda page: bool(page.errors)
+            self.outside, self.url, params, self.verb.read, _MEND, asking, lambda page: bool(page.errors)
         )
 
     def _next(self, token: str) -> dict[str, str]:
-        return {"verb": "ListRecords", "resumptionToken": token}
+        return {"verb": self.verb.name, "resumptionToken": token}
 
     def _first(self) -> dict[str, str]:
-        params = {"verb": "ListRecords", "metadataPrefix": self.prefix}
+        params = {"verb": self.verb.name, "metadataPrefix": self.prefix}
         if self.request.spec != "*":
             params["set"] = self.request.spec
         if self.request.since is not None:

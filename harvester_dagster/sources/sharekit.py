@@ -12,7 +12,17 @@ from urllib.parse import quote, urlsplit
 
 from harvester_dagster.config import SetSettings, secret
 from harvester_dagster.sources import access_rights, dates, identifiers, json_api, product_shape, whole_pages
-from harvester_dagster.sources.kind import MOST_NOTES, Document, Kind, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import (
+    MOST_NOTES,
+    Document,
+    Kind,
+    Record,
+    Request,
+    Single,
+    SourceError,
+    UnknownRecord,
+    Unreadable,
+)
 from harvester_dagster.sources.values import digest, line, lines, text, unique
 from harvester_dagster.sources.walk import Walk
 
@@ -42,6 +52,14 @@ def pages(request: Request, outside: "Outside", walk: Walk | None = None) -> Ite
         MEND,
         walk or Walk(request.settings),
     )
+
+
+def single(request: Request, external_id: str, outside: "Outside") -> Single:
+    """One record of a channel, at its own address. Raises UnknownRecord, SourceError."""
+    if external_id in (".", ".."):  # no address has it as its last part
+        raise UnknownRecord(f"{request.settings.url}: has no record {external_id!r}")
+    address = f"{_address(request.settings.url, request.spec)}/{quote(external_id, safe='')}"
+    return json_api.single(outside, address, _headers(request.settings), MEND, external_id)
 
 
 def _address(base: str, spec: str) -> str:
@@ -278,4 +296,5 @@ KIND = Kind(
     extract=extract,
     mapping_version=mapping_version,
     check=check,
+    single=single,
 )

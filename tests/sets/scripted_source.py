@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Record = dict[str, Any]
 
@@ -114,6 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.server.status, b"no", {})
         elif parse_qs(parts.query).get("page", ["0"]) == [str(self.server.breaks_at)]:
             self._answer(404, b"no", {})
+        elif not parts.path.endswith("/repoItems"):
+            spec, name = parts.path.split("/")[-3], unquote(parts.path.split("/")[-1])
+            _, record = self.server.records.get(spec, {}).get(name, (None, None))
+            answer = {"data": record} if record else {"errors": [{"title": "no such item"}]}
+            self._answer(200 if record else 404, json.dumps(answer).encode(), {})
         else:
             spec = parts.path.split("/")[-2]
             self._answer(200, json.dumps(self.server.page(spec, parse_qs(parts.query))).encode(), {})

@@ -95,6 +95,11 @@ def oai_list(*records: str, token: str | None = None) -> str:
     return f"{OAI_HEAD}<ListRecords>{''.join(records)}{element}</ListRecords></OAI-PMH>"
 
 
+def oai_identifiers(*headers: str, token: str | None = None) -> str:
+    """The same of ListIdentifiers."""
+    return oai_list(*headers, token=token).replace("ListRecords>", "ListIdentifiers>")
+
+
 def oai_errors(*errors: tuple[str, str]) -> str:
     return OAI_HEAD + "".join(f'<error code="{code}">{text}</error>' for code, text in errors) + "</OAI-PMH>"
 
