@@ -16,7 +16,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import release
-from harvester_dagster.sets import sets, steps, versions
+from harvester_dagster.sets import reconcile, sets, steps, versions
 
 AssetJob = Any
 """What `define_asset_job` returns: Dagster exports no name for it."""
@@ -108,6 +108,39 @@ def report_accepted(instance: dg.DagsterInstance, harvester: Installation, key: 
 def accept() -> None:
     """One step: `accept_candidate`."""
     accept_candidate()
+
+
+class ReconcileConfig(dg.Config):
+    """Which set, by its key `source:set`, and why now."""
+
+    source_set: str
+    why: str = "asked for"
+
+
+@dg.op(
+    name=names.RECONCILE_SET_OP,
+    description="A set beside its source's whole list of identifiers: what deltas had missed, fetched or ended.",
+)
+def reconcile_with_source(
+    context: dg.OpExecutionContext, config: ReconcileConfig, harvester: dg.ResourceParam[Installation]
+) -> None:
+    """Raises NothingToReconcile, SourceError. A candidate that is rejected waits, and fails nothing."""
+    report, outcome = reconcile.reconcile(
+        harvester, config.source_set, context.log.info, run_id=context.run_id, why=config.why
+    )
+    context.add_output_metadata({**report._asdict(), "missed": report.missed, "found": str(report)})
+    if outcome.is_replaced:
+        context.log.warning("%s: rejected: %s", config.source_set, outcome.reason)
+
+
+@dg.job(
+    name=names.RECONCILE_JOB,
+    executor_def=dg.in_process_executor,
+    description="Make a set what its source lists (see `harvester set reconcile`). A run can be repeated at any time.",
+)
+def reconcile_set() -> None:
+    """One step: `reconcile_with_source`."""
+    reconcile_with_source()
 
 
 class RollbackConfig(dg.Config):

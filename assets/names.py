@@ -61,6 +61,7 @@ ACCESS_OP = "access"
 ACCEPT_CANDIDATE_OP = "accept_candidate"
 ROLL_BACK_OP = "roll_back"
 MEND_OP = "mend_what_was_cut"
+RECONCILE_SET_OP = "reconcile_with_source"
 
 # Hooks: what a run does when one of its steps failed.
 SET_RUN_FAILED = "set_run_failed"
@@ -80,10 +81,12 @@ DECIDE_ACCESS_JOB = "decide_access"
 ACCEPT_JOB = "accept"
 ROLLBACK_JOB = "rollback"
 MEND_JOB = "mend"
+RECONCILE_JOB = "reconcile_set"
 
 # Schedules and sensors.
 NIGHTLY = "nightly"
 VOCABULARIES_WEEKLY = "vocabularies_weekly"
+RECONCILE_DAILY = "reconcile_daily"
 NIGHT_WATCH = "night_watch"
 DAY_WORK = "day_work"
 

@@ -265,6 +265,7 @@ class SetSettings(Section):
     deletes: Literal["no", "transient", "persistent"] = "persistent"
     purge_after_days: Days = 30
     overlap: Duration = timedelta(hours=1)
+    reconcile_after_days: Days = 30
     min_documents: Annotated[int, Field(strict=True, ge=0)] = 50
     max_shrink: Share = 0.05
     list_size: Literal["exact", "estimate"] = "exact"

@@ -52,11 +52,13 @@ def build(config: Config, catalog: Catalog = CATALOG, resources: Mapping[str, An
             jobs.accept,
             jobs.rollback,
             jobs.mend,
+            jobs.reconcile_set,
             *access_jobs,
         ],
         schedules=[
             night.nightly_schedule(config, set_job),
             night.vocabulary_schedule(config, jobs.VOCABULARIES),
+            night.reconcile_schedule(config),
             *(schedule for job in access_jobs for schedule in metastore.access_schedules(config, job)),
         ],
         sensors=[night.night_watch(config, [set_job, jobs.RELEASE]), night.day_work(config, jobs.RELEASE)],

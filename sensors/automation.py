@@ -7,6 +7,7 @@ store included. So each schedule and sensor asks here:
     schedule nightly              on                                        off
     schedule vocabularies_weekly  on where [vocabularies] skos has any      off
     schedule access_ENDPOINT_MODE on, for each of [metastore.*] schedules   off
+    schedule reconcile_daily      on                                        off
     sensor night_watch            on                                        off
     sensor day_work               on                                        off
 

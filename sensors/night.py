@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets import names, night_runs, partitions
-from assets.jobs import AssetJob, mend
+from assets.jobs import AssetJob, mend, reconcile_set
 from assets.names import RELEASE_TAG, SET_TAG, SOURCE_TAG, TICK_TAG
 from harvester_dagster.config import Config, source_of
 from harvester_dagster.installation import Installation
@@ -19,10 +19,12 @@ from harvester_dagster.releases import day_work as days
 from harvester_dagster.releases import nights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.search import aliases
+from harvester_dagster.sets import reconcile
 from sensors import automation
 
 TICK_SECONDS = 4
 """Dagster's loop over the sensors takes 5 s: with 5, every second turn found this one not yet due."""
+RECONCILING = "0 12 * * *"
 NOT_BEGUN = timedelta(days=1)
 """For so long a tick counts of which no run has begun."""
 
@@ -67,6 +69,35 @@ def vocabulary_schedule(config: Config, job: AssetJob) -> dg.ScheduleDefinition:
         default_status=automation.schedule(config, wanted=bool(config.vocabularies.skos)),
         description="Harvests the vocabularies that are configured beside those that ship.",
     )
+
+
+def reconcile_schedule(config: Config) -> dg.ScheduleDefinition:
+    """The schedule of reconciliations: by day, when nobody harvests. Evaluating asks no source."""
+
+    @dg.schedule(
+        job=reconcile_set,
+        name=names.RECONCILE_DAILY,
+        cron_schedule=RECONCILING,
+        execution_timezone=config.timezone,
+        default_status=automation.schedule(config),
+        description="Requests a reconciliation of each set that is due: after reconcile_after_days, and when its "
+        "newest list was short or rejected.",
+    )
+    def daily(
+        context: dg.ScheduleEvaluationContext, harvester: dg.ResourceParam[Installation]
+    ) -> Sequence[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time
+        requests = [
+            dg.RunRequest(
+                run_key=f"reconcile-{tick:%Y-%m-%dT%H:%M}:{key}",
+                run_config={"ops": {names.RECONCILE_SET_OP: {"config": {"source_set": key, "why": why}}}},
+                tags={SET_TAG: key, SOURCE_TAG: source_of(key)},
+            )
+            for key, why in reconcile.all_due(harvester).items()
+        ]
+        return requests or dg.SkipReason("no set is due")
+
+    return daily
 
 
 def night_watch(config: Config, jobs: Sequence[AssetJob]) -> dg.SensorDefinition:

@@ -49,6 +49,14 @@ def standing(installation: Installation) -> list[Alert]:
 
 
 def _of_set(connection: Connection[Any], installation: Installation, state: sets.SetState) -> Alert | None:
+    mending = attempts.last(connection, state.set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
+    if mending is not None and mending.mode == "reconcile" and mending.state == "rejected":
+        return Alert(
+            f"reconciliation-rejected {state.key}",
+            f"{state.key}: what its source lists was rejected: {mending.reason}",
+            f"see what it would change with `harvester accept {state.key} --dry-run`, then accept or dismiss it",
+            mending.ended_at,
+        )
     newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
     if newest is None or newest.state not in ("rejected", "failed", "superseded"):
         return None

@@ -248,6 +248,19 @@ def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes
     return _read(installation, bundles)
 
 
+def identifier_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes]:
+    """The pages of the list of identifiers of an attempt, in the order in which they arrived."""
+    with installation.pool.connection() as connection:
+        rows = connection.execute(
+            """SELECT object_key FROM page_bundle p WHERE attempt_id = %(attempt)s AND holds = 'identifiers'
+                 AND beginning = (SELECT max(beginning) FROM page_bundle n
+                                  WHERE n.attempt_id = %(attempt)s AND n.holds = 'identifiers')
+               ORDER BY number""",
+            {"attempt": attempt.attempt_id},
+        ).fetchall()
+    return _read(installation, [key for (key,) in rows])
+
+
 def _read(installation: Installation, bundles: Sequence[str]) -> Iterator[bytes]:
     with read_ahead(_bundle(installation, key) for key in bundles) as read:
         for bundle in read:

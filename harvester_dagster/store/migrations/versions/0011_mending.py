@@ -17,7 +17,6 @@ ALTER TABLE attempt
 
 ALTER TABLE page_bundle                                 -- records; identifiers only; or our page of what is gone
     ADD COLUMN holds text NOT NULL DEFAULT 'records' CHECK (holds IN ('records', 'identifiers', 'gone'));
-CREATE UNIQUE INDEX page_bundle_gone_once ON page_bundle (attempt_id) WHERE holds = 'gone';
 
 ALTER TABLE harvest_set ADD COLUMN reconciled_at timestamptz;  -- when the list of the last accepted one was begun
 
