@@ -23,7 +23,7 @@ help:  ## this list
 
 setup: $(VENV)/.project tools  ## the virtual environment and what the system lacks
 
-run: setup  ## a whole night on the sample sources; LIE=half|dead|empty|loop… a source misbehaves; RUN="--port N"
+run: setup  ## a whole night on the sample sources; LIE=half|dead|amp|tokshort… a source misbehaves; RUN="--port N"
 	@$(BIN)/harvester demo $(if $(LIE),--lie $(LIE)) $(RUN)
 
 up: setup  ## everything, until Ctrl-C: database, web interface, schedules; UP="--port N --pages-port M"

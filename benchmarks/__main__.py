@@ -28,6 +28,7 @@ RESULTS = HERE / "results.json"
 REPORT = HERE.parent / "docs" / "benchmarks.md"
 MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "harvest": lambda asked: import_module("benchmarks.harvest").measure(million=asked.million),
+    "reconcile": lambda _: import_module("benchmarks.reconciling").measure(),
     "dagster": lambda asked: import_module("benchmarks.dagster_runs").measure(night=asked.night),
     "tasks": lambda _: import_module("benchmarks.tasks").measure(),
     "content_tasks": lambda _: import_module("benchmarks.content_tasks").measure(),

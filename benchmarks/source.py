@@ -42,6 +42,7 @@ class Shape(NamedTuple):
 
 JSON = Shape("Sharekit", "sharekit", 25, 2_650)
 LOM = Shape("NL-LOM", "oai-pmh", 100, 7_800)
+IDENTIFIERS_A_PAGE = 2_000
 
 
 @cache
@@ -270,8 +271,12 @@ def _oai(query: dict[str, str], share: float) -> bytes:
         return _IDENTIFY
     if "from" in query:
         return _NO_RECORDS
+    if query["verb"] == "GetRecord":
+        return b"%s<GetRecord>%s</GetRecord></OAI-PMH>" % (_OAI_HEAD, _single(query["identifier"].encode()))
     spec, _, number = query.get("resumptionToken", f"{query.get('set', '')}!0").partition("!")
     page = int(number)
+    if query["verb"] == "ListIdentifiers":
+        return _identifiers(spec, page, share)
     last = page + 1 >= _pages(spec, LOM, share)
     token = b"" if last else b"%s!%d" % (spec.encode(), page + 1)
     return b"%s<ListRecords>%s<resumptionToken>%s</resumptionToken></ListRecords></OAI-PMH>" % (
@@ -279,6 +284,32 @@ def _oai(query: dict[str, str], share: float) -> bytes:
         records(LOM, page),
         token,
     )
+
+
+def _identifiers(spec: str, page: int, share: float) -> bytes:
+    last = (page + 1) * IDENTIFIERS_A_PAGE >= _pages(spec, LOM, share) * LOM.records_a_page
+    token = b"" if last else b"%s!%d" % (spec.encode(), page + 1)
+    return b"%s<ListIdentifiers>%s<resumptionToken>%s</resumptionToken></ListIdentifiers></OAI-PMH>" % (
+        _OAI_HEAD,
+        _header_template().replace(_MARK, b"%08d" % page),
+        token,
+    )
+
+
+@cache
+def _header_template() -> bytes:
+    """The headers of a page, with a mark where its number goes."""
+    return b"".join(
+        b"<header><identifier>bench:%b-%04d</identifier><datestamp>2024-05-06T07:08:09Z</datestamp>"
+        b"<setSpec>bench</setSpec></header>" % (_MARK, place)
+        for place in range(IDENTIFIERS_A_PAGE)
+    )
+
+
+def _single(name: bytes) -> bytes:
+    """A record under this name."""
+    record = records(LOM, 0).partition(b"</record>")[0] + b"</record>"
+    return record.replace(b"bench:00000000-0000", name)
 
 
 _HEAD = b'HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nETag: "1"\r\nContent-Length: %d\r\n\r\n'

@@ -14,28 +14,33 @@ from harvester_dagster.cli import access, printing
 from harvester_dagster.cli.commands import MENDABLE
 from harvester_dagster.cli.night import daemon_of, report, run_night
 from harvester_dagster.cli.session import demonstration, opened
+from harvester_dagster.config import source_of
 from harvester_dagster.consumers import snapshots
-from harvester_dagster.demo import sample_index
-from harvester_dagster.demo.lies import LIES, Telling, telling
+from harvester_dagster.demo import sample_index, served_cases
+from harvester_dagster.demo.case_table import CASES
+from harvester_dagster.demo.lies import Telling, telling
 from harvester_dagster.demo.searches import search
 from harvester_dagster.demo.service import PORT
 from harvester_dagster.explain import status
 from harvester_dagster.installation import Installation
 from harvester_dagster.search.connection import SearchError
 from harvester_dagster.services.launcher import Unavailable
+from harvester_dagster.sets import attempts, problems, sets, steps
 
 _COPED = {
     "accepted": "its harvest is whole all the same, and accepted.",
     "rejected": "its harvest was rejected; what was accepted before stays published, and nothing is lost.",
     "failed": "no whole harvest tonight; what was accepted before stays published, and the next night asks again.",
 }
+SHOWN = 8
+"""So many odd records of a case are told of."""
 QUESTIONS = ("verpleegkunde", "exercises", "exercices")
 """Dutch, English, a typo."""
 
 
 def demo(
     lie: Annotated[
-        str, typer.Option("--lie", help="Make a sample source lie: half, empty, dead, loop, html, broken, …")
+        str, typer.Option("--lie", help="Make a sample source lie, or a source of the field play its case: see below.")
     ] = "",
     port: Annotated[
         int | None,
@@ -47,15 +52,17 @@ def demo(
     lying = telling(lie)
     if port is not None:
         os.environ[PORT] = str(port)
-    with demonstration() as url:
+    with demonstration(lying.name if lying and lying.is_case else "") as url:
         _tell(url, lie or "none")
         try:
             with opened(for_tasks=True) as installation, daemon_of(installation) as daemon:
+                if lying and lying.is_case:
+                    _harvested_before(installation, lying)
                 started = time.monotonic()
                 done = run_night(installation, daemon)
                 failed = report(installation, done, time.monotonic() - started)
                 if lying:
-                    _show_lie(status.status(installation), lying)
+                    _show_lie(installation, lying)
                 _show_api(installation)
                 _show_searches(installation)
                 _show_enricher(installation)
@@ -70,13 +77,50 @@ def _tell(url: str, lie: str) -> None:
     urlopen(Request(f"{url}/lie/{lie}", method="POST"), timeout=10).close()
 
 
-def _show_lie(found: status.Status, lying: Telling) -> None:
+def _harvested_before(installation: Installation, lying: Telling) -> None:
+    """The harvest before tonight's, where it is a delta that shows the case."""
+    if "delta" not in served_cases.read(lying.name)["harvests"]:
+        return
+    for key in _keys(installation, lying):
+        printing.console.print(f"{key}: harvested once before, for its case shows in a delta.", style="dim")
+        steps.harvest(installation, key, asked="full")
+        steps.documents(installation, key)
+        steps.outputs(installation, key)
+        steps.conclude(installation, key)
+
+
+def _keys(installation: Installation, lying: Telling) -> list[str]:
+    return [key for key in installation.config.sets if source_of(key) == lying.source]
+
+
+def _show_lie(installation: Installation, lying: Telling) -> None:
     """What the source did, and how the night coped."""
-    said = LIES[lying.name].says
-    printing.console.print(f"\n[bold yellow]Tonight {lying.source} lied ({lying.name}): {said}.[/]")
-    for line in found.sets:
-        if line.key.startswith(f"{lying.source}:"):
-            printing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
+    who = "A source" if lying.is_case else lying.source
+    did = "played the case" if lying.is_case else "lied"
+    printing.console.print(f"\n[bold yellow]Tonight {who} {did} ({lying.name}): {printing.text(lying.says)}.[/]")
+    keys = _keys(installation, lying)
+    for line in status.status(installation).sets:
+        if line.key not in keys:
+            continue
+        printing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
+        if lying.is_case:
+            _show_case(installation, line)
+    if lying.is_case:
+        printing.console.print(f"  So it should be: {printing.text(CASES[lying.name].seen)}.", style="dim")
+
+
+def _show_case(installation: Installation, line: status.SetLine) -> None:
+    """What came of a set, record by record where something was odd."""
+    if line.reason:
+        printing.console.print(printing.text(f"    {line.reason}"), soft_wrap=True)
+    told = ", ".join(f"{count:,} {what}" for what, count in line.tally.items() if count)
+    printing.console.print(f"    {line.records:,} records came{f': {told}' if told else ''}", soft_wrap=True)
+    with installation.pool.connection() as connection:
+        state = sets.find(connection, line.key)
+        newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
+        odd = problems.of_attempt(connection, newest.attempt_id, SHOWN) if newest else []
+    for external_id, kind, reason in odd:
+        printing.console.print(printing.text(f"    {kind}, {external_id or 'the list'}: {reason}"), soft_wrap=True)
 
 
 def _show_api(installation: Installation) -> None:

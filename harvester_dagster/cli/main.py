@@ -19,6 +19,7 @@ from harvester_dagster.cli.sets import set_app
 from harvester_dagster.cli.source import source_app
 from harvester_dagster.cli.tasks import task_app
 from harvester_dagster.cli.versions import version_app
+from harvester_dagster.demo import lies
 
 app = Commands(
     "Harvest, enrich, check and publish metadata at night.",
@@ -55,9 +56,9 @@ for command in (
     candidates.dismiss,
     night.release,
     audit.audit,
-    demo.demo,
 ):
     app.command()(command)
+app.command(epilog=lies.listed())(demo.demo)
 access.mount(app, opened)
 app.add_typer(task_app, name="tasks")
 app.add_typer(index_app(opened), name="index")

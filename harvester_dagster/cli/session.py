@@ -48,12 +48,13 @@ def loaded(*, for_tasks: bool = False) -> Config:
 
 
 @contextlib.contextmanager
-def demonstration() -> Iterator[str]:
-    """The sample sources, and their configuration as the one in use; yields the server's address."""
+def demonstration(case: str = "") -> Iterator[str]:
+    """The sample sources, with one that plays this case, and their configuration as the one in use; yields the server's
+    address."""
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
     with running(SAMPLE, folder) as sample:
-        (folder / DEMO_FILE).write_text(demo_config(sample.url), encoding="utf-8")
+        (folder / DEMO_FILE).write_text(demo_config(sample.url, case), encoding="utf-8")
         os.environ["HARVESTER_CONFIG"] = str(folder / DEMO_FILE)
         yield sample.url
 

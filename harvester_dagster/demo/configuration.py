@@ -5,10 +5,25 @@ Belongs here: filling in where the server listens. Does not belong here: what is
 
 from urllib.parse import urlsplit
 
+from harvester_dagster.demo import served_cases
+from harvester_dagster.demo.lies import CASE
 from harvester_dagster.demo.records import HERE
 
 
-def demo_config(url: str) -> str:
-    """The demonstration's `harvester.toml` for a sample source server at `url`."""
+def demo_config(url: str, case: str = "") -> str:
+    """The demonstration's `harvester.toml` for a sample source server at `url`, with a source that plays this case."""
     text = (HERE / "harvester.toml").read_text(encoding="utf-8")
+    if case:
+        text += _source_of(case)
     return text.replace("{url}", url).replace("{port}", str(urlsplit(url).port))
+
+
+def _source_of(case: str) -> str:
+    found = served_cases.read(case)
+    return f"""
+[sources.{CASE}-{case}]
+kind = "{found["kind"]}"
+url = "{{url}}/cases/{case}"
+metadata_prefix = "{found["metadata_prefix"]}"
+sets = ["{found["set"]}"]
+"""

@@ -8,9 +8,12 @@ import threading
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
+from harvester_dagster.demo.case_table import CASES
 from harvester_dagster.failures import HarvesterError
 
 Source = Literal["edurep", "sharekit"]
+CASE: Final = "case"
+"""Before the name of a case, the name of the source that plays it."""
 SOURCES: Final[tuple[Source, ...]] = ("edurep", "sharekit")
 SLOW_SECONDS: Final = 2.0
 
@@ -65,7 +68,18 @@ class Telling(NamedTuple):
     """The lie that is told, and the source that tells it."""
 
     name: str
-    source: Source
+    source: str
+    """One of `SOURCES`, or `case-NAME`."""
+
+    @property
+    def is_case(self) -> bool:
+        """Whether it is a source of the field, played beside the sample sources."""
+        return self.name in CASES
+
+    @property
+    def says(self) -> str:
+        """What the source does."""
+        return CASES[self.name].does if self.is_case else LIES[self.name].says
 
 
 class UnknownLieError(HarvesterError):
@@ -77,10 +91,15 @@ def telling(text: str | None) -> Telling | None:
     UnknownLieError."""
     if text in (None, "", "none"):
         return None
+    if text in CASES:
+        return Telling(text, f"{CASE}-{text}")
     prefix, _, name = text.rpartition(":")
     lie = LIES.get(name)
     if lie is None or (prefix and prefix not in SOURCES) or (lie.bound and prefix not in ("", lie.source)):
-        raise UnknownLieError(f"{text!r} is none of the lies", f"there are: {', '.join(LIES)} ({explain()})")
+        raise UnknownLieError(
+            f"{text!r} is none of the lies",
+            f"there are: {', '.join(LIES)} ({explain()}), and the cases {', '.join(CASES)}",
+        )
     source = next((known for known in SOURCES if known == prefix), lie.source)
     return Telling(name, source)
 
@@ -93,9 +112,27 @@ def explain() -> str:
 
 
 def help_text() -> str:
-    """Every lie in a line, for `--help`."""
+    """Every lie and every case in a line, for `--help`."""
     lines = [f"  {name:12} [{lie.source}] {lie.says}" for name, lie in LIES.items()]
-    return "\n".join([f"lies ({explain()}):", "  none         the truth", *lines])
+    cases = [f"  {name:13} {case.does}: {case.seen}" for name, case in CASES.items()]
+    return "\n".join([f"lies ({explain()}):", "  none         the truth", *lines, "cases, at /cases/NAME:", *cases])
+
+
+def listed() -> str:
+    """The same as Markdown."""
+    lies = [f"* `{name}` ({lie.source}): {lie.says}" for name, lie in LIES.items()]
+    cases = [f"* `{name}`: {case.does}. {case.seen[0].upper()}{case.seen[1:]}." for name, case in CASES.items()]
+    return "\n".join(
+        [
+            "Lies of the sample sources (`edurep:half`, `sharekit:429`: by the other one):",
+            "",
+            *lies,
+            "",
+            "Cases, each a source of its own beside them, and what is seen of it:",
+            "",
+            *cases,
+        ]
+    )
 
 
 class Liar:

@@ -55,8 +55,9 @@ class SampleServer:
         return f"http://localhost:{self.port}{path}" if path.startswith("/video/") else f"{self.url}{path}"
 
     def lie(self, name: str | None) -> None:
-        """Tell this lie from now on; None or "none": the truth. Raises UnknownLieError."""
+        """Tell this lie from now on; None or "none": the truth. Cases begin anew. Raises UnknownLieError."""
         self._liar.tell(name)
+        self._cases.reset()
 
     def touch(self, id_: str) -> None:
         """Give a record another title, modified now. Raises KeyError for one that is unknown or deleted."""

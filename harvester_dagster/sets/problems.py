@@ -1,4 +1,4 @@
-"""What was odd about a harvest's list as a whole: notes that belong to no record.
+"""What was odd about a harvest: notes on its list as a whole, which belong to no record, and those on records.
 
 Belongs here: writing and reading them. Those of records are written with their records (`stage.py`).
 """
@@ -34,3 +34,12 @@ def of_lists(connection: Connection[Any], attempt_ids: Sequence[int]) -> dict[in
         (list(attempt_ids),),
     )
     return dict(rows.fetchall())
+
+
+def of_attempt(connection: Connection[Any], attempt_id: int, most: int) -> list[tuple[str | None, str, str]]:
+    """What was odd about records and the list: the id of the record, the kind, the reason."""
+    return connection.execute(
+        """SELECT external_id, kind, reason FROM problem WHERE attempt_id = %s
+           ORDER BY kind DESC, external_id NULLS FIRST, reason LIMIT %s""",
+        (attempt_id, most),
+    ).fetchall()

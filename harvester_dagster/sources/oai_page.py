@@ -38,6 +38,11 @@ _LIST = re.compile(rb"<(?:ListRecords|GetRecord)(?:\s[^<>]*)?>")
 _NAME = rb"(?:[\w.-]+:)?"
 _METADATA = re.compile(rb"<%bmetadata[\s>]" % _NAME)
 _SET_SPEC = re.compile(rb"<%bsetSpec(?:\s[^<>]*)?>\s*([^<>]*?)\s*</" % _NAME)
+_PLAIN = rb"\s*+([!-%'-;=-~]++)\s*+"
+_PLAIN_HEADER = re.compile(
+    rb"<header(?:\s+status=[\"'](deleted)[\"'])?\s*+>\s*+<identifier>%b</identifier>\s*+<datestamp>%b</datestamp>\s*+"
+    rb"(?:<setSpec>[^<>&]*+</setSpec>\s*+)*+</header>" % (_PLAIN, _PLAIN)
+)
 _DATESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?", re.ASCII)
 _WRITTEN = re.compile(
     rb"<%bidentifier(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?([^<>]*?)(?:\]\]>)?\s*</%bidentifier" % (_NAME, _NAME)
@@ -97,41 +102,48 @@ def read_record(body: bytes) -> ListPage:
 
 
 def read_identifiers(body: bytes) -> ListPage:
-    """The same of an answer to ListIdentifiers: its headers are taken for records. It must be well-formed."""
-    root = answer(body)
+    """The same of an answer to ListIdentifiers: its identifiers are taken for records. It must be well-formed."""
+    rest, lines = _lines(body)
+    root = answer(rest)
     if errors := error_texts(root):
         return ListPage((), Ending(), errors)
     listed = next(root.iterchildren(f"{OAI}ListIdentifiers"), None)
     if listed is None:
         raise SourceError("an answer of OAI-PMH with neither a list nor an error")
-    return ListPage([_line(header) for header in _headers(listed)], _ending(root, listed), {})
+    lines = lines or [_listed(header) for header in listed.iterchildren(f"{OAI}header")]
+    return ListPage([line.external_id.encode() for line in lines], _ending(root, listed), {})
 
 
 def listed_identifiers(body: bytes) -> list[Listed]:
     """The lines of a page of ListIdentifiers. Raises SourceError for what is none."""
-    found = (_listed(header) for header in answer(body).iterfind(f"{OAI}ListIdentifiers/{OAI}header"))
-    return [line for line in found if line.external_id and len(line.external_id.encode()) <= LONGEST_ID]
+    rest, lines = _lines(body)
+    if not lines:
+        lines = [_listed(header) for header in answer(rest).iterfind(f"{OAI}ListIdentifiers/{OAI}header")]
+    return [line for line in lines if line.external_id and len(line.external_id.encode()) <= LONGEST_ID]
 
 
-def _headers(listed: "Element") -> "Iterator[Element]":
-    return listed.iterchildren(f"{OAI}header")
+def _lines(page: bytes) -> tuple[bytes, list[Listed]]:
+    """The headers of a page, and the page without them, by bytes where they are all of the plainest form: a tenth of
+    the time of a parse. Else none, and the page as it is."""
+    start = page.find(b"<ListIdentifiers")
+    if start < 0 or b"<!" in page or b"<?" in page[start:]:
+        return page, []
+    found = _PLAIN_HEADER.findall(page, start)
+    rest = page[:start] + _PLAIN_HEADER.sub(b"", page[start:])
+    if b"header" in rest or not found:
+        return page, []
+    return rest, [
+        _plain(name.decode("ascii"), written.decode("ascii"), bool(deleted)) for deleted, name, written in found
+    ]
 
 
-def _line(header: "Element") -> bytes:
-    """What tells a header from others."""
-    name, datestamp, is_deleted = _listed(header)
-    return f"{name}\n{datestamp}\n{is_deleted}".encode()
+def _plain(name: str, written: str, is_deleted: bool) -> Listed:
+    return Listed(name.strip(), written if _DATESTAMP.fullmatch(written) else None, is_deleted)
 
 
 def _listed(header: "Element") -> Listed:
-    written = (header.findtext(f"{OAI}datestamp") or "").strip()
-    name = (header.findtext(f"{OAI}identifier") or "").strip()
-    return Listed(name, written if _DATESTAMP.fullmatch(written) else None, header.get("status") == "deleted")
-
-
-def line_identity(line: bytes) -> int:
-    """`identity_of` a header of `read_identifiers`."""
-    return hash(line.partition(b"\n")[0])
+    name, written = (xml.text(header.find(f"{OAI}{which}")) or "" for which in ("identifier", "datestamp"))
+    return _plain(name, written, header.get("status") == "deleted")
 
 
 def sets_of(raw: bytes) -> tuple[str, ...]:

@@ -24,7 +24,6 @@ from harvester_dagster.sources.oai_page import (
     extract,
     gone,
     identity_of,
-    line_identity,
     listed_identifiers,
     read_identifiers,
     read_page,
@@ -102,7 +101,7 @@ class _Verb(NamedTuple):
 
 
 RECORDS = _Verb("ListRecords", read_page, identity_of)
-IDENTIFIERS = _Verb("ListIdentifiers", read_identifiers, line_identity)
+IDENTIFIERS = _Verb("ListIdentifiers", read_identifiers, hash)
 
 
 def single(request: Request, external_id: str, outside: "Outside") -> Single:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import harvest, tasks
+from benchmarks import harvest, reconciling, tasks
 from benchmarks.rows import Row, is_met
 from benchmarks.source import JSON, LOM, Shape, answer, page_templates, records
 from harvester_dagster.sources.registry import KINDS
@@ -34,6 +34,11 @@ def test_the_harvest_benchmark_in_small(shape: Shape) -> None:
     assert is_met(found[f"initial {called}: peak memory"])
     assert is_met(found[f"fallback {called} (the verdict on half of it)"])
     assert is_met(found[f"rollback {called}"])
+
+
+def test_the_reconciliation_benchmark_in_small() -> None:
+    seconds, memory = reconciling.measure(count=10_000)
+    assert seconds.value > seconds.ceiling > 0 and is_met(memory)
 
 
 def test_the_tasks_benchmark_in_small() -> None:

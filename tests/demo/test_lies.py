@@ -2,12 +2,17 @@
 
 import json
 import time
+import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
 import pytest
 import requests
 
+from harvester_dagster import config
+from harvester_dagster.demo import served_cases
+from harvester_dagster.demo.case_table import CASES
+from harvester_dagster.demo.configuration import demo_config
 from harvester_dagster.demo.lies import LIES, SLOW_SECONDS, Source, UnknownLieError, help_text, telling
 from harvester_dagster.demo.server import SampleServer
 from tests.demo.clients import (
@@ -185,7 +190,25 @@ def test_the_truth_comes_back(sample: SampleServer) -> None:
     assert _as_seen(sample, "sharekit") == truth
 
 
-@pytest.mark.parametrize("name", ["white", "sharekit:loop", "solr:half", "half:"])
+def test_every_case_can_be_played_and_is_told_of(sample: SampleServer) -> None:
+    assert sorted(CASES) == served_cases.names() and not CASES.keys() & LIES.keys()
+    assert all(f"{name:13} {case.does}: {case.seen}" in help_text() for name, case in CASES.items())
+    for name in CASES:
+        sample.lie(name)
+        found = config.parse(tomllib.loads(demo_config(sample.url, name)))
+        (key,) = [key for key in found.sets if key.startswith(f"case-{name}:")]
+        assert found.sets[key].url == f"{sample.url}/cases/{name}"
+
+
+def test_a_case_is_played_from_its_beginning_each_time(sample: SampleServer) -> None:
+    said = []
+    for _ in range(2):
+        sample.lie("busy")
+        said.append(requests.get(f"{sample.url}/cases/busy?verb=ListRecords", timeout=10).status_code)
+    assert said == [503, 503]
+
+
+@pytest.mark.parametrize("name", ["white", "sharekit:loop", "solr:half", "half:", "edurep:amp", "case-amp"])
 def test_an_unknown_lie_is_refused_with_the_list(name: str) -> None:
     with pytest.raises(UnknownLieError, match="mad-delete"):
         telling(name)
