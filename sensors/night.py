@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from assets import names, night_runs, partitions
-from assets.jobs import AssetJob, mend, reconcile_set
+from assets.jobs import AssetJob, ReconcileConfig, mend, reconcile_set
 from assets.names import RELEASE_TAG, SET_TAG, SOURCE_TAG, TICK_TAG
 from harvester_dagster.config import Config, source_of
 from harvester_dagster.installation import Installation
@@ -90,7 +90,7 @@ def reconcile_schedule(config: Config) -> dg.ScheduleDefinition:
         requests = [
             dg.RunRequest(
                 run_key=f"reconcile-{tick:%Y-%m-%dT%H:%M}:{key}",
-                run_config={"ops": {names.RECONCILE_SET_OP: {"config": {"source_set": key, "why": why}}}},
+                run_config=dg.RunConfig(ops={names.RECONCILE_SET_OP: ReconcileConfig(source_set=key, why=why)}),
                 tags={SET_TAG: key, SOURCE_TAG: source_of(key)},
             )
             for key, why in reconcile.all_due(harvester).items()

@@ -24,7 +24,7 @@ from harvester_dagster.sets.attempts import Attempt, Window
 from harvester_dagster.sets.fetch import Storing
 from harvester_dagster.sets.listed import Differences
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
-from harvester_dagster.sets.sets import SetState, find
+from harvester_dagster.sets.sets import SetState, all_sets, find
 from harvester_dagster.sets.steps import SetOutcome
 from harvester_dagster.sources.kind import IdentifierLists, Single, SourceError, UnknownRecord
 from harvester_dagster.sources.walk import NotWhole, Walk
@@ -95,10 +95,10 @@ def all_due(installation: Installation) -> dict[str, str]:
     """The sets that are to be reconciled now, each with the reason."""
     found = {}
     with installation.pool.connection() as connection:
-        for key, settings in installation.config.sets.items():
-            if installation.catalog.kinds[settings.kind].identifiers is None:
+        for state in all_sets(connection):
+            key, settings = state.key, installation.config.sets.get(state.key)
+            if settings is None or installation.catalog.kinds[settings.kind].identifiers is None:
                 continue
-            state = find(connection, key)
             newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
             last = attempts.last(connection, state.set_id, modes=("reconcile",))
             if attempts.going_on(connection, state.set_id) is None and (

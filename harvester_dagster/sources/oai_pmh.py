@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from harvester_dagster.config import SetSettings, Source
+from harvester_dagster.failures import OutsideError
 from harvester_dagster.outside.http import Answer, Cookies, shown
 from harvester_dagster.sources import whole_pages, xml
 from harvester_dagster.sources.kind import IdentifierLists, Kind, Request, Single, SourceError, UnknownRecord
@@ -332,6 +333,7 @@ def check(settings: SetSettings, outside: "Outside", mapped: Sequence[str]) -> I
     prefixes that have a mapping here. Raises SourceError."""
     said = identity(settings, outside)
     yield f"{shown(settings.url)}: {said['repositoryName']} ({said['adminEmail']})"
+    yield from _odd_packing(settings, outside)
     yield f"granularity {said.get('granularity')}, earliest record {said.get('earliestDatestamp')}"
     deletes = said.get("deletedRecord") or "no"
     yield f"deleted records: {deletes}"
@@ -354,6 +356,14 @@ def check(settings: SetSettings, outside: "Outside", mapped: Sequence[str]) -> I
     yield f"metadata_prefix = {whole_pages.quoted(usable[0])}"
     yield f"sets = [{', '.join(map(whole_pages.quoted, harvestable))}]"
     yield f"deletes = {whole_pages.quoted(deletes if deletes in ('no', 'transient', 'persistent') else 'no')}"
+
+
+def _odd_packing(settings: SetSettings, outside: "Outside") -> Iterator[str]:
+    try:
+        outside.get(settings.url, params={"verb": "Identify"}, max_bytes=whole_pages.MAX_PAGE_BYTES)
+    except OutsideError as error:
+        if error.code == whole_pages.BAD_ENCODING:
+            yield "announces gzip or deflate, and does not pack its answers: it is asked without, twice for each page"
 
 
 def identity(settings: SetSettings, outside: "Outside") -> Mapping[str, str | None]:

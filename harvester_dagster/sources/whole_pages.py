@@ -44,6 +44,14 @@ _MENDS = {
 }
 
 
+_UNPACKED_MEND = (
+    "it announces a Content-Encoding (gzip or deflate) that its body does not have, also where it is asked for none: "
+    "the source, or what stands before it, must send what it says"
+)
+BAD_ENCODING = "bad-encoding"
+UNPACKED = {"Accept-Encoding": "identity"}
+
+
 class Unanswered(SourceError):
     """A page cannot be had now. What came of its list before stands, and may be gone on with."""
 
@@ -105,7 +113,8 @@ def _is_said(body: bytes, read: Callable[[bytes], T], is_said: Callable[[T], boo
 def _ask(
     outside: "Outside", url: str, params: Mapping[str, str], asking: Asking, is_said: Callable[[bytes], bool]
 ) -> "Answer":
-    """By GET; where the URL is long, by POST first; and by the other one where a URL was too long or POST refused."""
+    """By GET; where the URL is long, by POST first; and by the other one where a URL was too long or POST refused. What
+    is not packed as it says is asked for once more without packing."""
     by_get = partial(outside.get, url, params=params)
     by_post = partial(outside.post, url, data=params, attempts=4)
     length = len(url) + len(urlencode(params))
@@ -117,11 +126,14 @@ def _ask(
         except OutsideError as error:
             if is_said(error.body):
                 return Answer(error.status or 0, {}, error.body, url)
+            if error.code == BAD_ENCODING and UNPACKED.keys() - asking.headers.keys():
+                return _ask(outside, url, params, asking._replace(headers={**asking.headers, **UNPACKED}), is_said)
             failures.append(error)
             if isinstance(error, TransientError) or (way is by_get and not _may_be_too_long(error, length)):
                 break
     failed = failures[0]
-    raise Unanswered(f"{failed}{_length_of(params)}", _MENDS.get(failed.status or 0, _MEND)) from failed
+    mend = _UNPACKED_MEND if failed.code == BAD_ENCODING else _MENDS.get(failed.status or 0, _MEND)
+    raise Unanswered(f"{failed}{_length_of(params)}", mend) from failed
 
 
 def _may_be_too_long(error: OutsideError, length: int) -> bool:

@@ -36,13 +36,13 @@ url = "none"
 @pytest.mark.parametrize(
     ("settings", "started"),
     [
-        ({}, {"nightly", "night_watch", "day_work"}),
+        ({}, {"nightly", "reconcile_daily", "night_watch", "day_work"}),
         (
             {
                 "vocabularies": {"skos": [{"name": "a", "url": "https://example.org/a"}]},
                 "metastore": {"dtu": {"schedules": {"sfx": "0 3 * * 0"}}},
             },
-            {"nightly", "night_watch", "day_work", "vocabularies_weekly", "access_dtu_sfx"},
+            {"nightly", "reconcile_daily", "night_watch", "day_work", "vocabularies_weekly", "access_dtu_sfx"},
         ),
     ],
 )

@@ -85,17 +85,19 @@ def test_the_names_are_those_under_which_dagster_has_recorded_what_was() -> None
         "set_current_dataset_version:search_follows",
         *("vocabularies:vocabularies_taken_over", "journals:journals_valid", "access_updates:updates_applied"),
     }
-    jobs = {"harvest_set", "release", "harvest_vocabularies", "decide_access", "accept", "rollback"}
+    jobs = {"harvest_set", "release", "harvest_vocabularies", "decide_access", "accept", "rollback", "reconcile_set"}
     assert {job.name for job in built.resolve_all_job_defs()} >= jobs
     repository = built.get_repository_def()
     assert {each.name for each in repository.schedule_defs} >= {
         "nightly",
+        "reconcile_daily",
         "vocabularies_weekly",
         "access_a_b_c_partial",
     }
     assert {each.name for each in repository.sensor_defs} >= {"night_watch", "day_work"}
     ops = {name for job in built.resolve_all_job_defs() for name in job.graph.node_dict}
-    assert {"documents", "sets", "access", "accept_candidate", "roll_back", "normalize_products"} <= ops
+    assert {"documents", "sets", "access", "accept_candidate", "reconcile_with_source"} <= ops
+    assert {"roll_back", "normalize_products"} <= ops
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys()}
     assert groups >= {"harvest", "products", "files", "accepted_products", "accepted_files", "release", "metastore"}
     tags = {value for name, value in vars(names).items() if name.endswith("_TAG")}

@@ -118,3 +118,14 @@ def test_no_sets_is_no_error_whatever_its_status(status: int, outside: Outside) 
         return Reply(str(given).encode(), status) if asked.params["verb"] == "ListSets" else given
 
     assert pasted(check(answer, outside)[1])["sets"] == ("*",)
+
+
+def test_answers_that_are_not_packed_as_they_say_are_told_of(outside: Outside) -> None:
+    good = offers(["lom"], ["a"])
+
+    def answer(asked: Asked) -> Reply:
+        plain = asked.headers["accept-encoding"] == "identity"
+        return Reply(str(good(asked)).encode(), headers={} if plain else {"Content-Encoding": "gzip"})
+
+    said = check(answer, outside)[1]
+    assert any("announces gzip or deflate, and does not pack" in line for line in said)

@@ -15,7 +15,7 @@ from harvester_dagster.sources import encodings, oai_page
 from harvester_dagster.sources.kind import Record, Request, SourceError
 from harvester_dagster.sources.registry import KINDS
 from harvester_dagster.sources.walk import Walk
-from tests.sources.misbehaving import Reply, lom_record, oai_list, server
+from tests.sources.misbehaving import Asked, Reply, deleted_record, lom_record, oai_list, server
 
 OAI = KINDS["oai-pmh"]
 REQUEST = Request(SetSettings(kind="oai-pmh", url="http://example.org"), "a", None)
@@ -164,3 +164,28 @@ JAVA = {
 def test_what_java_and_databases_make_of_characters_is_read(raw: bytes, read: str) -> None:
     found = encodings.as_utf8(raw)
     assert (found.body.decode(), len(found.notes)) == (read, 1)
+
+
+def test_what_is_not_packed_as_it_says_is_asked_for_without_packing(outside: Outside) -> None:
+    page = oai_list(deleted_record("a"), token="").encode()
+
+    def answer(asked: Asked) -> Reply:
+        plain = asked.headers["accept-encoding"] == "identity"
+        return Reply(page, headers={} if plain else {"Content-Encoding": "gzip"})
+
+    with server(answer) as source:
+        assert list(OAI.pages(_request(source.url), outside)) == [page]
+        assert len(source.asked) == 2
+
+
+@pytest.mark.parametrize("announced", ["gzip", "deflate"])
+def test_what_is_never_packed_as_it_says_is_a_clear_error(announced: str, outside: Outside) -> None:
+    page = oai_list(deleted_record("a"), token="").encode()
+    with server(lambda _: Reply(page, headers={"Content-Encoding": announced})) as source:
+        with pytest.raises(SourceError, match=r"is not encoded as it says; it announces a Content-Encoding"):
+            list(OAI.pages(_request(source.url), outside))
+        assert len(source.asked) == 2
+
+
+def _request(url: str) -> Request:
+    return Request(SetSettings(kind="oai-pmh", url=url), "*", None)
