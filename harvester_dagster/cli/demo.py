@@ -95,7 +95,7 @@ def _keys(installation: Installation, lying: Telling) -> list[str]:
 
 def _show_lie(installation: Installation, lying: Telling) -> None:
     """What the source did, and how the night coped."""
-    who = "A source" if lying.is_case else lying.source
+    who = "a source" if lying.is_case else lying.source
     did = "played the case" if lying.is_case else "lied"
     printing.console.print(f"\n[bold yellow]Tonight {who} {did} ({lying.name}): {printing.text(lying.says)}.[/]")
     keys = _keys(installation, lying)
@@ -113,8 +113,9 @@ def _show_case(installation: Installation, line: status.SetLine) -> None:
     """What came of a set, record by record where something was odd."""
     if line.reason:
         printing.console.print(printing.text(f"    {line.reason}"), soft_wrap=True)
-    told = ", ".join(f"{count:,} {what}" for what, count in line.tally.items() if count)
-    printing.console.print(f"    {line.records:,} records came{f': {told}' if told else ''}", soft_wrap=True)
+    if line.harvest != "failed":  # of one that failed no record was looked at
+        told = ", ".join(f"{count:,} {what}" for what, count in line.tally.items() if count)
+        printing.console.print(f"    {line.records:,} records came{f': {told}' if told else ''}", soft_wrap=True)
     with installation.pool.connection() as connection:
         state = sets.find(connection, line.key)
         newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)

@@ -111,7 +111,8 @@ def complaint(body: bytes, start: int, end: int) -> str:
         before = body[start:at].decode("utf-8", "replace")
         line, character = before.count("\n") + 1, len(before) - before.rfind("\n")
         shown = f"{before[-20:]}{body[at : min(at + 20, end)].decode('utf-8', 'replace')}"
-        return f"{expat.ErrorString(error.code)} at line {line}, character {character} ({shown!r})"
+        said = expat.ErrorString(error.code).removeprefix("not well-formed (").removesuffix(")")
+        return f"{said} at line {line}, character {character} ({shown!r})"
     return ""
 
 
