@@ -28,13 +28,16 @@ def moment(at: datetime) -> str:
 
 def envelope(results: Iterable[bytes], following: str | None, found: Snapshot | None) -> bytes:
     """A page: results as they are stored, the address of the next page, and what they were read at."""
-    return b'{"results":[%b],"next":%b,"version":%b,"seq":%b,"as_of":%b}' % (
-        b",".join(results),
+    after = b'],"next":%b,"version":%b,"seq":%b,"as_of":%b}' % (
         msgspec.json.encode(following),
         msgspec.json.encode(found.version_id if found else None),
         msgspec.json.encode(found.seq if found else 0),
         msgspec.json.encode(moment(found.as_of) if found else None),
     )
+    parts = list(results) or [b""]
+    parts[0] = b'{"results":[' + parts[0]
+    parts[-1] += after
+    return b",".join(parts)  # once: a page has megabytes
 
 
 def address(request: Request, web: Web, **parameters: str | int | None) -> str:

@@ -42,13 +42,13 @@ def consumer_api(installation: Installation) -> FastAPI:
 
 
 def routers(installation: Installation, cursors: Cursors) -> list[APIRouter]:
-    """The routes of every area, those with fixed words first."""
+    """The routes of every area, those that are asked most first: to look for the right one takes its time."""
     bounds = Bounds()
     return [
+        DocumentRoutes(installation, cursors, bounds).router(),
         ChangeRoutes(installation, cursors, bounds, PromotionWatch(installation.address)).router(),
         ExportRoutes(installation, bounds).router(),
         SitemapRoutes(installation, bounds).router(),
         VocabularyRoutes(installation).router(),
         SearchRoutes(installation).router(),
-        DocumentRoutes(installation, cursors, bounds).router(),
     ]
