@@ -38,7 +38,10 @@ class Dagster:
         """What a schedule or sensor requests."""
         if any(schedule.name == name for schedule in self.defs.schedules or ()):
             with dg.build_schedule_context(
-                self.instance, scheduled_execution_time=tick, repository_def=self.defs.get_repository_def()
+                self.instance,
+                scheduled_execution_time=tick,
+                resources={"harvester": self.world.installation},
+                repository_def=self.defs.get_repository_def(),
             ) as at:
                 return self.defs.resolve_schedule_def(name).evaluate_tick(at).run_requests or ()
         with self.sensing() as now, dg.partition_loading_context(dynamic_partitions_store=self.instance):
