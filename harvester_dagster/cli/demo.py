@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.request import Request, urlopen
 
@@ -18,7 +19,7 @@ from harvester_dagster.config import source_of
 from harvester_dagster.consumers import snapshots
 from harvester_dagster.demo import sample_index, served_cases
 from harvester_dagster.demo.case_table import CASES
-from harvester_dagster.demo.lies import Telling, telling
+from harvester_dagster.demo.lies import CASE, Telling, telling
 from harvester_dagster.demo.searches import search
 from harvester_dagster.demo.service import PORT
 from harvester_dagster.explain import status
@@ -52,17 +53,19 @@ def demo(
     lying = telling(lie)
     if port is not None:
         os.environ[PORT] = str(port)
-    with demonstration(lying.name if lying and lying.is_case else "") as url:
+    cases = lying.cases if lying else ()
+    with demonstration(cases) as url:
         _tell(url, lie or "none")
         try:
             with opened(for_tasks=True) as installation, daemon_of(installation) as daemon:
-                if lying and lying.is_case:
-                    _harvested_before(installation, lying)
+                for case in cases:
+                    _harvested_before(installation, case)
                 started = time.monotonic()
                 done = run_night(installation, daemon)
                 failed = report(installation, done, time.monotonic() - started)
-                if lying:
+                if lying and not cases:
                     _show_lie(installation, lying)
+                _show_cases(installation, cases)
                 _show_api(installation)
                 _show_searches(installation)
                 _show_enricher(installation)
@@ -77,11 +80,13 @@ def _tell(url: str, lie: str) -> None:
     urlopen(Request(f"{url}/lie/{lie}", method="POST"), timeout=10).close()
 
 
-def _harvested_before(installation: Installation, lying: Telling) -> None:
+def _harvested_before(installation: Installation, case: str) -> None:
     """The harvest before tonight's, where it is a delta that shows the case."""
-    if "delta" not in served_cases.read(lying.name)["harvests"]:
+    if "delta" not in served_cases.read(case)["harvests"]:
         return
-    for key in _keys(installation, lying):
+    for key in installation.config.sets:
+        if source_of(key) != f"{CASE}-{case}":
+            continue
         printing.console.print(f"{key}: harvested once before, for its case shows in a delta.", style="dim")
         steps.harvest(installation, key, asked="full")
         steps.documents(installation, key)
@@ -89,24 +94,27 @@ def _harvested_before(installation: Installation, lying: Telling) -> None:
         steps.conclude(installation, key)
 
 
-def _keys(installation: Installation, lying: Telling) -> list[str]:
-    return [key for key in installation.config.sets if source_of(key) == lying.source]
-
-
 def _show_lie(installation: Installation, lying: Telling) -> None:
     """What the source did, and how the night coped."""
-    who = "a source" if lying.is_case else lying.source
-    did = "played the case" if lying.is_case else "lied"
-    printing.console.print(f"\n[bold yellow]Tonight {who} {did} ({lying.name}): {printing.text(lying.says)}.[/]")
-    keys = _keys(installation, lying)
-    for line in status.status(installation).sets:
-        if line.key not in keys:
-            continue
+    printing.console.print(f"\n[bold yellow]Tonight {lying.source} lied ({lying.name}): {lying.says}.[/]")
+    for line in _lines(status.status(installation), lying.source):
         printing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
-        if lying.is_case:
+
+
+def _show_cases(installation: Installation, cases: Sequence[str]) -> None:
+    """What each source of a case did, how the night coped, and how it should."""
+    found = status.status(installation) if cases else None
+    for case in cases:
+        does = printing.text(CASES[case].does)
+        printing.console.print(f"\n[bold yellow]Tonight a source played the case {case}: {does}.[/]")
+        for line in _lines(found, f"{CASE}-{case}"):
+            printing.console.print(f"  {line.key}: {_COPED.get(line.harvest, _COPED['failed'])}")
             _show_case(installation, line)
-    if lying.is_case:
-        printing.console.print(f"  So it should be: {printing.text(CASES[lying.name].seen)}.", style="dim")
+        printing.console.print(f"  So it should be: {printing.text(CASES[case].seen)}.", style="dim")
+
+
+def _lines(found: status.Status | None, source: str) -> list[status.SetLine]:
+    return [line for line in found.sets if source_of(line.key) == source] if found else []
 
 
 def _show_case(installation: Installation, line: status.SetLine) -> None:

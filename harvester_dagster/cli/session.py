@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -48,13 +48,13 @@ def loaded(*, for_tasks: bool = False) -> Config:
 
 
 @contextlib.contextmanager
-def demonstration(case: str = "") -> Iterator[str]:
-    """The sample sources, with one that plays this case, and their configuration as the one in use; yields the server's
-    address."""
+def demonstration(cases: Sequence[str] = ()) -> Iterator[str]:
+    """The sample sources, with those that play these cases, and their configuration as the one in use; yields the
+    server's address."""
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
     with running(SAMPLE, folder) as sample:
-        (folder / DEMO_FILE).write_text(demo_config(sample.url, case), encoding="utf-8")
+        (folder / DEMO_FILE).write_text(demo_config(sample.url, cases), encoding="utf-8")
         os.environ["HARVESTER_CONFIG"] = str(folder / DEMO_FILE)
         yield sample.url
 

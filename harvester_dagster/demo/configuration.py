@@ -3,6 +3,7 @@
 Belongs here: filling in where the server listens. Does not belong here: what is configured (`harvester.toml`).
 """
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from harvester_dagster.demo import served_cases
@@ -10,11 +11,9 @@ from harvester_dagster.demo.lies import CASE
 from harvester_dagster.demo.records import HERE
 
 
-def demo_config(url: str, case: str = "") -> str:
-    """The demonstration's `harvester.toml` for a sample source server at `url`, with a source that plays this case."""
-    text = (HERE / "harvester.toml").read_text(encoding="utf-8")
-    if case:
-        text += _source_of(case)
+def demo_config(url: str, cases: Sequence[str] = ()) -> str:
+    """The demonstration's `harvester.toml` for a sample source server at `url`, with sources that play these cases."""
+    text = (HERE / "harvester.toml").read_text(encoding="utf-8") + "".join(map(_source_of, cases))
     return text.replace("{url}", url).replace("{port}", str(urlsplit(url).port))
 
 

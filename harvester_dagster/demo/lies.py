@@ -14,6 +14,8 @@ from harvester_dagster.failures import HarvesterError
 Source = Literal["edurep", "sharekit"]
 CASE: Final = "case"
 """Before the name of a case, the name of the source that plays it."""
+EVERY_CASE: Final = "cases"
+"""All of them in one night."""
 SOURCES: Final[tuple[Source, ...]] = ("edurep", "sharekit")
 SLOW_SECONDS: Final = 2.0
 
@@ -69,17 +71,14 @@ class Telling(NamedTuple):
 
     name: str
     source: str
-    """One of `SOURCES`, or `case-NAME`."""
-
-    @property
-    def is_case(self) -> bool:
-        """Whether it is a source of the field, played beside the sample sources."""
-        return self.name in CASES
+    """One of `SOURCES`; empty for cases, which are sources of their own (`case-NAME`)."""
+    cases: tuple[str, ...] = ()
+    """Those that are played, each by a source of the field beside the sample sources."""
 
     @property
     def says(self) -> str:
-        """What the source does."""
-        return CASES[self.name].does if self.is_case else LIES[self.name].says
+        """What the lying source does."""
+        return LIES[self.name].says
 
 
 class UnknownLieError(HarvesterError):
@@ -92,13 +91,15 @@ def telling(text: str | None) -> Telling | None:
     if text in (None, "", "none"):
         return None
     if text in CASES:
-        return Telling(text, f"{CASE}-{text}")
+        return Telling(text, "", (text,))
+    if text == EVERY_CASE:
+        return Telling(text, "", tuple(CASES))
     prefix, _, name = text.rpartition(":")
     lie = LIES.get(name)
     if lie is None or (prefix and prefix not in SOURCES) or (lie.bound and prefix not in ("", lie.source)):
         raise UnknownLieError(
             f"{text!r} is none of the lies",
-            f"there are: {', '.join(LIES)} ({explain()}), and the cases {', '.join(CASES)}",
+            f"there are: {', '.join(LIES)} ({explain()}), and the cases {', '.join(CASES)}; {EVERY_CASE}: all of these",
         )
     source = next((known for known in SOURCES if known == prefix), lie.source)
     return Telling(name, source)
@@ -115,7 +116,8 @@ def help_text() -> str:
     """Every lie and every case in a line, for `--help`."""
     lines = [f"  {name:12} [{lie.source}] {lie.says}" for name, lie in LIES.items()]
     cases = [f"  {name:13} {case.does}: {case.seen}" for name, case in CASES.items()]
-    return "\n".join([f"lies ({explain()}):", "  none         the truth", *lines, "cases, at /cases/NAME:", *cases])
+    head = f"cases, at /cases/NAME ({EVERY_CASE}: all of them):"
+    return "\n".join([f"lies ({explain()}):", "  none         the truth", *lines, head, *cases])
 
 
 def listed() -> str:
@@ -128,7 +130,7 @@ def listed() -> str:
             "",
             *lies,
             "",
-            "Cases, each a source of its own beside them, and what is seen of it:",
+            f"Cases, each a source of its own beside them, and what is seen of it (`{EVERY_CASE}`: all in one night):",
             "",
             *cases,
         ]

@@ -10,10 +10,11 @@ import pytest
 import requests
 
 from harvester_dagster import config
+from harvester_dagster.config import source_of
 from harvester_dagster.demo import served_cases
 from harvester_dagster.demo.case_table import CASES
 from harvester_dagster.demo.configuration import demo_config
-from harvester_dagster.demo.lies import LIES, SLOW_SECONDS, Source, UnknownLieError, help_text, telling
+from harvester_dagster.demo.lies import EVERY_CASE, LIES, SLOW_SECONDS, Source, UnknownLieError, help_text, telling
 from harvester_dagster.demo.server import SampleServer
 from tests.demo.clients import (
     NOW,
@@ -195,9 +196,16 @@ def test_every_case_can_be_played_and_is_told_of(sample: SampleServer) -> None:
     assert all(f"{name:13} {case.does}: {case.seen}" in help_text() for name, case in CASES.items())
     for name in CASES:
         sample.lie(name)
-        found = config.parse(tomllib.loads(demo_config(sample.url, name)))
+        found = config.parse(tomllib.loads(demo_config(sample.url, [name])))
         (key,) = [key for key in found.sets if key.startswith(f"case-{name}:")]
         assert found.sets[key].url == f"{sample.url}/cases/{name}"
+
+
+def test_all_cases_are_played_in_one_night(sample: SampleServer) -> None:
+    every = telling(EVERY_CASE)
+    assert every is not None and every.cases == tuple(CASES)
+    found = config.parse(tomllib.loads(demo_config(sample.url, every.cases)))
+    assert {source_of(key) for key in found.sets} >= {f"case-{name}" for name in CASES}
 
 
 def test_a_case_is_played_from_its_beginning_each_time(sample: SampleServer) -> None:
