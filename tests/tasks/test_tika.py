@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -322,6 +323,9 @@ def test_while_a_server_is_started_again_the_others_wait_and_have_their_texts(
     found = outcomes(TASK, items, with_tasks(world, tika_url=supervised.url))
     assert {name: found[name].kind for name in names} == dict.fromkeys(names, "success")
     assert found["deadly.txt"].kind == "failure" and "died" in found["deadly.txt"].reason
+    until = time.monotonic() + 10  # a process that has cut its connection may take a while to end
+    while supervised.deaths < 2 and time.monotonic() < until:
+        time.sleep(0.05)
     assert supervised.deaths == 2
 
 
