@@ -92,7 +92,7 @@ def test_who_waits_takes_no_connection(world: World, api: str) -> None:
         assert requests.get(f"{api}/product/", timeout=10).status_code == 200
         assert time.monotonic() - begun < 2
         busy = world.one("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'harvester api'")
-        assert busy <= 8
+        assert busy <= 10, "the pool of eight, and one that is about to go: thirty wait"
         promoted(world, "Second")
         assert {each.result()[0] for each in waiting} == {2}
 
