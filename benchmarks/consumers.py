@@ -210,7 +210,7 @@ def _changes(url: str, opened: Installation, count: int) -> Iterator[Row]:
         begun = time.perf_counter()
         assert _walked(http, f"{url}{PATH}/changes/?after=1&page_size=1000") == len(changed)
         part = time.perf_counter() - begun
-        yield Row(f"changes: 1 % of {count:,}", part, "s", whole, part / whole, "≤ 3 % of the whole walk")
+        yield Row(f"changes: 1 % of {count:,}", part, "s", whole, part / whole, "≤ 0.03 (of the whole walk)")
         newest = f"{url}{PATH}/changes/?after=2"
         tag = http.request("GET", newest).headers["ETag"]
 

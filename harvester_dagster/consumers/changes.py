@@ -83,11 +83,13 @@ LEFT JOIN output y ON y.doc_id = rows.doc_id AND y.published AND {live("y", "%(n
 LEFT JOIN output_body b ON b.doc_id = y.doc_id AND b.from_gen = y.from_gen
 ORDER BY 1, 2
 """
-_BEGINS = _PAGE.format(along="from_gen", seen="e.from_gen > %(low)s AND e.from_gen < o.from_gen")
+# "+ 0": by its document alone, for right after a promotion the statistics know of no newer generation, and to look at
+# all that has changed for each that has took a second for two thousand.
+_BEGINS = _PAGE.format(along="from_gen", seen="e.from_gen + 0 > %(low)s AND e.from_gen + 0 < o.from_gen")
 _ENDS = _PAGE.format(
     along="to_gen",
-    seen="""(e.from_gen > %(low)s AND e.from_gen <= %(high)s
-             OR e.to_gen > %(low)s AND e.to_gen < o.to_gen)""",
+    seen="""(e.from_gen + 0 > %(low)s AND e.from_gen + 0 <= %(high)s
+             OR e.to_gen + 0 > %(low)s AND e.to_gen + 0 < o.to_gen)""",
 )
 _WALKS: Final[tuple[tuple[Along, str], ...]] = (("from_gen", _BEGINS), ("to_gen", _ENDS))
 
@@ -128,7 +130,8 @@ def _batches(
             gen, doc_id = (start.gen, start.doc_id) if along == start.along else (0, 0)
             gen, doc_id = max((gen, doc_id), (low, 2**62))
             while True:
-                rows = connection.execute(statement, {**asked, "gen": gen, "doc": doc_id, "most": left}).fetchall()
+                values = {**asked, "gen": gen, "doc": doc_id, "most": left}
+                rows = connection.execute(statement, values, prepare=False).fetchall()  # planned for these values
                 if not rows:
                     break
                 gen, doc_id = rows[-1][:2]
