@@ -122,7 +122,7 @@ def status(found: Status, *, tasks: bool = False) -> None:
     for line in found.sets:
         for note in line.notes:
             console.print(f"[yellow]{text(line.key)}[/yellow]: {text(note)}", soft_wrap=True)
-    troubles = [line for line in found.sets if line.standing in ("on fallback", "missing", "stale")]
+    troubles = [line for line in found.sets if line.needs_a_hand]
     if troubles and found.version_id:
         console.print("\n[bold]To look at[/bold]")
         for line in troubles:
@@ -214,14 +214,8 @@ def _set_row(line: SetLine) -> list[str]:
 
 
 def _verdict(line: SetLine) -> str:
-    """In two words what came of the set."""
-    if line.standing == "retired":
-        return "retired"
-    if line.harvest in ("rejected", "failed"):
-        return "REJECTED" if line.harvest == "rejected" else "SOURCE FAILED"
-    if line.standing in ("on fallback", "missing"):
-        return "NOT HARVESTED"
-    return line.standing if line.standing == "stale" else line.harvest
+    """What went wrong is shouted."""
+    return line.verdict.upper() if line.verdict in ("rejected", "source failed", "not harvested") else line.verdict
 
 
 def _trouble(line: SetLine) -> None:

@@ -81,8 +81,8 @@ def nights(connection: Connection[Any], count: int) -> list[NightSummary]:
         ).fetchall()
 
 
-def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
-    """By a set's key and a mode; none where fewer than LEAST harvests were accepted lately."""
+def usual(connection: Connection[Any], set_id: int | None = None) -> dict[tuple[str, str], Usual]:
+    """By a set's key and a mode, of one set or of all; none where fewer than LEAST harvests were accepted lately."""
     rows = connection.execute(
         """SELECT s.key, a.mode, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.records),
                   percentile_cont(0.5) WITHIN GROUP (ORDER BY a.seconds), count(*)
@@ -91,8 +91,9 @@ def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
                    SELECT attempt_id, mode, records, extract(epoch FROM ended_at - started_at)::float8 AS seconds
                    FROM attempt c WHERE c.set_id = s.set_id AND c.state = 'accepted' AND c.mode = ANY (%(modes)s)
                    ORDER BY attempt_id DESC LIMIT %(back)s) b) a
-           WHERE a.place <= %(count)s GROUP BY s.key, a.mode HAVING count(*) >= %(least)s""",
-        {"modes": list(HARVESTS), "back": _LOOKED_BACK, "count": USUAL_OF, "least": LEAST},
+           WHERE a.place <= %(count)s AND (%(set)s::int IS NULL OR s.set_id = %(set)s)
+           GROUP BY s.key, a.mode HAVING count(*) >= %(least)s""",
+        {"set": set_id, "modes": list(HARVESTS), "back": _LOOKED_BACK, "count": USUAL_OF, "least": LEAST},
     )
     return {(key, mode): Usual(records, seconds, count) for key, mode, records, seconds, count in rows}
 

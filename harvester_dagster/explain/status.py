@@ -50,6 +50,22 @@ class SetLine(NamedTuple):
     notes: list[str]
     """What was odd about the list of its newest harvest."""
 
+    @property
+    def verdict(self) -> str:
+        """In two words what came of the set."""
+        if self.standing == "retired":
+            return "retired"
+        if self.harvest in ("rejected", "failed"):
+            return "rejected" if self.harvest == "rejected" else "source failed"
+        if self.standing in ("on fallback", "missing"):
+            return "not harvested"
+        return self.standing if self.standing == "stale" else self.harvest
+
+    @property
+    def needs_a_hand(self) -> bool:
+        """Whether somebody should look at it."""
+        return self.standing in ("on fallback", "missing", "stale")
+
 
 class ReleaseDue(NamedTuple):
     """A release of work done by day that did not come about yet. `since`: when it was due first."""
@@ -75,8 +91,9 @@ class Status(NamedTuple):
     """The installation's, in which people are told times."""
 
 
-def status(installation: Installation) -> Status:
-    """The state of the installation as of now: the version, and every set that is not withdrawn."""
+def status(installation: Installation, *, with_news: bool = True) -> Status:
+    """The state of the installation as of now: the version, and every set that is not withdrawn. `with_news`: the news
+    take as long as the last release changed much; all else does not grow with documents."""
     by_key = {row.key: row for row in standings.standings(installation)}
     with installation.pool.connection() as connection:
         current = versions.current(connection)
@@ -88,7 +105,7 @@ def status(installation: Installation) -> Status:
             lines,
             search_side(installation),
             _due(installation),
-            news(connection, installation.catalog, current) if current else "",
+            news(connection, installation.catalog, current) if current and with_news else "",
             installation.config.timezone,
         )
 

@@ -4,7 +4,7 @@ Belongs here: requests, and which answers of `explain/` a page shows. Does not b
 button's run does. Reading is free; who may press is asked by the guard, and each press is written to the audit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +16,14 @@ from starlette.routing import Route
 
 from harvester_dagster.consumers import changes
 from harvester_dagster.consumers.field_differences import DocumentDifference, described
-from harvester_dagster.explain import night_progress, night_report, status
+from harvester_dagster.explain import news, night_progress, night_report, status
 from harvester_dagster.explain import why as story
 from harvester_dagster.explain.night_report import Harvest
 from harvester_dagster.explain.status import SetLine
 from harvester_dagster.explain.why import UnknownDocument
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import audit
+from harvester_dagster.publication import audit, log
 from harvester_dagster.releases import nights
 from harvester_dagster.sets import attempts, sets, steps, versions
 from harvester_dagster.sets.sets import SetState, UnknownSet
@@ -35,7 +35,6 @@ _NIGHTS = 14
 _HARVESTS = 60
 _ROWS = 200
 _DIFFERENCES = 20
-_TROUBLED = ("on fallback", "missing", "stale")
 _LONGEST = 2_000
 """Characters of an SRN that is looked up."""
 
@@ -45,6 +44,8 @@ class OperatorPages:
 
     def __init__(self, installation: Installation, acts: Acts, dagster: str) -> None:
         self._installation, self._acts, self._dagster = installation, acts, dagster.rstrip("/")
+        self._news = (-1, "")
+        """What was told of the newest seq: a page that looks again every few seconds does not compare versions."""
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -63,37 +64,38 @@ class OperatorPages:
 
     def night(self, request: Request) -> Response:
         """What needs a hand, the last night or the one that goes on, every set beside what is usual, earlier nights."""
-        found = status.status(self._installation)
+        found = status.status(self._installation, with_news=False)
         with self._installation.pool.connection() as connection:
             running = nights.open_nights(connection)
             return self._page(
                 request,
                 "night.html",
                 found=found,
+                news=self._news_told(connection),
                 running=running[-1] if running else None,
                 progress=self._progress(connection, running[-1].night_id) if running else [],
                 nights=night_report.nights(connection, _NIGHTS),
-                marks=self._marks(night_report.usual(connection), found.sets),
-                troubled=[line for line in found.sets if line.standing in _TROUBLED],
+                marks=marks(night_report.usual(connection), found.sets),
+                troubled=[line for line in found.sets if line.needs_a_hand],
             )
 
     def set(self, request: Request) -> Response:
         """One set: its harvests, what is usual, and a candidate that waits beside what is accepted."""
         state = self._state(request)
-        found = status.status(self._installation)
+        found = status.status(self._installation, with_news=False)
         line = next((each for each in found.sets if each.key == state.key), None)
         if line is None:
             raise HTTPException(404, f"{state.key} is withdrawn")
         with self._installation.pool.connection() as connection:
             harvests = night_report.harvests(connection, state.set_id, _HARVESTS)
-            usual = night_report.usual(connection)
+            usual = night_report.usual(connection, state.set_id)
         return self._page(
             request,
             "set.html",
             line=line,
             harvests=harvests,
             bars=bars(harvests),
-            marks=self._marks(usual, [line]).get(state.key, []),
+            marks=marks(usual, [line]).get(state.key, []),
             usual=usual.get((state.key, line.mode)),
             waits=line.harvest == "rejected",
             differences=self._candidate(state) if line.harvest == "rejected" else None,
@@ -184,17 +186,12 @@ class OperatorPages:
         tasks, now = len(self._installation.catalog.tasks), self._installation.clock()
         return night_progress.lines(connection, night_id, tasks, now, self._installation.config.night)
 
-    def _marks(self, usual: dict[tuple[str, str], night_report.Usual], lines: list[SetLine]) -> dict[str, list[str]]:
-        """What of each set's newest harvest is far off what is usual."""
-        marks: dict[str, list[str]] = {}
-        for line in lines:
-            if (found := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected"):
-                of_line = [
-                    night_report.mark("records", line.records, found.records, least=20),
-                    night_report.mark("seconds", line.seconds, found.seconds, least=30),
-                ]
-                marks[line.key] = [said for said in of_line if said]
-        return marks
+    def _news_told(self, connection: Any) -> str:
+        seq = log.newest(connection)
+        if seq != self._news[0]:
+            current = versions.current(connection)
+            self._news = seq, news.news(connection, self._installation.catalog, current) if current else ""
+        return self._news[1]
 
     def _page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         return page(request, template, status, local=self._local, dagster=self._dagster, **values)
@@ -203,6 +200,19 @@ class OperatorPages:
         """A time in the installation's zone; nothing for none."""
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         return at.astimezone(self._installation.config.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def marks(usual: Mapping[tuple[str, str], night_report.Usual], lines: Sequence[SetLine]) -> dict[str, list[str]]:
+    """What of each set's newest harvest is far off what is usual, by its key."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if (of_set := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected"):
+            far_off = (
+                night_report.mark("records", line.records, of_set.records, least=20),
+                night_report.mark("seconds", line.seconds, of_set.seconds, least=30),
+            )
+            found[line.key] = [said for said in far_off if said]
+    return found
 
 
 def bars(harvests: list[Harvest]) -> list[tuple[Harvest, int]]:

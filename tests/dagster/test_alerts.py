@@ -9,12 +9,14 @@ import pytest
 from harvester_dagster import definitions
 from harvester_dagster.releases import alerts, nights
 from tests.dagster.installed import Ears
-from tests.sets.conftest import open_world, source  # noqa: F401  (fixtures)
+from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World
+
+__all__ = ["open_world", "source"]
 
 
 @pytest.fixture
-def world(open_world, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> World:  # noqa: F811
+def world(open_world: OpenWorld, ears: Ears, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("HARVESTER_ALERT_URL", f"{ears.url}/alerts")
     opened: World = open_world(min_documents=5, deletes="no")
     opened.source.put(*(f"p{number}" for number in range(10)))

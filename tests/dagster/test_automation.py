@@ -11,7 +11,9 @@ import pytest
 from harvester_dagster import config as configuration
 from harvester_dagster import definitions
 from sensors import automation
-from tests.sets.conftest import OpenWorld, open_world, source  # noqa: F401  (fixtures)
+from tests.sets.conftest import OpenWorld, open_world, source
+
+__all__ = ["open_world", "source"]
 
 LOOKS = """
 [night]
@@ -64,7 +66,7 @@ def _status(each: Any) -> str:
     return status
 
 
-def test_a_copy_that_only_looks_opens_no_night_and_retires_no_set(open_world: OpenWorld, tmp_path: Path) -> None:  # noqa: F811
+def test_a_copy_that_only_looks_opens_no_night_and_retires_no_set(open_world: OpenWorld, tmp_path: Path) -> None:
     world = open_world()
     file = tmp_path / "harvester.toml"
     file.write_text(LOOKS)

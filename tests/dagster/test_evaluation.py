@@ -18,8 +18,10 @@ from harvester_dagster import definitions
 from harvester_dagster.installation import utc_now
 from harvester_dagster.releases import nights
 from harvester_dagster.releases.nights import Night
-from tests.sets.conftest import OpenWorld, open_world, source  # noqa: F401  (fixtures)
+from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import Scripted, World, catalog
+
+__all__ = ["open_world", "source"]
 
 KEYS = ["src:one", "src:two"]
 TICK = datetime.fromisoformat("2026-03-02T00:00:00+00:00")
@@ -91,7 +93,7 @@ class Dagster:
 
 
 @pytest.fixture
-def dagster(open_world: OpenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dagster]:  # noqa: F811
+def dagster(open_world: OpenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dagster]:
     task = Scripted()
     world = open_world(catalog=catalog(task.row), min_documents=5)
     world.source.put("a", "b")

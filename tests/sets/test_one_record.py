@@ -16,7 +16,7 @@ from harvester_dagster.sources.kind import SourceError, UnknownRecord
 from tests.sets.harvest_once import SETTINGS, SMALL
 from tests.sets.paged_source import PagedSource, paged_source
 from tests.sets.scripted_source import scripted_source
-from tests.sets.world import CHECKED, KEY, World, check, check_objects, opened_world
+from tests.sets.world import CHECKED, KEY, World, check, check_objects, commanded, opened_world
 from tests.sources.misbehaving import OAI_HEAD, Reply
 
 
@@ -120,24 +120,7 @@ class TestSharekit:
         assert sorted(world.titles()) == ["a", "b", "c", "d"]
 
     def test_the_command(self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        file = tmp_path / "harvester.toml"
-        file.write_text(
-            f"""
-            [sources.src]
-            kind = "sharekit"
-            url = "{world.source.url}"
-            sets = ["one", "two"]
-            [tasks]
-            disabled = ["tika", "youtube_api", "video_preview", "pdf_preview", "image_preview"]
-            [index]
-            url = "none"
-            [network]
-            allow_hosts = ["127.0.0.1"]
-            per_host_per_second = 1000
-            """
-        )
-        monkeypatch.setenv("HARVESTER_CONFIG", str(file))
-        monkeypatch.setenv("HARVESTER_POSTGRES_URL", world.url)
+        commanded(world, tmp_path, monkeypatch)
 
         def harvester(*arguments: str) -> Result:
             return CliRunner().invoke(app, ["harvest", KEY, *arguments])

@@ -20,7 +20,7 @@ from harvester_dagster.sources.kind import SourceError
 from harvester_dagster.sources.walk import NotWhole
 from tests.sets.harvest_once import SETTINGS, SMALL
 from tests.sets.paged_source import PagedSource, paged_source
-from tests.sets.world import DAY, KEY, World, check, check_objects, opened_world
+from tests.sets.world import DAY, KEY, World, check, check_objects, commanded, opened_world
 from tests.sources.misbehaving import Reply
 
 Open = Callable[..., World]
@@ -246,7 +246,15 @@ def test_killed_at_any_call_it_loses_and_doubles_nothing(
     where: str, at: Any, world: World, source: PagedSource, database: str
 ) -> None:
     drift(source)
-    command = [sys.executable, "-m", "tests.sets.reconcile_once", database, source.url, world.now.isoformat()]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.sets.harvest_once",
+        database,
+        source.url,
+        world.now.isoformat(),
+        "reconcile",
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdin
         assert process.stdout.readline() == "ready\n"
@@ -266,26 +274,12 @@ def test_killed_at_any_call_it_loses_and_doubles_nothing(
 
 
 def test_the_command(world: World, source: PagedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "harvester.toml"
-    file.write_text(
-        f"""
-        [sources.src]
-        kind = "oai-pmh"
-        url = "{source.url}"
-        metadata_prefix = "oai_dc"
-        sets = ["one", "two"]
-        min_documents = 1000
-        [tasks]
-        disabled = ["tika", "youtube_api", "video_preview", "pdf_preview", "image_preview"]
-        [index]
-        url = "none"
-        [network]
-        allow_hosts = ["127.0.0.1"]
-        per_host_per_second = 1000
-        """
+    commanded(
+        world,
+        tmp_path,
+        monkeypatch,
+        'kind = "oai-pmh"\nmetadata_prefix = "oai_dc"\nmin_documents = 1000',
     )
-    monkeypatch.setenv("HARVESTER_CONFIG", str(file))
-    monkeypatch.setenv("HARVESTER_POSTGRES_URL", world.url)
 
     def harvester(*arguments: str) -> Any:
         return CliRunner().invoke(set_app, ["reconcile", *arguments])

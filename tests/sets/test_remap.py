@@ -19,8 +19,7 @@ from harvester_dagster.sets.remap import NothingToRemap
 from harvester_dagster.sources.kind import Record
 from harvester_dagster.tasks import check_url
 from tests.sets.conftest import OpenWorld
-from tests.sets.scripted_source import ScriptedSource
-from tests.sets.world import DAY, KEY, World, check
+from tests.sets.world import DAY, KEY, World, check, commanded
 
 LATER = 40 * DAY
 
@@ -190,27 +189,8 @@ def test_a_run_that_comes_between_takes_its_place(loud: World) -> None:
 
 class TestCommand:
     @pytest.fixture
-    def harvester(
-        self, world: World, source: ScriptedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> Callable[..., Result]:
-        file = tmp_path / "harvester.toml"
-        file.write_text(
-            f"""
-            [sources.src]
-            kind = "sharekit"
-            url = "{source.url}"
-            sets = ["one", "two"]
-            [tasks]
-            disabled = ["tika", "youtube_api", "video_preview", "pdf_preview", "image_preview"]
-            [index]
-            url = "none"
-            [network]
-            allow_hosts = ["127.0.0.1"]
-            per_host_per_second = 1000
-            """
-        )
-        monkeypatch.setenv("HARVESTER_CONFIG", str(file))
-        monkeypatch.setenv("HARVESTER_POSTGRES_URL", world.url)
+    def harvester(self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+        commanded(world, tmp_path, monkeypatch)
         return lambda *arguments: CliRunner().invoke(set_app, ["remap", *arguments])
 
     def test_a_dry_run_says_what_would_be_read(self, harvester: Callable[..., Result], world: World) -> None:

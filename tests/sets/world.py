@@ -7,7 +7,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from harvester_dagster import canonical, config, installation
 from harvester_dagster.catalog import CATALOG, Catalog
@@ -241,6 +244,31 @@ class World:
             modified_at=accepted_at,
             source_modified_at=source_modified_at,
         )
+
+
+SHAREKIT = 'kind = "sharekit"'
+
+
+def commanded(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: str = SHAREKIT) -> None:
+    """Let commands work on a world: its source with these settings, and no task that needs more than this process."""
+    file = folder / "harvester.toml"
+    file.write_text(
+        f"""
+        [sources.src]
+        url = "{world.source.url}"
+        sets = ["one", "two"]
+        {settings}
+        [tasks]
+        disabled = ["tika", "youtube_api", "video_preview", "pdf_preview", "image_preview"]
+        [index]
+        url = "none"
+        [network]
+        allow_hosts = ["127.0.0.1"]
+        per_host_per_second = 1000
+        """
+    )
+    monkeypatch.setenv("HARVESTER_CONFIG", str(file))
+    monkeypatch.setenv("HARVESTER_POSTGRES_URL", world.url)
 
 
 def _entity(live: list[tuple[Any, ...]], doc_id: int) -> str:

@@ -2,7 +2,7 @@
 
 import psycopg
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from harvester_dagster.cli.dagster_settings import storage_url
 
@@ -37,5 +37,6 @@ def test_connections_beyond_those_that_are_kept_are_closed(empty_database: str) 
     held = [engine.connect() for _ in range(8)]
     for connection in held:
         connection.close()
-    assert engine.pool.checkedin() == 2  # type: ignore[attr-defined]
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedin() == 2
     engine.dispose()

@@ -1,4 +1,5 @@
-// Keeps the parts of a page that are marked data-live as the server sees them now. A form in which somebody chooses stays.
+// Keeps the parts of a page that are marked data-live as the server sees them now: every second, or as many seconds as
+// the first one says. A part in which somebody chooses stays.
 const parts = [...document.querySelectorAll("[data-live]")];
 const parser = new DOMParser();
 async function refresh() {
@@ -7,11 +8,14 @@ async function refresh() {
     const fresh = parser.parseFromString(await answer.text(), "text/html").querySelectorAll("[data-live]");
     parts.forEach((part, place) => {
       const same = !fresh[place] || part.innerHTML === fresh[place].innerHTML;
+      if (fresh[place]) part.dataset.live = fresh[place].dataset.live;
       if (!same && !part.contains(document.activeElement)) part.replaceChildren(...fresh[place].childNodes);
     });
   } catch { /* the server is away for a moment */ }
+  soon();
 }
-if (parts.length) setInterval(refresh, 1000);
+function soon() { setTimeout(refresh, 1000 * (parts[0].dataset.live || 1)); }
+if (parts.length) soon();
 
 // An answer may take a while: say that it is coming, and ask only once.
 document.addEventListener("submit", (event) => {
