@@ -36,16 +36,17 @@ def test_it_is_there_while_the_run_goes_on_and_no_longer(empty_database: str, wa
 
 
 def test_whoever_loses_its_connection_has_it_anew(empty_database: str, watcher: psycopg.Connection) -> None:
-    def backends() -> set[int]:
-        query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'harvester run'"
+    def holders() -> set[int]:
+        query = """SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
         return {pid for (pid,) in watcher.execute(query)}
 
     with sign_of_life.shown(empty_database, RUN, renew_seconds=0.1):
         for _ in range(3):
-            (lost,) = backends()
+            (lost,) = holders()
             watcher.execute("SELECT pg_terminate_backend(%s)", (lost,))
-            assert eventually(partial(lambda lost: bool(backends() - {lost}), lost))
-            assert eventually(lambda: keys_held(watcher) == {run_key(RUN)})
+            assert eventually(partial(lambda lost: bool(holders() - {lost}), lost))
+            assert keys_held(watcher) == {run_key(RUN)}
 
 
 def test_a_store_that_cannot_be_reached_ends_no_run() -> None:
