@@ -381,3 +381,32 @@ def test_a_run_that_was_stopped_before_it_began_does_not_begin(job: Enricher, co
         enrich(job, "full", request=asked)
     assert collection.access()["open"] == (("UNDETERMINED",), ())
     assert enrich(job, "full").counts.applied == 1
+
+
+def test_a_stop_in_the_moment_a_run_begins_is_not_lost(job: Enricher, collection: Collection) -> None:
+    collection.add(OPEN)
+    asked = run_rows.request(job.pool, "dtu", "full", NOW)
+    ended: list[BaseException | None] = []
+
+    def work() -> None:
+        try:
+            enrich(job, "full", request=asked)
+            ended.append(None)
+        except StoppedBefore as error:
+            ended.append(error)
+
+    with job.pool.connection() as stopping:
+        stopping.execute("UPDATE access_run SET state = 'stopped', ended_at = %s WHERE run_id = %s", (NOW, asked))
+        running = threading.Thread(target=work)
+        running.start()
+
+        def waits_for_it() -> bool:
+            (pid,) = stopping.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+            return stopping.execute(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))", (pid,)
+            ).fetchone() == (True,)
+
+        wait_until(waits_for_it)
+    running.join(30)
+    assert [type(error) for error in ended] == [StoppedBefore]
+    assert collection.access()["open"] == (("UNDETERMINED",), ())

@@ -47,7 +47,7 @@ def test_start_status_stop(site: Site) -> None:
 
     def hold(asked: Asked) -> None:
         if asked.is_update:
-            go_on.wait(20)
+            go_on.wait(60)
 
     site.proxy.before = lambda asked: hold(asked)
     started = post(site, "/harvest/create", mode="full", endpoint="dtu")

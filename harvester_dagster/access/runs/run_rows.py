@@ -293,7 +293,9 @@ def _begin(
 ) -> Start:
     with connection.transaction():
         if request is not None:
-            asked = connection.execute("SELECT state FROM access_run WHERE run_id = %s", (request,)).fetchone()
+            asked = connection.execute(  # locked: a stop in the same moment comes before this run begins, or finds it
+                "SELECT state FROM access_run WHERE run_id = %s FOR UPDATE", (request,)
+            ).fetchone()
             if asked == ("stopped",):
                 raise StoppedBefore(f"the run of {endpoint} was stopped before it began")
         connection.execute(
