@@ -30,12 +30,12 @@ signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 HERE = Path(__file__).parent
 SERVICES = {"postgres_url", "opensearch_url", "solr_url", "tika_url", "s3"}
-STARTING = {"benchmarks", "campaign", "dagster", "kills", "services", "web"}
-"""Folders whose tests start processes or a browser themselves."""
+STARTING = {"benchmarks", "campaign", "consumers", "dagster", "kills", "services", "web"}
+"""Folders whose tests start processes or a browser themselves, or (nearly all of them) take a database."""
 LONGEST = ("dagster", "benchmarks", "kills", "access", "search")
 """Folders with tests that take long: they come first, so that no worker is left with one in the end."""
 
-for profile, examples in {"dev": 25, "ci": 100, "soak": 5_000}.items():
+for profile, examples in {"dev": 10, "ci": 100, "soak": 5_000}.items():
     settings.register_profile(profile, max_examples=examples, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
@@ -51,7 +51,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A history that a test makes up by `seed` is one for each 25 examples of the profile."""
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(settings().max_examples // 25))
+        metafunc.parametrize("seed", range(max(1, settings().max_examples // 25)))
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own

@@ -46,6 +46,8 @@ class Proxy:
         self.before: Before = lambda _asked: None
         self.after: After = lambda _asked: None
         self.asked: list[Asked] = []
+        self.answered: list[Asked] = []
+        """By Solr, and passed on."""
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
 
@@ -91,6 +93,7 @@ def meddling(solr_url: str) -> Iterator[Proxy]:
                     raise Cut from None
                 proxy.after(asked)
                 self._answer(answer.status_code, answer.content, {"Content-Type": answer.headers["Content-Type"]})
+                proxy.answered.append(asked)
             except Cut:
                 self.close_connection = True
             finally:

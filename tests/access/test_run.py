@@ -401,10 +401,11 @@ def test_a_stop_in_the_moment_a_run_begins_is_not_lost(job: Enricher, collection
         running.start()
 
         def waits_for_it() -> bool:
-            (pid,) = stopping.execute("SELECT pg_backend_pid()").fetchone() or (0,)
-            return stopping.execute(
-                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))", (pid,)
-            ).fetchone() == (True,)
+            with job.pool.connection() as looking:  # within one transaction each look would be the same
+                return looking.execute(
+                    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)))",
+                    (stopping.info.backend_pid,),
+                ).fetchone() == (True,)
 
         wait_until(waits_for_it)
     running.join(30)
