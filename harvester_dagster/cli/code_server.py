@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from harvester_dagster.cli import forked_runs
 from harvester_dagster.config import home
 from harvester_dagster.services.children import ChildFailed, child
 
@@ -45,8 +46,8 @@ class CodeServer:
         elif self._process.poll() is None:
             return
         self._socket.unlink(missing_ok=True)
-        program = str(Path(sys.executable).with_name("dagster"))
-        argv = [program, "api", "grpc", "--module-name", MODULE, "--socket", str(self._socket)]
+        argv = [sys.executable, "-m", forked_runs.__name__]
+        argv += ["api", "grpc", "--module-name", MODULE, "--socket", str(self._socket)]
         try:
             self._process = self._stack.enter_context(
                 child(NAME, argv, home(), ready=self._answers, timeout=_START_SECONDS)

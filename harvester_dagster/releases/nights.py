@@ -83,22 +83,23 @@ def open_night(connection: Connection[Any], config: Config, now: datetime, tick:
     """A night over every set that is not retired: a new one by hand, else the one of the tick, which is opened once."""
     if tick is not None and (night := of_tick(connection, tick)):
         return night
-    with connection.cursor(row_factory=class_row(Night)) as cursor:
-        opened = cursor.execute(
-            f"""INSERT INTO night (opened_at, deadline_at, origin, scheduled_at) VALUES (%s, %s, %s, %s)
-                ON CONFLICT (scheduled_at) DO NOTHING RETURNING {_COLUMNS}""",
-            (now, next_deadline(config, now), "schedule" if tick else "hand", tick),
-        ).fetchone()
-    if opened is None:
-        assert tick is not None
-        other = of_tick(connection, tick)
-        assert other is not None, tick
-        return other
-    connection.execute(
-        "INSERT INTO night_set (night_id, set_id) SELECT %s, set_id FROM harvest_set WHERE retired_at IS NULL",
-        (opened.night_id,),
-    )
-    return opened
+    with connection.transaction():  # a night without its sets would have ended
+        with connection.cursor(row_factory=class_row(Night)) as cursor:
+            opened = cursor.execute(
+                f"""INSERT INTO night (opened_at, deadline_at, origin, scheduled_at) VALUES (%s, %s, %s, %s)
+                    ON CONFLICT (scheduled_at) DO NOTHING RETURNING {_COLUMNS}""",
+                (now, next_deadline(config, now), "schedule" if tick else "hand", tick),
+            ).fetchone()
+        if opened is not None:
+            connection.execute(
+                "INSERT INTO night_set (night_id, set_id) SELECT %s, set_id FROM harvest_set WHERE retired_at IS NULL",
+                (opened.night_id,),
+            )
+            return opened
+    assert tick is not None
+    other = of_tick(connection, tick)
+    assert other is not None, tick
+    return other
 
 
 def of_tick(connection: Connection[Any], tick: datetime) -> Night | None:

@@ -44,7 +44,7 @@ INSTALLED = (
     .replace('[index]\nurl = "none"', '[index]\nurl = "OPENSEARCH"')
 )
 KINDS = (
-    *("dagster-daemon", "dagster-webserver", "api grpc", "spawn_main", "processes.workers", "services.keeper"),
+    *("dagster-daemon", "dagster-webserver", "api grpc", "forkserver", "processes.workers", "services.keeper"),
     *("postgres:", "bin/postgres", "harvester up", "resource_tracker"),
 )
 Published = dict[str, Any]

@@ -144,6 +144,19 @@ def test_a_daemon_that_is_killed_in_a_night_is_started_again_and_goes_on(up: Up)
     assert up.generations() == {"src:one": 4, "src:two": 3}
 
 
+def test_the_process_that_runs_are_forks_of_may_be_killed(up: Up) -> None:
+    with up.source.holding("two"):
+        night = up.night()
+        eventually(lambda: "two" in up.source.waiting, "the run that asks for src:two")
+        (run,) = up.runs(harvest_set="src:two", harvest_night=str(night))
+        forked = psutil.Process(up.pid(run.run_id)).parent()
+        assert forked and "forkserver" in " ".join(forked.cmdline())
+        forked.kill()
+        eventually(lambda: not forked.is_running(), "its end")
+    up.wait_for_night(night)
+    assert up.outcomes(night) == dict.fromkeys(KEYS, "success")
+
+
 def test_commands_at_once_do_not_hurt_each_other(up: Up) -> None:
     before = up.generations()["src:two"]
     up.source.fill("two", 14, 16)
