@@ -139,6 +139,19 @@ def _host(value: str) -> str:
     return value
 
 
+def _mail_address(value: str) -> str:
+    """Alone, without a name beside it; nothing in it may begin a line of its own in a mail's head."""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+        raise unfit(value[:100], "a mail address alone", 'write one such as "harvester@example.org"')
+    return value
+
+
+def _mail_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise unfit(value, "the name of a mail server, without a port", 'write one such as "smtp.example.org"')
+    return value
+
+
 def _share(value: float) -> float:
     if not 0 < value < 1:
         raise unfit(value, "a share above 0 and below 1", "0.05 is 5 %")
@@ -198,6 +211,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Variable = Annotated[str, AfterValidator(_variable)]
 """The name of an environment variable; the secret is in that."""
 Days = Annotated[int, Field(strict=True, ge=1, le=_MOST_DAYS)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
 
 
 def _named_tables(tables: dict[str, Any]) -> dict[str, Any]:
@@ -415,6 +429,34 @@ class Web(Section):
         return _named_tables(tokens)
 
 
+class Email(Section):
+    """The mail that tells in the morning what needs a hand; without a host none is sent."""
+
+    host: Annotated[str, _empty_or(_mail_host)] = ""
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username_env: Variable = ""
+    password_env: Variable = ""
+    sender: Annotated[str, _empty_or(_mail_address)] = ""
+    to: tuple[MailAddress, ...] = ()
+
+    @model_validator(mode="after")
+    def _somebody_writes_to_somebody(self) -> "Email":
+        wanted: dict[str, Any] = {"sender": self.sender, "to": self.to} if self.host else {}
+        if missing := [key for key, value in wanted.items() if not value]:
+            raise Unfit(*(Mistake(key, "is missing beside host", "write who is named there") for key in missing))
+        if bool(self.username_env) != bool(self.password_env):
+            absent = "password_env" if self.username_env else "username_env"
+            raise Unfit(Mistake(absent, "is missing: signing in takes a name and a password", "name both, or neither"))
+        return self
+
+
+class AlertSettings(Section):
+    """Who is told beside those that `[night]` names."""
+
+    email: Email = Email()
+
+
 class Config(Section):
     """The whole of `harvester.toml`. Sets are known everywhere by their key `source:set`."""
 
@@ -429,6 +471,7 @@ class Config(Section):
     store: Store = Store()
     network: Network = Network()
     night: NightSettings = NightSettings()
+    alerts: AlertSettings = AlertSettings()
     sources: dict[str, Source] = {}
     tasks: Tasks = Tasks()
     index: Index = Index()

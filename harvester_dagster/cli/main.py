@@ -18,6 +18,7 @@ from harvester_dagster.cli.session import opened
 from harvester_dagster.cli.sets import set_app
 from harvester_dagster.cli.source import source_app
 from harvester_dagster.cli.tasks import task_app
+from harvester_dagster.cli.told import alert_app
 from harvester_dagster.cli.versions import version_app
 from harvester_dagster.demo import lies
 
@@ -65,6 +66,7 @@ app.add_typer(index_app(opened), name="index")
 app.add_typer(version_app, name="versions")
 app.add_typer(set_app, name="set")
 app.add_typer(overwrite_app, name="overwrite")
+app.add_typer(alert_app, name="alerts")
 app.add_typer(config_app, name="config")
 app.add_typer(source_app, name="source")
 app.add_typer(services.service_app, name="services")

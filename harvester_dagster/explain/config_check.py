@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from harvester_dagster import config as configuration
 from harvester_dagster.catalog import CATALOG, Catalog
-from harvester_dagster.config import Config, Section, Source, Web
+from harvester_dagster.config import Config, Email, Section, Source, Web
 from harvester_dagster.config_mistakes import Mistake, refused, shown, unknown
 from harvester_dagster.failures import RefusedError
 from harvester_dagster.outside import http, origins
@@ -47,6 +47,7 @@ def unrunnable(config: Config, catalog: Catalog) -> Iterator[Mistake]:
             yield Mistake("index.mapping", error.sentence, error.mend)
     yield from _not_allowed(config)
     yield from _own(config)
+    yield from _open_password(config.alerts.email)
 
 
 def _source(source: Source, catalog: Catalog) -> Iterator[Mistake]:
@@ -83,8 +84,24 @@ def _own(config: Config) -> Iterator[Mistake]:
             yield Mistake("network.allow_hosts", wrong, "remove it")
 
 
+def _open_password(email: Email) -> Iterator[Mistake]:
+    if email.host and email.username_env and email.security == "none" and not origins.is_here(email.host):
+        wrong = f"the password would go to {email.host} for everybody on the way to read"
+        yield Mistake("alerts.email.security", wrong, 'write "starttls" or "tls"')
+
+
 def notes(config: Config) -> list[str]:
-    """What is right and may not mean what it meant: an entry without a port opened every port of its host once."""
+    """What is right and may not mean what it was meant to."""
+    return [*_ports_not_opened(config), *_without_links(config)]
+
+
+def _without_links(config: Config) -> list[str]:
+    wanted = config.alerts.email.host and not config.web.public_url
+    return ["alerts.email: mails have no links, for web.public_url is not set"] if wanted else []
+
+
+def _ports_not_opened(config: Config) -> list[str]:
+    """An entry without a port opened every port of its host once."""
     named = list(origins.named(config))
     return [
         f"network.allow_hosts: {shown(entry)} opens only what this file itself names there "

@@ -92,7 +92,7 @@ def own_service(origin: Origin, config: Config, environment: Mapping[str, str] =
     own = [*_origins(urls), Origin("the pages", plain(config.web.host), config.web.port)]
     own.append(Origin("Dagster's pages", here, _DAGSTER_PORT))
     for each in own:
-        same = each.host == origin.host or (_is_here(each.host) and _is_here(origin.host))
+        same = each.host == origin.host or (is_here(each.host) and is_here(origin.host))
         if same and each.port == origin.port:
             return each.what
     return None
@@ -110,7 +110,8 @@ def _origins(urls: list[tuple[str, str]]) -> Iterator[Origin]:
             yield Origin(what, plain(host), port)
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
     try:
         address = ip_address(host)
     except ValueError:

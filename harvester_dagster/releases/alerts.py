@@ -1,4 +1,5 @@
-"""What people are told: once per cause, to a URL as JSON, and to Sentry when that is configured.
+"""What people are told: once per cause, to a URL as JSON, and to Sentry when that is configured; by mail once a night
+(`alert_mail.py`).
 
 A cause is told when it appears and forgotten when it is over, so that it is told again when it comes back. Nobody
 listening is no error: it stays visible in the store, the reports and the checks.
@@ -14,6 +15,7 @@ from psycopg.types.json import Jsonb
 from harvester_dagster.config import secret, source_of
 from harvester_dagster.failures import OutsideError
 from harvester_dagster.installation import Installation
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.releases import nights
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import attempts, sets
@@ -29,6 +31,8 @@ class Alert(NamedTuple):
     message: str
     mend: str
     since: datetime | None = None
+    key: str = ""
+    """The set that it is about, if it is about one."""
 
 
 def standing(installation: Installation) -> list[Alert]:
@@ -44,7 +48,8 @@ def standing(installation: Installation) -> list[Alert]:
                 found.append(alert)
             elif why := left_behind.get(state.key):
                 mend = f"look at its run in the UI (tag harvest/set={state.key}); `harvester harvest {state.key}`"
-                found.append(Alert(f"left-behind {state.key}", f"{state.key}: released without it: {why}", mend))
+                message = f"{state.key}: released without it: {why}"
+                found.append(Alert(f"left-behind {state.key}", message, mend, key=state.key))
     return found
 
 
@@ -56,6 +61,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
             f"{state.key}: what its source lists was rejected: {mending.reason}",
             f"see what it would change with `harvester accept {state.key} --dry-run`, then accept or dismiss it",
             mending.ended_at,
+            state.key,
         )
     newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
     if newest is None or newest.state not in ("rejected", "failed", "superseded"):
@@ -70,12 +76,14 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
                 f'if the sizes of {source_of(state.key)} are mere estimates, write list_size = "estimate" for it; '
                 "else its source must mend its lists",
                 newest.ended_at,
+                state.key,
             )
         return Alert(
             f"source-failed {state.key}",
             f"{state.key}: its source failed: {newest.reason}",
             "the set keeps its last accepted state and is tried again tonight; look at the source",
             newest.ended_at,
+            state.key,
         )
     if nights >= installation.config.night.alert_after_rejected_nights:
         return Alert(
@@ -83,6 +91,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
             f"{state.key}: rejected {nights} nights in a row: {newest.reason}",
             f"see what it would change with `harvester accept {state.key} --dry-run`, then accept or dismiss it",
             newest.ended_at,
+            state.key,
         )
     return None
 
@@ -150,21 +159,30 @@ def _body(alert: Alert) -> dict[str, Any]:
 
 def send(installation: Installation, alert: Alert) -> bool:
     """Tell it now, without the store; whether it counts as told: nobody configured, or somebody took it."""
-    night = installation.config.night
-    if dsn := secret(night.sentry_dsn_env):
-        import sentry_sdk
-
-        client = sentry_sdk.Client(dsn)
-        client.capture_event({"message": f"{alert.message} ({alert.mend})", "level": "error"})
-        client.close(timeout=5)
-    url = secret(night.alert_url_env)
+    if dsn := secret(installation.config.night.sentry_dsn_env):
+        to_sentry(dsn, alert)
+    url = secret(installation.config.night.alert_url_env)
     if not url:
         return True
     try:
-        installation.outside.post(url, json=_body(alert))
+        to_url(installation.outside, url, alert)
     except OutsideError:
         return False
     return True
+
+
+def to_sentry(dsn: str, alert: Alert) -> None:
+    """Hand it to Sentry, which says nothing of what came of it."""
+    import sentry_sdk
+
+    client = sentry_sdk.Client(dsn)
+    client.capture_event({"message": f"{alert.message} ({alert.mend})", "level": "error"})
+    client.close(timeout=5)
+
+
+def to_url(outside: Outside, url: str, alert: Alert) -> None:
+    """Post it as JSON. Raises OutsideError."""
+    outside.post(url, json=_body(alert))
 
 
 def heartbeat(installation: Installation) -> None:

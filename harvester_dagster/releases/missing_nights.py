@@ -11,7 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
-from harvester_dagster.releases import alerts, nights
+from harvester_dagster.releases import alert_mail, alerts, nights
 from harvester_dagster.releases.alerts import Alert
 
 PATIENCE = timedelta(minutes=30)
@@ -30,6 +30,7 @@ class MissingNights:
         self._since = installation.clock()
         self._settled: datetime | None = None
         """The newest tick that has its night, or that people were told of."""
+        self._mailed: datetime | None = None
 
     def look(self) -> Alert | None:
         """Tell people of the newest tick that has no night, once; what they were told now."""
@@ -48,6 +49,9 @@ class MissingNights:
         found = Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}{why}", _MEND)
         if alerts.send(self._installation, found):
             self._settled = tick
+        if tick != self._mailed:
+            self._mailed = tick
+            alert_mail.tell_by_mail(self._installation, [found])
         return found
 
 

@@ -173,6 +173,14 @@ def end(connection: Connection[Any], night_id: int, now: datetime) -> None:
     connection.execute("UPDATE night SET ended_at = %s WHERE night_id = %s AND ended_at IS NULL", (now, night_id))
 
 
+def is_open(connection: Connection[Any], night_id: int) -> bool:
+    """Whether it has not ended yet."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM night WHERE night_id = %s AND ended_at IS NULL)", (night_id,)
+    ).fetchone()
+    return row == (True,)
+
+
 def failed(connection: Connection[Any], night_id: int) -> dict[str, str]:
     """The sets whose runs failed in a night that is over, or came to no end in it, by their key, and why."""
     rows = connection.execute(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
-from harvester_dagster.releases import alerts, day_work, nights, retention, value_counts
+from harvester_dagster.releases import alert_mail, alerts, day_work, nights, retention, value_counts
 from harvester_dagster.search import aliases, build
 from harvester_dagster.search.build import IndexReport, working
 from harvester_dagster.search.connection import NoIndex, SearchError
@@ -178,10 +178,15 @@ def _promoted(
 
 def end_night(installation: Installation, night_id: int, failed_run: str = "") -> None:
     """Tell people what they should know, then close the night, whoever could be told. `failed_run`: the run of its
-    release, where that came to nothing."""
+    release, where that came to nothing. A night that is closed already sends no second mail."""
     try:
         missed = [alerts.missed(failed_run)] if failed_run else []
-        alerts.tell(installation, [*alerts.standing(installation), *missed])
+        found = [*alerts.standing(installation), *missed]
+        with installation.pool.connection() as connection:
+            is_open = nights.is_open(connection, night_id)
+        alerts.tell(installation, found)
+        if is_open:
+            alert_mail.tell_by_mail(installation, found)
     finally:
         with installation.pool.connection() as connection:
             nights.end(connection, night_id, installation.clock())
