@@ -4,7 +4,9 @@ Belongs here: reading nights and harvests set-wise, a question for all sets. Doe
 (`status.py`), where a running night is (`night_progress.py`).
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from statistics import median
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -55,6 +57,8 @@ class Harvest(NamedTuple):
     reason: str
     run_id: str | None
     night_id: int | None
+    tally: Mapping[str, int] | None
+    """Each of its records under one word (`sets/stage.py`); None: it was not staged."""
 
     @property
     def seconds(self) -> float:
@@ -109,7 +113,22 @@ def harvests(connection: Connection[Any], set_id: int, count: int) -> list[Harve
     """The last harvests of a set, newest first."""
     with connection.cursor(row_factory=class_row(Harvest)) as cursor:
         return cursor.execute(
-            """SELECT attempt_id, mode, started_at, ended_at, state, records, reason, run_id, night_id FROM attempt
+            """SELECT attempt_id, mode, started_at, ended_at, state, records, reason, run_id, night_id, tally
+               FROM attempt
                WHERE set_id = %s AND mode = ANY (%s) ORDER BY attempt_id DESC LIMIT %s""",
             (set_id, list(HARVESTS), count),
         ).fetchall()
+
+
+def usual_then(harvests: Sequence[Harvest]) -> list[Usual | None]:
+    """What was usual when each of these, newest first, came: medians over those before it, as `usual` takes them."""
+    found: list[Usual | None] = []
+    for place, harvest in enumerate(harvests):
+        before = [one for one in harvests[place + 1 :] if one.state == "accepted" and one.mode == harvest.mode]
+        of = before[:USUAL_OF]
+        found.append(
+            Usual(median(one.records for one in of), median(one.seconds for one in of), len(of))
+            if len(of) >= LEAST
+            else None
+        )
+    return found

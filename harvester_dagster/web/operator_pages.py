@@ -5,7 +5,6 @@ button's run does. Reading is free; who may press is asked by the guard, and eac
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from harvester_dagster.config import source_of
 from harvester_dagster.consumers import changes
 from harvester_dagster.consumers.field_differences import DocumentDifference, described
 from harvester_dagster.explain import news, night_progress, night_report, status
@@ -27,9 +27,10 @@ from harvester_dagster.publication import audit, log
 from harvester_dagster.releases import nights
 from harvester_dagster.sets import attempts, sets, steps, versions
 from harvester_dagster.sets.sets import SetState, UnknownSet
+from harvester_dagster.web import set_plots
 from harvester_dagster.web.acts import Acts
-from harvester_dagster.web.app import page
 from harvester_dagster.web.launching import NotStarted
+from harvester_dagster.web.page_frame import PageFrame
 
 _NIGHTS = 14
 _HARVESTS = 60
@@ -43,7 +44,9 @@ class OperatorPages:
     """The pages of one installation. `dagster` is where the Dagster UI is."""
 
     def __init__(self, installation: Installation, acts: Acts, dagster: str) -> None:
-        self._installation, self._acts, self._dagster = installation, acts, dagster.rstrip("/")
+        self._installation, self._acts = installation, acts
+        frame = PageFrame(installation.config.zone, dagster)
+        self._page = frame.page
         self._news = (-1, "")
         """What was told of the newest seq: a page that looks again every few seconds does not compare versions."""
 
@@ -87,14 +90,18 @@ class OperatorPages:
         if line is None:
             raise HTTPException(404, f"{state.key} is withdrawn")
         with self._installation.pool.connection() as connection:
-            harvests = night_report.harvests(connection, state.set_id, _HARVESTS)
+            back = night_report.harvests(connection, state.set_id, 2 * _HARVESTS)
             usual = night_report.usual(connection, state.set_id)
+        harvests, usually = back[:_HARVESTS], night_report.usual_then(back)
         return self._page(
             request,
             "set.html",
             line=line,
             harvests=harvests,
             bars=bars(harvests),
+            plots=set_plots.columns(harvests, usually, self._installation.config.timezone),
+            usually=usually,
+            source=source_of(state.key),
             marks=marks(usual, [line]).get(state.key, []),
             usual=usual.get((state.key, line.mode)),
             waits=line.harvest == "rejected",
@@ -192,14 +199,6 @@ class OperatorPages:
             current = versions.current(connection)
             self._news = seq, news.news(connection, self._installation.catalog, current) if current else ""
         return self._news[1]
-
-    def _page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
-        return page(request, template, status, local=self._local, dagster=self._dagster, **values)
-
-    def _local(self, moment: datetime | str | None) -> str:
-        """A time in the installation's zone; nothing for none."""
-        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        return at.astimezone(self._installation.config.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
 def marks(usual: Mapping[tuple[str, str], night_report.Usual], lines: Sequence[SetLine]) -> dict[str, list[str]]:

@@ -1,26 +1,21 @@
 """The pages of the morning over a real store, in a real browser: what needs a hand is seen, pressed, and then so."""
 
-import threading
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 import requests
-import uvicorn
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import Page, expect
 
-from harvester_dagster.config import Web
 from harvester_dagster.explain import night_report
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights, release
 from harvester_dagster.sets import steps, versions
-from harvester_dagster.web.app import create_app
 from harvester_dagster.web.launching import NotStarted
 from harvester_dagster.web.operator_pages import OperatorPages
-from tests.browser import chromium
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World
+from tests.web.listening import listening, opened_page
 
 __all__ = ["open_world", "source"]
 
@@ -71,31 +66,15 @@ def released(world: World) -> None:
 def site(open_world: OpenWorld) -> Iterator[Site]:
     world = open_world(min_documents=0)
     acts = Here(world)
-    app = create_app(Web(), OperatorPages(world.installation, acts, "http://dagster.example:3000").routes())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Site(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", world, acts)
-    server.should_exit = True
-    thread.join(10)
+    routes = OperatorPages(world.installation, acts, "http://dagster.example:3000").routes()
+    with listening(routes) as url:
+        yield Site(url, world, acts)
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with chromium() as browser:
-        found = browser.new_page()
-        problems: list[str] = []
-        found.on("pageerror", lambda error: problems.append(str(error)))
-        found.on("console", lambda message: problems.append(message.text) if is_problem(message) else None)
+    with opened_page() as found:
         yield found
-        assert problems == []
-
-
-def is_problem(message: ConsoleMessage) -> bool:
-    """An answer of 404 that a test asked for is none."""
-    return message.type == "error" and "404" not in message.text
 
 
 def rejected(world: World) -> None:

@@ -1,0 +1,48 @@
+"""Pages on a port of their own, as long as a block lasts."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import uvicorn
+from playwright.sync_api import ConsoleMessage, Page
+from starlette.routing import BaseRoute
+
+from harvester_dagster.config import Web
+from harvester_dagster.web.app import create_app
+from tests.browser import chromium
+
+PHONE = {"width": 390, "height": 844}
+
+
+@contextmanager
+def listening(routes: Sequence[BaseRoute]) -> Iterator[str]:
+    """Their address."""
+    config = uvicorn.Config(create_app(Web(), routes), port=0, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@contextmanager
+def opened_page() -> Iterator[Page]:
+    """A page of a browser, and at the end that nothing went wrong in it; an answer that a test asked for is none."""
+    with chromium() as browser:
+        found = browser.new_page()
+        problems: list[str] = []
+        found.on("pageerror", lambda error: problems.append(str(error)))
+        found.on("console", lambda message: problems.append(message.text) if is_problem(message) else None)
+        yield found
+        assert problems == []
+
+
+def is_problem(message: ConsoleMessage) -> bool:
+    return message.type == "error" and not any(f"status of {status}" in message.text for status in (404, 429, 502))
