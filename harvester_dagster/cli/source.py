@@ -6,24 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from harvester_dagster import shown_text
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import Commands, Json
 from harvester_dagster.cli.session import config_path, loaded
-from harvester_dagster.config import Network, SetSettings, parse
+from harvester_dagster.config import Network, parse
 from harvester_dagster.config_mistakes import ConfigError
-from harvester_dagster.failures import HarvesterError
+from harvester_dagster.explain import source_check as offers
 from harvester_dagster.outside import origins
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.sources.registry import KINDS
 
 source_app = Commands("Sources.")
-
-
-class UnknownKind(HarvesterError):
-    """There is no such kind of source; the mend lists those that there are."""
 
 
 @source_app.command("check")
@@ -34,33 +28,23 @@ def source_check(
     as_json: Json = False,
 ) -> None:
     """Ask a server who it is and what it offers; ends with a block for harvester.toml (`said` and `block` in JSON)."""
-    if kind not in KINDS:
-        raise UnknownKind(f"there is no kind {kind!r}", f"there are: {', '.join(KINDS)}")
     path = config_path()
+    settings = offers.settings_of(KINDS, kind, url)
     network = loaded().network if path.exists() else Network()
     with Outside(
         allow_hosts=origins.for_url(network.allow_hosts, url),
         per_host_per_second=network.per_host_per_second,
         user_agent=network.user_agent,
     ) as outside:
-        lines = [shown_text.one_line(line) for line in KINDS[kind].check(_settings(kind, url), outside)]
-    said, block = lines[: lines.index("")], "\n".join(lines[lines.index("") + 1 :]) + "\n"
+        said, block = offers.ask(KINDS, settings, outside)
     if as_json:
         printing.as_json({"said": said, "block": block})
     else:
-        typer.echo("\n".join(lines))
+        typer.echo("\n".join([*said, "", block.rstrip("\n")]))
     asked = not as_json and sys.stdin.isatty() and sys.stdout.isatty()
     if append or (asked and typer.confirm(f"Append this to {path}?")):
         _append(path, block)
         typer.echo(f"Appended to {path}.", err=as_json)
-
-
-def _settings(kind: str, url: str) -> SetSettings:
-    """Raises ConfigError for what is no web address."""
-    try:
-        return SetSettings(kind=kind, url=url)
-    except ValidationError:
-        raise ConfigError(f"{url!r} is no web address", "write one such as https://example.org/oai") from None
 
 
 def _append(path: Path, block: str) -> None:

@@ -11,6 +11,7 @@ import io
 import json as json_text
 import re
 import ssl
+import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -85,12 +86,44 @@ class Download(NamedTuple):
     last_modified: str | None
 
 
+class Budget:
+    """How much an `Outside` may do in all: so many requests, retries and redirects too, within so many seconds."""
+
+    def __init__(self, requests: int, seconds: float) -> None:
+        self._most, self._left, self._seconds = requests, requests, seconds
+        self._until = time.monotonic() + seconds
+        self._lock = threading.Lock()
+
+    def take(self) -> float:
+        """Of a request that is made now: when it must be over (monotonic seconds). Raises RefusedError beyond it."""
+        with self._lock:
+            self._left -= 1
+            if self._left < 0:
+                raise RefusedError("budget", f"more than {self._most} requests would be needed")
+        if time.monotonic() >= self._until:
+            raise RefusedError("budget", f"more than {self._seconds:.0f} seconds would be needed")
+        return self._until
+
+
+class _Made(threading.local):
+    requests: int = 0
+
+
+_made = _Made()
+
+
+def made_here() -> int:
+    """How many requests this thread has made so far, retries and redirects too."""
+    return _made.requests
+
+
 class Outside(AbstractContextManager["Outside"]):
     """Calls to the world. One object serves all threads of a process; its connections are kept and shared.
 
     `allow_hosts` (`host`, or `host:port`) may be called although their addresses are not public.
     `per_host_per_second` is the polite rate; all processes that name the same `pace_folder` keep it together. Pauses
     between attempts are random: up to `back_off` seconds at first, up to twice as long each time, 30 s at most.
+    `budget` bounds all calls together.
 
     Of every call: `timeout` bounds one attempt as a whole, in seconds; `attempts` is how often it is made at most,
     while it fails with a TransientError; `patience` is how long, in seconds, a `Retry-After` may make it wait (asked
@@ -107,8 +140,9 @@ class Outside(AbstractContextManager["Outside"]):
         pace_folder: Path | None = None,
         resolve: Resolve = system_addresses,
         back_off: float = 1.0,
+        budget: Budget | None = None,
     ) -> None:
-        self._user_agent = user_agent
+        self._user_agent, self._budget = user_agent, budget
         self._pace = Pace(per_host_per_second, pace_folder)
         self._back_off = tenacity.wait_random_exponential(multiplier=back_off, max=30)
         self._transport = GuardedTransport(AddressGuard(allow_hosts, resolve), hosts_kept=256, connections_per_host=64)
@@ -347,6 +381,9 @@ class Outside(AbstractContextManager["Outside"]):
                 body.close()
 
     def _transmit(self, request: requests.PreparedRequest) -> requests.Response:
+        if self._budget:
+            deadline.at = min(deadline.at, self._budget.take())
+        _made.requests += 1
         left = max(deadline.left(), 0.001)
         return self._transport.send(request, min(CONNECT_SECONDS, left), left)
 

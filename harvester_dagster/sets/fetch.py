@@ -17,6 +17,7 @@ from psycopg import Connection
 from harvester_dagster import canonical
 from harvester_dagster.config import SetSettings, set_spec
 from harvester_dagster.installation import Installation
+from harvester_dagster.outside import http
 from harvester_dagster.processes.read_ahead import read_ahead
 from harvester_dagster.sets import attempts, problems, replay
 from harvester_dagster.sets.attempts import Attempt, Mode
@@ -77,13 +78,17 @@ def harvest(
     request, storing = request_of(installation, key, attempt), Storing(installation, attempt)
     walk = storing.walk(request.settings)
     failed: SourceError | None = None
+    made_before = http.made_here()
     try:
         storing.all(kind.pages(request, installation.outside, walk), walk)
     except SourceError as error:
         failed = error
     with locked.connection() as connection:
         problems.note_list(connection, attempt.attempt_id, walk.notes)
-        connection.execute("UPDATE attempt SET pages = %s WHERE attempt_id = %s", (storing.pages, attempt.attempt_id))
+        connection.execute(
+            "UPDATE attempt SET pages = %s, requests = %s, bytes = %s WHERE attempt_id = %s",
+            (storing.pages, http.made_here() - made_before, storing.bytes, attempt.attempt_id),
+        )
         if failed:
             is_short = isinstance(failed, NotWhole) and failed.short
             is_cut = isinstance(failed, Unanswered)
@@ -122,11 +127,12 @@ class _Bundle:
 
 class Storing:
     """The pages of one attempt on their way into the store: of them those that are what `holds` says. A bundle is
-    compressed and stored (a fifth of the time of reading JSON pages) while the next pages arrive; two are in memory."""
+    compressed and stored (a fifth of the time of reading JSON pages) while the next pages arrive; two are in memory.
+    `bytes` are those of its own pages, without those that it took over."""
 
     def __init__(self, installation: Installation, attempt: Attempt, holds: Holds = "records") -> None:
         self.installation, self.attempt, self.holds = installation, attempt, holds
-        self.pages = self.number = 0
+        self.pages = self.number = self.bytes = 0
         self._storing: Future[None] | None = None
 
     def walk(self, settings: SetSettings) -> Walk:
@@ -204,6 +210,7 @@ class Storing:
 
     def _next_number(self, bundle: _Bundle) -> int:
         self.pages += len(bundle.pages)
+        self.bytes += bundle.size
         self.number += 1
         return self.number - 1
 

@@ -43,3 +43,27 @@ def of_attempt(connection: Connection[Any], attempt_id: int, most: int) -> list[
            ORDER BY kind DESC, external_id NULLS FIRST, reason LIMIT %s""",
         (attempt_id, most),
     ).fetchall()
+
+
+def of_attempts(connection: Connection[Any], attempt_ids: Sequence[int], most: int) -> dict[int, list[tuple[str, str]]]:
+    """Records of some harvests that were unreadable or odd, at most so many of each: the id, and what was odd."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    for attempt_id, external_id, reason in connection.execute(
+        """SELECT a.id, p.external_id, p.reason FROM unnest(%s::bigint[]) AS a (id) CROSS JOIN LATERAL (
+               SELECT external_id, reason FROM problem
+               WHERE attempt_id = a.id AND external_id IS NOT NULL LIMIT %s) p""",
+        (list(attempt_ids), most),
+    ):
+        found.setdefault(attempt_id, []).append((external_id, reason))
+    return found
+
+
+def counted(connection: Connection[Any], attempt_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """How many problems of each kind some harvests had, by attempt."""
+    found: dict[int, dict[str, int]] = {}
+    for attempt_id, kind, count in connection.execute(
+        "SELECT attempt_id, kind, count(*) FROM problem WHERE attempt_id = ANY (%s) GROUP BY attempt_id, kind",
+        (list(attempt_ids),),
+    ):
+        found.setdefault(attempt_id, {})[kind] = count
+    return found

@@ -130,6 +130,8 @@ class Kind:
     """Names the mapping and every setting it reads: when it changes, everything is extracted anew."""
     check: Callable[[SetSettings, "Outside"], Iterator[str]]
     """Ask a server who it is and what it offers, line by line, for `harvester source check`. Raises SourceError."""
+    checked_at: Callable[[str, str], str] = lambda url, _spec: url
+    """Of a source's `url` and a set, to the address that `check` asks."""
     formats: Sequence[str] = ()
     """What `format` may be, and `metadata_prefix` where that is left out; empty: the kind has but one format."""
     identity: Callable[[SetSettings, "Outside"], str] | None = None

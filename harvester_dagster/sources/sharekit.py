@@ -43,7 +43,7 @@ def pages(request: Request, outside: "Outside", walk: Walk | None = None) -> Ite
     """The raw pages of a channel, from `request.since` on or from the beginning of time. Raises SourceError."""
     return json_api.pages(
         outside,
-        _address(request.settings.url, request.spec),
+        address(request.settings.url, request.spec),
         {
             "filter[modified][GE]": f"{(request.since or EVERYTHING).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "page[size]": PAGE_SIZE,
@@ -58,11 +58,12 @@ def single(request: Request, external_id: str, outside: "Outside") -> Single:
     """One record of a channel, at its own address. Raises UnknownRecord, SourceError."""
     if external_id in (".", ".."):  # no address has it as its last part
         raise UnknownRecord(f"{request.settings.url}: has no record {external_id!r}")
-    address = f"{_address(request.settings.url, request.spec)}/{quote(external_id, safe='')}"
-    return json_api.single(outside, address, _headers(request.settings), MEND, external_id)
+    whole = f"{address(request.settings.url, request.spec)}/{quote(external_id, safe='')}"
+    return json_api.single(outside, whole, _headers(request.settings), MEND, external_id)
 
 
-def _address(base: str, spec: str) -> str:
+def address(base: str, spec: str) -> str:
+    """Of a channel."""
     return f"{base.rstrip('/')}/jsonapi/channel/v1/{quote(spec, safe='')}/repoItems"
 
 
@@ -264,7 +265,7 @@ def check(settings: SetSettings, outside: "Outside") -> Iterator[str]:
     base, spec = found["base"], found["set"]
     page = next(
         json_api.pages(
-            outside, _address(base, spec), {"page[size]": PAGE_SIZE}, _headers(settings), MEND, Walk(settings)
+            outside, address(base, spec), {"page[size]": PAGE_SIZE}, _headers(settings), MEND, Walk(settings)
         )
     )
     yield f"{base}: speaks JSON:API as Sharekit does; set {spec}, first page:"
@@ -296,5 +297,6 @@ KIND = Kind(
     extract=extract,
     mapping_version=mapping_version,
     check=check,
+    checked_at=address,
     single=single,
 )

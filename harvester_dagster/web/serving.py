@@ -22,6 +22,7 @@ from harvester_dagster.web.launching import LaunchedRuns, Launcher
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
+from harvester_dagster.web.source_pages import SourcePages
 
 
 class RunsAndActs(Launcher, Acts, Protocol):
@@ -41,6 +42,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     pages = AccessPages(installation.config, installation.pool, installation.clock, runs)
     routes = [
         *OperatorPages(installation, launcher, dagster).routes(),
+        *SourcePages(installation, dagster).routes(),
         *pages.routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),

@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Record = dict[str, Any]
+EVERYTHING = "0001-01-01T00:00:00Z"
+"""The window of whoever names none."""
 
 
 class ScriptedSource(ThreadingHTTPServer):
@@ -86,11 +88,12 @@ class ScriptedSource(ThreadingHTTPServer):
         self.records.setdefault(spec, {})[name] = (self.now, record)
 
     def page(self, spec: str, query: Mapping[str, list[str]]) -> Any:
-        since = datetime.fromisoformat(query["filter[modified][GE]"][0])
+        asked = query.get("filter[modified][GE]", [EVERYTHING])[0]
+        since = datetime.fromisoformat(asked)
         served = [record for changed, record in self.records.get(spec, {}).values() if changed >= since] + self.again
         number = int(query.get("page", ["0"])[0])
         start = number * self.page_size
-        following = f"?filter[modified][GE]={query['filter[modified][GE]'][0]}&page={number + 1}"
+        following = f"?filter[modified][GE]={asked}&page={number + 1}"
         more = start + self.page_size < len(served)
         return {"data": served[start : start + self.page_size], "links": {"next": following} if more else {}}
 

@@ -2,6 +2,10 @@
 // the first one says. A part in which somebody chooses stays.
 const parts = [...document.querySelectorAll("[data-live]")];
 const parser = new DOMParser();
+function chosenIn(part) {  // a table that was only scrolled is nothing that is chosen
+  const active = document.activeElement;
+  return part.contains(active) && !active.matches(".wide");
+}
 async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
@@ -9,7 +13,7 @@ async function refresh() {
     parts.forEach((part, place) => {
       const same = !fresh[place] || part.innerHTML === fresh[place].innerHTML;
       if (fresh[place]) part.dataset.live = fresh[place].dataset.live;
-      if (!same && !part.contains(document.activeElement)) part.replaceChildren(...fresh[place].childNodes);
+      if (!same && !chosenIn(part)) part.replaceChildren(...fresh[place].childNodes);
     });
   } catch { /* the server is away for a moment */ }
   soon();
@@ -35,4 +39,16 @@ addEventListener("pageshow", () => {  // back from the answer: it may be asked a
     delete button.dataset.asked;
   });
   document.querySelectorAll(".waits").forEach((said) => said.remove());
+});
+
+// A block that is to be copied gets a button for it where the browser has a clipboard to write to.
+document.querySelectorAll("[data-copy]").forEach((block) => {
+  if (!navigator.clipboard) return;
+  const button = document.createElement("button");
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(block.textContent);
+    button.textContent = "Copied";
+  });
+  block.after(button);
 });
