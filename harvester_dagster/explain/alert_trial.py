@@ -29,6 +29,12 @@ def tried(config: Config, outside: Outside, now: datetime) -> Iterator[Reply]:
             yield Reply(what, False, str(found))
 
 
+def told(config: Config) -> list[str]:
+    """Who is told, by name; nobody is asked for it."""
+    with Outside() as nobody:
+        return [what for what, _ in _listeners(config, nobody, datetime.min)]
+
+
 def _listeners(config: Config, outside: Outside, now: datetime) -> Iterator[tuple[str, Callable[[], str]]]:
     if url := secret(config.night.alert_url_env):
         yield f"the address in {config.night.alert_url_env}", partial(_posted, outside, url)

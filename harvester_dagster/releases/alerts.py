@@ -152,6 +152,20 @@ def tell(installation: Installation, alerts: list[Alert], kind: str = "") -> lis
     return fresh
 
 
+class Told(NamedTuple):
+    """A cause that was told and is not over."""
+
+    cause: str
+    told_at: datetime
+    body: dict[str, Any]
+
+
+def all_told(connection: Connection[Any]) -> list[Told]:
+    """What was told and is not over, newest first."""
+    rows = connection.execute("SELECT cause, told_at, body FROM alert ORDER BY told_at DESC, cause LIMIT 200")
+    return [Told(*row) for row in rows]
+
+
 def _body(alert: Alert) -> dict[str, Any]:
     since = alert.since.isoformat() if alert.since else None
     return {"cause": alert.cause, "message": alert.message, "mend": alert.mend, "since": since}

@@ -5,6 +5,7 @@ here: what is asked (`queries.py`), kinds of failure (`connection.py`).
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +34,34 @@ class KeptClient:
     def search(self, alias: str, body: dict[str, Any]) -> dict[str, Any]:
         """The server's answer. Raises SearchError: NothingIndexed, NoIndex, Unreachable, and Refused also for a
         question that it does not take."""
+        return self._asked("searching", alias, lambda client: client.search(body=body, **self._to(alias)))
+
+    def explained(self, alias: str, srn: str, query: dict[str, Any]) -> dict[str, Any]:
+        """How a document is scored by a query: `matched`, and the tree of `explanation`. Raises SearchError as `search`
+        does; NothingIndexed also where there is no such document."""
+        return self._asked(
+            "explaining", alias, lambda client: client.explain(id=srn, body={"query": query}, **self._to(alias))
+        )
+
+    def analysed(self, alias: str, analyzer: str, text: str) -> list[str]:
+        """The words that an analyzer of an index makes of a text, in their order. Raises SearchError as `search`
+        does."""
+        body = {"analyzer": analyzer, "text": text}
+        answer = self._asked("analysing", alias, lambda client: client.indices.analyze(body=body, **self._to(alias)))
+        return [str(token["token"]) for token in answer.get("tokens", ())]
+
+    def _to(self, alias: str) -> dict[str, Any]:
+        return {"index": alias, "request_timeout": PATIENCE}
+
+    def _asked(self, what: str, alias: str, ask: "Callable[[OpenSearch], Any]") -> dict[str, Any]:
         from opensearchpy.exceptions import NotFoundError, OpenSearchException
 
         try:
-            answer: dict[str, Any] = self._opened().search(index=alias, body=body, request_timeout=PATIENCE)
+            answer: dict[str, Any] = ask(self._opened())
         except NotFoundError as error:
             raise NothingIndexed(f"there is no index {alias} yet", "the first release makes it") from error
         except OpenSearchException as error:
-            found = connection.sorted_failure("searching", error)
+            found = connection.sorted_failure(what, error)
             if not isinstance(found, Refused):
                 self.close()  # the bundled server may come back on another port
             raise found from error

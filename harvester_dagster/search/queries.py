@@ -85,6 +85,27 @@ def fields_of(properties: Mapping[str, Any]) -> Fields:
     )
 
 
+def analyzers(properties: Mapping[str, Any], fields: Fields) -> dict[str, list[str]]:
+    """What reads the words of a question, by the name of the analyzer: the fields that it serves."""
+    searched = {name.rpartition("^")[0] for name in fields.searched}
+    found: dict[str, list[str]] = {}
+    for name, given in _described(properties):
+        if name in searched and given["type"] == "text":
+            analyzer = given.get("search_analyzer") or given.get("analyzer") or "standard"
+            found.setdefault(analyzer, []).append(name)
+    return found
+
+
+def _described(properties: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Fields and sub-fields with what the mapping says of each, nested ones left out."""
+    for name, given in properties.items():
+        if "type" in given:
+            yield f"{above}{name}", given
+        if given.get("type") != "nested":
+            yield from _described(given.get("properties", {}), f"{above}{name}.")
+        yield from _described(given.get("fields", {}), f"{above}{name}.")
+
+
 def _leaves(properties: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     """Fields and sub-fields that can be asked for, with their types."""
     for name, given in properties.items():

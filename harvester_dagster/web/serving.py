@@ -16,12 +16,14 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.web.access_pages import AccessPages
 from harvester_dagster.web.acts import Acts
+from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.launching import LaunchedRuns, Launcher
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
+from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.source_pages import SourcePages
 
 
@@ -43,6 +45,8 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     routes = [
         *OperatorPages(installation, launcher, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
+        *SearchPage(installation, dagster).routes(),
+        *AlertPage(installation, dagster).routes(),
         *pages.routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),
