@@ -39,7 +39,7 @@ _FACETS = (_LANGUAGE, "technical_type", "material_types", "lom_educational_level
 _PICTURES = ("preview_small", "preview")
 
 
-class Known(NamedTuple):
+class Searchable(NamedTuple):
     """What the index of an entity can be asked for, and which analyzers read a question."""
 
     entity: str
@@ -108,15 +108,15 @@ class SearchPage:
             return self._names[singular]
         return next(name for name in self._names.values() if self._installation.catalog.mapping(name) is not None)
 
-    def _known_of(self, entity: str) -> Known:
+    def _known_of(self, entity: str) -> Searchable:
         made = mapping.definition(self._installation.catalog, entity, self._installation.config)
         if made is None:
             raise NothingIndexed("there is no such index", "it has no mapping")
         properties = made.mappings.get("properties", {})
         fields = queries.fields_of(properties)
-        return Known(entity, fields, queries.analyzers(properties, fields))
+        return Searchable(entity, fields, queries.analyzers(properties, fields))
 
-    def _found(self, asked: QueryParams, text: str, known: Known) -> dict[str, Any]:
+    def _found(self, asked: QueryParams, text: str, known: Searchable) -> dict[str, Any]:
         config, fields = self._installation.config, known.fields
         alias, number = index.alias(config, known.entity), _number(asked.get("page", "1"))
         filters = _filters(asked, fields)
@@ -153,7 +153,7 @@ class SearchPage:
         found = search_answers.words(self._client.search(alias, queries.completed(prefix)), prefix)
         yield from ((before, word) for word in found[:_WORDS] if word.casefold() != prefix.casefold())
 
-    def _analysed(self, alias: str, text: str, known: Known) -> list[tuple[str, list[str], Sequence[str]]]:
+    def _analysed(self, alias: str, text: str, known: Searchable) -> list[tuple[str, list[str], Sequence[str]]]:
         """By each analyzer: its name, what it makes of the text, and the fields that it serves."""
         if not text:
             return []

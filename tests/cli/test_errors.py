@@ -34,7 +34,7 @@ BROKEN: Mapping[str, tuple[str, str]] = {
 }
 """What is in the file, and what must be said of it."""
 READ_NO_FILE = {"tasks list", "demo", "services fetch"}
-ASK_NO_STORE = {"tasks list", "config check", "source check", "demo", "services fetch"}
+ASK_NO_STORE = {"tasks list", "config check", "source check", "alerts try", "demo", "services fetch"}
 
 
 def one_sentence(result: Any, said: str = "", code: int = 1) -> None:
