@@ -1,12 +1,14 @@
 """The mail of the night on a real SMTP server: once a night, with the ways to what needs a hand, and text only."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +22,11 @@ from harvester_dagster.publication import audit
 from harvester_dagster.releases import alert_mail, nights, release
 from harvester_dagster.releases.alerts import Alert
 from harvester_dagster.releases.missing_nights import MissingNights
+from tests.outside.test_http import certificate
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import DAY, KEY, NIGHT, World
 
+__all__ = ["certificate"]
 EVIL = "x\r\nBcc: all@example.org\r\n\r\n<b>bold</b>\x1b[31m‮"
 
 
@@ -175,6 +179,19 @@ def test_signing_in(postbox: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
 def trial(settings: config.Config) -> list[alert_trial.Reply]:
     with Outside() as outside:
         return list(alert_trial.tried(settings, outside, NIGHT))
+
+
+def test_a_mail_goes_by_starttls_to_a_server_that_proves_its_name(
+    postbox: Opened, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    box, email = postbox(tls_context=context, require_starttls=True)
+    settings = config.parse({"alerts": {"email": email | {"security": "starttls", "host": "localhost"}}})
+    (refused,) = trial(settings)
+    assert not refused.ok and "certificate" in refused.said and box.mails == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert [reply.ok for reply in trial(settings)] == [True] and len(box.mails) == 1
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])
