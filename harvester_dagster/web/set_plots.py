@@ -15,7 +15,7 @@ CHANGES = ("new", "changed", "deleted", "gone")
 
 def columns(harvests: Sequence[Harvest], usually: Sequence[Usual | None], zone: str) -> dict[str, Any]:
     """The columns, oldest first, times in seconds since 1970; null where there is none. `zone`: for the axis."""
-    rows = [*zip(harvests, usually, strict=False)][::-1]
+    rows = sorted(zip(harvests, usually, strict=False), key=lambda row: row[0].started_at)
     return {
         "zone": zone,
         "at": [harvest.started_at.timestamp() for harvest, _ in rows],

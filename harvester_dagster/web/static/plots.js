@@ -2,9 +2,9 @@
 // below says the same. Colours are those of the page, in light and dark.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const PLOTS = [
-  { name: "records", title: "Records", usual: true },
-  { name: "changes", title: "Changes" },
-  { name: "seconds", title: "Seconds", usual: true },
+  { name: "records", title: "Records", columns: ["records", "usual"] },
+  { name: "changes", title: "Changes", columns: ["new", "changed", "deleted", "gone"] },
+  { name: "seconds", title: "Seconds", columns: ["seconds", "usual"] },
 ];
 const LINES = ["--blue", "--warn", "--bad", "--violet"];
 const BAD = new Set(["rejected", "failed", "dismissed", "superseded"]);
@@ -20,10 +20,10 @@ function series(name, place, element, given, isUsual) {
 }
 
 function drawn(plot, data, element) {
-  const columns = Object.entries(data[plot.name]);
-  const lines = [{}], values = [data.at];
+  const columns = plot.columns.map((name) => [name, data[plot.name][name]]);
+  const lines = [{ label: "began", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }], values = [data.at];
   columns.forEach(([name, column], place) => {
-    lines.push(series(name, place, element, {}, plot.usual && name === "usual"));
+    lines.push(series(name, place, element, {}, name === "usual"));
     values.push(column);
   });
   if (plot.name === "records" && data.state.some((state) => BAD.has(state))) {
@@ -31,12 +31,14 @@ function drawn(plot, data, element) {
     values.push(columns[0][1].map((value, at) => (BAD.has(data.state[at]) ? value : null)));
   }
   const axis = { stroke: colour("--text", element), grid: { stroke: colour("--grid", element), width: 1 }, ticks: { stroke: colour("--grid", element), width: 1 } };
+  const days = (data.at.at(-1) - data.at[0]) / 86400 > 3, day = uPlot.fmtDate(days ? "{MM}-{DD}" : "{MM}-{DD} {HH}:{mm}");
+  const moments = (_, ticks) => ticks.map((at) => day(uPlot.tzDate(new Date(at * 1000), data.zone)));
   return new uPlot({
     width: Math.max(element.clientWidth, 240),
     height: 180,
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), data.zone),
     scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
-    axes: [axis, { ...axis, size: 70 }],
+    axes: [{ ...axis, values: moments, space: days ? 60 : 100 }, { ...axis, size: 60 }],
     series: lines,
     cursor: { points: { size: 8 } },
   }, values, element);
