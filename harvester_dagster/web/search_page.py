@@ -6,6 +6,7 @@ Belongs here: what the page asks, and its answers as values for the template. Do
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -123,7 +124,10 @@ class SearchPage:
         facets = [name for name in dict.fromkeys((*_FACETS, *filters)) if name in fields.filters]
         question = Search(text=text, filters=filters, facets=facets, begin=(number - 1) * _HITS, size=_HITS)
         body = queries.search(question, fields)
-        answer = self._client.search(alias, body)
+        with ThreadPoolExecutor(2) as beside:  # the server works on them at once
+            analysed = beside.submit(self._analysed, alias, text, known)
+            words = beside.submit(self._words, alias, text, fields)
+            answer = self._client.search(alias, body)
         total, why = search_answers.total(answer), _plain(asked.get("why", ""))
         with self._installation.pool.connection() as connection:
             shown = search_answers.searched(connection, config, known.entity)
@@ -135,8 +139,8 @@ class SearchPage:
             "languages": [one["value"] for one in search_answers.facets(answer).get(_LANGUAGE, [])],
             "language": next(iter(filters.get(_LANGUAGE, ())), ""),
             "meant": _linked(asked, search_answers.meant(answer)),
-            "words": [_linked(asked, f"{before}{word}") for before, word in self._words(alias, text, fields)],
-            "analysed": self._analysed(alias, text, known),
+            "words": [_linked(asked, f"{before}{word}") for before, word in words.result()],
+            "analysed": analysed.result(),
             "why": why,
             "explained": self._explained(alias, why, body["query"]) if why else [],
             "version": shown,
@@ -145,13 +149,14 @@ class SearchPage:
             "place": question.begin,
         }
 
-    def _words(self, alias: str, text: str, fields: Fields) -> Iterator[tuple[str, str]]:
+    def _words(self, alias: str, text: str, fields: Fields) -> list[tuple[str, str]]:
         """Words that begin as the last one of the text, each with what stands before it."""
-        before, prefix = re.fullmatch(r"(.*?)(\S*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+        prefix = text.split(" ")[-1]
         if not prefix.isalnum() or not fields.has_completion:
-            return
+            return []
         found = search_answers.words(self._client.search(alias, queries.completed(prefix)), prefix)
-        yield from ((before, word) for word in found[:_WORDS] if word.casefold() != prefix.casefold())
+        before = text.removesuffix(prefix)
+        return [(before, word) for word in found[:_WORDS] if word.casefold() != prefix.casefold()]
 
     def _analysed(self, alias: str, text: str, known: Searchable) -> list[tuple[str, list[str], Sequence[str]]]:
         """By each analyzer: its name, what it makes of the text, and the fields that it serves."""
