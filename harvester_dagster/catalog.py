@@ -4,11 +4,19 @@ To add one, add a row; assets, checks, lineage and the command line follow from 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from harvester_dagster.config import Config, set_spec
-from harvester_dagster.documents import index_form, indexed_product, making, output, product_mapping, schema
+from harvester_dagster.documents import (
+    index_form,
+    indexed_product,
+    making,
+    output,
+    overwriting,
+    product_mapping,
+    schema,
+)
 from harvester_dagster.documents.index_form import Form, IndexForm
 from harvester_dagster.documents.making import Making, Parts
 from harvester_dagster.documents.output import Enriched
@@ -46,6 +54,8 @@ class Entity:
     """What the index gets of an output, beside what its tasks publish; None: everything."""
     index_form_version: int = 1
     """Raised when the form answers differently: outputs are made anew, since both are stored, and the index too."""
+    fixed: Mapping[str, str] = field(default_factory=lambda: overwriting.FIXED)
+    """Fields of an output that nobody may overwrite, with the reason, beside those that its tasks publish."""
 
 
 ENTITIES = (
@@ -60,8 +70,16 @@ ENTITIES = (
         index_form=indexed_product.product,
         index_fields=indexed_product.FIELDS,
         index_form_version=indexed_product.VERSION,
+        fixed=overwriting.FIXED_OF_PRODUCTS,
     ),
-    Entity("files", "file", "The files and links of a product, one URL each", output.file_output, owned_by="products"),
+    Entity(
+        "files",
+        "file",
+        "The files and links of a product, one URL each",
+        output.file_output,
+        owned_by="products",
+        fixed=overwriting.FIXED_OF_FILES,
+    ),
 )
 
 
@@ -142,6 +160,16 @@ class Catalog:
         """Why an output of the entity must not be published; empty: it may."""
         whole = self.schema(entity)
         return schema.validation(whole, self.entity(entity).singular) if whole else lambda _output: []
+
+    def not_overwritable(self, entity: str, values: Mapping[str, Any]) -> list[str]:
+        """Why these values cannot overwrite fields of an output of the entity, a field a line; empty: they can."""
+        row, part = self.entity(entity), self.part_of(entity)
+        whole = self.schema(row.owned_by or entity)
+        if whole and row.owned_by:
+            whole = {**whole["$defs"].get(row.singular, {}), "$defs": whole["$defs"]}
+        tasks = [*self.tasks_of(entity), *(self.tasks_of(part.name) if part else ())]
+        found = {each.name: f"it is what the task {task.name} finds" for task in tasks for each in task.publishes}
+        return overwriting.reasons(values, whole, {**found, **row.fixed}, row.singular)
 
     def mapping(self, entity: str) -> dict[str, Any] | None:
         """The properties of the entity's built-in index; None: it has none."""

@@ -19,6 +19,7 @@
     │   ├── Circle                   its list leads back to where it was
     │   └── NotWhole                 its list ended, and by its own words is not all there
     ├── BadOverwrite                 publication: an operator's values that cannot be taken
+    │   └── NotOverwritable          a field that may not be overwritten, or not so
     ├── UnknownSet                   sets: there is no such set
     ├── NotOpen                      sets: the run's attempt is no longer the set's open one
     ├── NothingToAccept              sets: no candidate waits, or the set is not retired

@@ -20,12 +20,13 @@ def overwrite_set(
     values: Annotated[str, typer.Argument(help='JSON, such as {"title": "…"}, or @FILE.')],
     as_json: Json = False,
 ) -> None:
-    """Set an operator's values for one document. They survive harvests and resets."""
+    """Set an operator's values for one document. They survive harvests, resets and rollbacks."""
     body = overwrites.read(_text(values))
     with opened() as installation:
         trying = audit.trying(installation.pool, "overwrite", srn, installation.clock)
         with trying, installation.pool.connection() as connection:
             found = why.look_up(installation, connection, srn)
+            overwrites.refuse(installation.catalog.not_overwritable(found.entity, body))
             overwrites.put(connection, found.doc_id, body, installation.clock())
         if as_json:
             printing.as_json({"srn": srn, "overwritten": body})

@@ -19,7 +19,7 @@ from harvester_dagster.tasks.access_policy import media_type
 from harvester_dagster.tasks.task import Result
 from harvester_dagster.vocabularies.shipped import technical_types
 
-VERSION = 2
+VERSION = 3
 """Raised when the functions here answer differently: every output is produced anew."""
 
 NESTED = ("learning_material", "research_product")
@@ -55,7 +55,7 @@ def product_output(product: Enriched, files: Iterable[Enriched], making: Making)
     main = embedded[0] if embedded else {}
     output = _start(product, making.entity, properties)
     for group in NESTED:
-        output.update(output.pop(group, None) or {})
+        output.update(_lifted(output.pop(group, None) or {}, product.overwrite))
     output.update(making.fields(product.srn, product.results))
     output["authors"] = [_author(author, settings) for author in properties.get("authors") or ()]
     output["files"] = embedded
@@ -96,6 +96,11 @@ def overlaid(properties: Mapping[str, Any], overwrite: Mapping[str, Any] | None)
     return merged
 
 
+def _lifted(group: Mapping[str, Any], overwrite: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A group's values for the top level, where an operator's that were written there stay."""
+    return {name: value for name, value in group.items() if name not in overwrite} if overwrite else group
+
+
 def is_shown(file: Enriched, making: Making) -> bool:
     """Whether consumers see the file: it is active, and its URL was not found to be gone; `making` is that of files."""
     return file.state == "active" and not making.hides(file.results)
@@ -110,7 +115,7 @@ def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[E
     return sorted(
         files,
         key=lambda file: (
-            -(file.properties.get("priority") or 0),
+            -(overlaid(file.properties, file.overwrite).get("priority") or 0),
             places.get(url_identity(file.properties.get("url") or ""), last),
         ),
     )

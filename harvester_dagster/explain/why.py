@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.publication import overwrites
 from harvester_dagster.sets import attempts, enrich, problems, sets, task_results, versions
 from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
@@ -70,6 +71,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
             return unread
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
+        stages += _overwrites(connection, found)
         stages += _problems(connection, srn, attempts.last(connection, state.set_id, modes=attempts.HARVESTS))
         if body := _live_body(connection, found, state):
             stages += _tasks(installation, connection, found, state, body)
@@ -128,6 +130,17 @@ def _revisions(connection: Connection[Any], found: FoundDocument, state: sets.Se
         elif state.staged_attempt:
             said = f"only in the candidate of attempt {state.staged_attempt}, which is not accepted"
             yield Stage("deleted", None, said, "what was accepted stays until it is")
+
+
+def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
+    """What a person corrected, or gave back last; who it was, and when."""
+    for at, actor, fields in overwrites.history(connection, found.doc_id)[:1]:
+        by = f"by {actor or 'somebody'}"
+        if fields is None:
+            yield Stage("overwrite", at.isoformat(), f"taken away {by}", "the source's values stand")
+        else:
+            said = "whatever its source sends; published with the next release"
+            yield Stage("overwrite", at.isoformat(), f"{', '.join(fields)} overwritten {by}", said, fields)
 
 
 def _live_body(connection: Connection[Any], found: FoundDocument, state: sets.SetState) -> tuple[int, str, str] | None:

@@ -59,14 +59,19 @@ def acting(doer: Doer) -> Iterator[None]:
         _doer.reset(token)
 
 
+def doer() -> Doer:
+    """Who acts now."""
+    return _doer.get()
+
+
 def write(
     connection: Connection[Any], act: str, subject: str, at: datetime, outcome: Outcome = "done", **detail: Any
 ) -> None:
     """One row, in the transaction of what it tells of."""
-    doer = _doer.get()
+    who = _doer.get()
     connection.execute(
         "INSERT INTO audit (at, actor, act, subject, address, outcome, detail) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        (at, doer.name, act, _plain(subject), _plain(doer.address), outcome, Jsonb(detail)),
+        (at, who.name, act, _plain(subject), _plain(who.address), outcome, Jsonb(detail)),
     )
 
 

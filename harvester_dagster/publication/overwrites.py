@@ -1,36 +1,67 @@
-"""An operator's values for one document: they win over the source's, and survive harvests and resets.
+"""An operator's values for one document: they win over the source's, and survive harvests, resets and rollbacks.
 
 Belongs here: reading, setting and clearing them, in one transaction with the mark that the document's output is to be
-made anew. Does not belong here: laying them over the source's values (`documents/output.py`).
+made anew, with their history (`overwrite_log`, append-only) and with the audit. Does not belong here: which fields may
+be overwritten (`documents/overwriting.py`), laying them over the source's values (`documents/output.py`).
 """
 
-import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from harvester_dagster import canonical
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.publication import audit
 
+MOST_BYTES = 200_000
+"""Of one overwrite, as JSON."""
 _EXAMPLE = 'write a JSON object with at least one field, such as {"title": "…"}'
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
+"""As JSON has it; PostgreSQL takes none."""
 
 
 class BadOverwrite(HarvesterError):
     """What was given cannot be an overwrite."""
 
 
-def read(text: str) -> dict[str, Any]:
+class NotOverwritable(BadOverwrite):
+    """A field is none that may be overwritten, or not with this value."""
+
+
+class Entry(NamedTuple):
+    """One overwrite that was set (`fields`), or taken away (None), when and by whom (`audit.Doer.name`)."""
+
+    at: datetime
+    actor: str
+    fields: dict[str, Any] | None
+
+
+def read(given: str | bytes) -> dict[str, Any]:
     """The values that a person wrote as JSON. Raises BadOverwrite."""
+    text = given.encode(errors="surrogatepass") if isinstance(given, str) else given
+    if len(text) > MOST_BYTES:
+        raise BadOverwrite(f"more than {MOST_BYTES:,} bytes", "overwrite less")
     try:
-        body = json.loads(text)
-    except ValueError as error:
+        body = msgspec.json.decode(text)
+        again = canonical.encode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError) as error:
         raise BadOverwrite(f"not JSON: {error}", _EXAMPLE) from None
     if not isinstance(body, dict) or not body:
         raise BadOverwrite("an overwrite is a JSON object with at least one field", _EXAMPLE)
+    if _NUL.search(again):
+        raise BadOverwrite("a text in the JSON holds a NUL", "leave it out")
     return body
+
+
+def refuse(reasons: Sequence[str]) -> None:
+    """Raises NotOverwritable where there are reasons against an overwrite (`Catalog.not_overwritable`)."""
+    if reasons:
+        raise NotOverwritable("; ".join(reasons))
 
 
 def put(connection: Connection[Any], doc_id: int, body: Mapping[str, Any], now: datetime) -> None:
@@ -40,6 +71,7 @@ def put(connection: Connection[Any], doc_id: int, body: Mapping[str, Any], now: 
            ON CONFLICT (doc_id) DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at""",
         (doc_id, Jsonb(body), now),
     )
+    _remember(connection, doc_id, body, now)
     _to_be_made_anew(connection, doc_id)
     audit.write(connection, "overwrite", _srn(connection, doc_id), now, fields=sorted(body))
 
@@ -48,9 +80,25 @@ def clear(connection: Connection[Any], doc_id: int, now: datetime) -> bool:
     """Give a document its source's values back; whether it had an overwrite."""
     if not connection.execute("DELETE FROM overwrite WHERE doc_id = %s", (doc_id,)).rowcount:
         return False
+    _remember(connection, doc_id, None, now)
     _to_be_made_anew(connection, doc_id)
     audit.write(connection, "clear overwrite", _srn(connection, doc_id), now)
     return True
+
+
+def history(connection: Connection[Any], doc_id: int) -> list[Entry]:
+    """Every overwrite that was set or taken away, the newest first: that one says what is overwritten now."""
+    rows = connection.execute(
+        "SELECT at, actor, fields FROM overwrite_log WHERE doc_id = %s ORDER BY entry_id DESC", (doc_id,)
+    )
+    return [Entry._make(row) for row in rows]
+
+
+def _remember(connection: Connection[Any], doc_id: int, body: Mapping[str, Any] | None, now: datetime) -> None:
+    connection.execute(
+        "INSERT INTO overwrite_log (doc_id, at, actor, fields) VALUES (%s, %s, %s, %s)",
+        (doc_id, now, audit.doer().name, None if body is None else Jsonb(body)),
+    )
 
 
 def _srn(connection: Connection[Any], doc_id: int) -> str:

@@ -20,7 +20,7 @@ from tests.sets.world import World
 
 __all__ = ["open_world", "source"]
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
-EXAMPLES = re.findall(r"^```http\nGET (/\S+)\n```$", PAGE.read_text(), re.MULTILINE)
+REQUESTS = re.findall(r"^```http\n(GET|PUT|POST|DELETE) (/\S+)\n(?:\n(\{.*\})\n)?```$", PAGE.read_text(), re.MULTILINE)
 OF_AN_INDEX = re.compile(r"/api/v1/(search|find|suggestions)/")  # `test_search.py` asks these, where there is one
 STREAMS = "/api/v1/changes/events/"
 ROOT = "https://harvester.example.org"
@@ -43,11 +43,12 @@ def world(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wo
 def test_every_example_answers(world: World) -> None:
     routes = [*Monitoring(world.installation).routes(), Mount(PATH, consumer_api(world.installation))]
     client = TestClient(create_app(world.installation.config.web, routes), ROOT)
-    asked = [path for path in EXAMPLES if not OF_AN_INDEX.match(path) and path != STREAMS]
-    for example in asked:
+    asked = [each for each in REQUESTS if not OF_AN_INDEX.match(each[1]) and each[1] != STREAMS]
+    for method, example, body in asked:
         path = example.replace("{srn}", "src:one:a")
-        answer = client.get(path, headers={"Authorization": "Bearer s3cret"})
-        assert answer.status_code == 200, (example, answer.text)
+        headers = {"Authorization": "Bearer s3cret", "Content-Type": "application/json"}
+        answer = client.request(method, path, headers=headers, content=body or None)
+        assert answer.status_code == 200, (method, example, answer.text)
     with listening(world.installation) as api:
         stream = requests.get(api + STREAMS.removeprefix(PATH), stream=True, timeout=10)
         assert 'data: {"seq":2}' in stream.iter_lines(chunk_size=1, decode_unicode=True)
@@ -56,11 +57,13 @@ def test_every_example_answers(world: World) -> None:
 
 def test_every_path_has_an_example(world: World) -> None:
     described = consumer_api(world.installation).openapi()["paths"]
-    examples = [example.partition("?")[0] for example in EXAMPLES]
+    examples = [(method.lower(), example.partition("?")[0]) for method, example, _ in REQUESTS]
     without = [
-        path
-        for path in described
-        if not re.search(r"\bfile\b", path) and not any(_shape(path).fullmatch(example) for example in examples)
+        (method, path)
+        for path, methods in described.items()
+        for method in methods
+        if not re.search(r"\bfile\b", path)
+        and not any(used == method and _shape(path).fullmatch(example) for used, example in examples)
     ]
     assert without == []
 

@@ -14,6 +14,7 @@ from harvester_dagster.web.api.cursors import Cursors, key_of
 from harvester_dagster.web.api.document_routes import DocumentRoutes
 from harvester_dagster.web.api.export_routes import ExportRoutes
 from harvester_dagster.web.api.limits import Bounds
+from harvester_dagster.web.api.overwrite_routes import OverwriteRoutes
 from harvester_dagster.web.api.search_routes import SearchRoutes
 from harvester_dagster.web.api.sitemap_routes import SitemapRoutes
 from harvester_dagster.web.api.vocabulary_routes import VocabularyRoutes
@@ -51,4 +52,5 @@ def routers(installation: Installation, cursors: Cursors) -> list[APIRouter]:
         SitemapRoutes(installation, bounds).router(),
         VocabularyRoutes(installation).router(),
         SearchRoutes(installation).router(),
+        OverwriteRoutes(installation).router(),
     ]

@@ -43,6 +43,11 @@ class ApiProblem(Exception):
         self.status, self.title, self.detail, self.headers = status, title, detail, headers or {}
 
 
+def described(status: int, said: str) -> dict[int | str, dict[str, Any]]:
+    """A failure for the description."""
+    return {status: {"description": said, "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}}
+
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": said, "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}}}
     for status, said in (
@@ -86,6 +91,8 @@ def _problem(request: Request, error: Exception) -> ApiProblem:
             return ApiProblem(410, "Not kept any more", str(error))
         case RequestValidationError():
             return ApiProblem(400, "A parameter cannot be read", _unread(request, error))
+        case HTTPException() if error.status_code == 405:
+            return ApiProblem(405, error.detail, headers={"Allow": ", ".join(_methods(request))})
         case HTTPException():
             return ApiProblem(error.status_code, error.detail, headers=error.headers)
         case QueryCanceled():
@@ -107,6 +114,13 @@ def _unread(request: Request, error: RequestValidationError) -> str:
         )
     known = [parameter["name"] for parameter in _parameters(request)]
     return "; ".join(said) + (f"; known are: {', '.join(known)}" if known else "; it takes none")
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path is described with; the router names those of its first route only."""
+    route = request.scope.get("route")
+    described: dict[str, Any] = request.app.openapi()["paths"].get(getattr(route, "path_format", ""), {})
+    return sorted(method.upper() for method in described)
 
 
 def _parameters(request: Request) -> list[dict[str, Any]]:
