@@ -20,7 +20,8 @@
     │   └── NotWhole                 its list ended, and by its own words is not all there
     ├── BadOverwrite                 publication: an operator's values that cannot be taken
     │   └── NotOverwritable          a field that may not be overwritten, or not so
-    ├── UnknownSet                   sets: there is no such set
+    ├── UnknownSet, UnknownTask      sets: there is no such set, or task
+    ├── NotChosen                    sets: nothing was chosen to be tried again, or what is not there
     ├── NotOpen                      sets: the run's attempt is no longer the set's open one
     ├── NothingToAccept              sets: no candidate waits, or the set is not retired
     ├── CandidateMoved               sets: what would be accepted is not what was looked at
@@ -46,7 +47,7 @@
     ├── InProgress, StoppedBefore    access: a run of the endpoint is under way, or was stopped before it began
     ├── NotStarted, NotServed        web: Dagster did not start a run; the pages did not come up
     ├── UnknownLieError              demo: no sample source lies like that
-    └── UnknownTask, RunFailed         cli: named by a person and not there; a Dagster run failed
+    └── UnknownKind, RunFailed       cli: named by a person and not there; a Dagster run failed
 
 Everything else is a bug. The kind of an outside failure is decided where it happens; nobody sorts it again.
 Belongs here: the root, the kinds of outside failures, the table. Does not belong here: when to try again (the caller

@@ -9,15 +9,12 @@ from harvester_dagster.catalog import CATALOG
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import Commands, Json
 from harvester_dagster.cli.session import dagster_home, opened
-from harvester_dagster.failures import HarvesterError
 from harvester_dagster.publication import audit
+from harvester_dagster.sets import failed_results
+from harvester_dagster.sets.failed_results import Choice
 from harvester_dagster.sets.sets import UnknownSet
 
 task_app = Commands("The document tasks: what there is, and running results again.")
-
-
-class UnknownTask(HarvesterError):
-    """There is no such task."""
 
 
 class Which(Enum):
@@ -48,12 +45,30 @@ def task_retry(
     task: Annotated[str, typer.Argument(help="As `harvester tasks list` names it.")],
     sets: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE:SET …]", help="Which sets; none: all.")] = None,
     results: Annotated[Which, typer.Option("--results", help="Which results are made anew.")] = Which.failed,
+    srns: Annotated[
+        list[str] | None, typer.Option("--srn", metavar="SRN", help="Only of this document; of a product's files too.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Only what failed for a reason that has this in it.")] = "",
+    host: Annotated[str, typer.Option(help="Only what failed at this host.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --srn, --reason or --host: only show how many, and some of them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a task again over its failed, expired or all results. Publishing is `release`."""
+    """Run a task again over its failed, expired or all results. Publishing is `release`.
+
+    With --srn, --reason or --host nothing is run now: these failed results become due, and the task's next run makes
+    them anew.
+    """
+    if srns or reason or host:
+        if results is not Which.failed:
+            raise typer.BadParameter("--srn, --reason and --host choose among failed results")
+        _make_due(task, Choice(tuple(srns or ()), tuple(sets or ()), reason, host), dry_run, as_json)
+        return
+    if dry_run:
+        raise typer.BadParameter("--dry-run needs --srn, --reason or --host")
     with opened(for_tasks=True) as installation:
-        if task not in (row.name for row in CATALOG.tasks):
-            raise UnknownTask(f"there is no task {task!r}", "`harvester tasks list` names them")
+        failed_results.task_named(installation, task)
         dagster_home(installation.config)
         from harvester_dagster.cli import dagster_runs
 
@@ -79,3 +94,29 @@ def task_retry(
                 )
         if as_json:
             printing.as_json(done)
+
+
+def _make_due(name: str, choice: Choice, dry_run: bool, as_json: bool) -> None:
+    with opened() as installation:
+        task = failed_results.task_named(installation, name)
+        if dry_run:
+            with installation.reading.connection() as connection:
+                found = failed_results.chosen(installation, connection, task, choice)
+        else:
+            with audit.trying(installation.pool, "retry results", name, installation.clock):
+                found = failed_results.make_due(installation, task, choice)
+        then = failed_results.command_of_work(name, found.sets)
+        if as_json:
+            printing.as_json({"task": name, "dry_run": dry_run, **found._asdict(), "then": then})
+            return
+        rows = [
+            (each.srn, each.kind, each.reason, printing.moment(each.due_at, installation.config.zone))
+            for each in found.samples
+        ]
+        printing.table(["document", "outcome", "reason", "was due" if not dry_run else "due"], rows)
+        counted = f"{found.results:,} failed results of {found.documents:,} documents"
+        if dry_run or not found.results:
+            printing.console.print(f"{name}: {counted}." if found.results else f"{name}: none of them has failed.")
+        else:
+            said = f"{name}: {counted} are due now. The next run of the task makes them anew: the next night, or"
+            printing.console.print(f"{said} {printing.text(then)}", soft_wrap=True)

@@ -1,0 +1,238 @@
+"""Results of tasks that failed: grouped by what went wrong and where, chosen, and made due now.
+
+A result counts as failed where its task ended so, or is to be tried again though an earlier one stands. Looked at are
+those that accepted, active documents have. Each answer is a statement or two, however many there are. Belongs here:
+choosing, and making due. Does not belong here: the work itself, which the next run of the task does (`enrich.py`).
+"""
+
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit
+from harvester_dagster.sets.generations import live
+from harvester_dagster.tasks.task import Task
+
+SAMPLES = 10
+MOST_SRNS = 1_000
+_LONGEST_REASON = 200
+FAILED = "(x.kind IN ('failure', 'retry') OR (x.reason <> '' AND x.due_at IS NOT NULL))"
+"""As the partial index `result_failed` has it."""
+_REASON = f"""left(regexp_replace(regexp_replace(x.reason, '[a-z]+://[^\\s''"]+', '…', 'g'),
+                                  ' \\(day \\d+ of \\d+\\)$', ''), {_LONGEST_REASON})"""
+"""Without the address and the count of days: what failed in one way has one reason."""
+_HOST = """coalesce(lower(substring(b.body::json -> 'properties' ->> 'url'
+                   FROM '^[a-zA-Z]+://(?:[^/?#]*@)?(\\[[^]/?#]*\\]|[^/?#:]*)')), '')"""
+
+
+class UnknownTask(HarvesterError):
+    """There is no such task."""
+
+
+class NotChosen(HarvesterError):
+    """Nothing was chosen, or what is not there."""
+
+
+class Choice(NamedTuple):
+    """Which failed results of a task; each that is given narrows it. The srn of a product means its files too; a
+    `reason` is a part of what the failures page shows, in whatever case; a `host` is that of a file's URL."""
+
+    srns: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    reason: str = ""
+    host: str = ""
+
+
+ALL = Choice()
+
+
+class Sample(NamedTuple):
+    """A document whose result failed; `due_at`: when it is tried again (None: never by itself)."""
+
+    srn: str
+    kind: str
+    reason: str
+    due_at: datetime | None
+
+
+class Chosen(NamedTuple):
+    """How many results failed, of how many documents of which sets; documents that share an input share a result."""
+
+    results: int
+    documents: int
+    sets: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+
+class FailureGroup(NamedTuple):
+    """What failed in one way: `host` is empty for documents without a URL, `samples` are a few srns. `due`: how many
+    results are due already, `next_at`: when the next of the others is, `never`: how many are not tried again by
+    themselves."""
+
+    task: str
+    reason: str
+    host: str
+    results: int
+    documents: int
+    due: int
+    never: int
+    next_at: datetime | None
+    sets: list[str]
+    samples: list[str]
+
+
+def task_named(installation: Installation, name: str) -> Task:
+    """The task of this name. Raises UnknownTask."""
+    if name not in {task.name for task in installation.catalog.tasks}:
+        raise UnknownTask(f"there is no task {name[:100]!r}", "`harvester tasks list` names them")
+    return installation.catalog.task(name)
+
+
+def groups(
+    installation: Installation, connection: Connection[Any], most: int, choice: Choice = ALL
+) -> list[FailureGroup]:
+    """What failed, what concerns most documents first; at most so many groups."""
+    tasks = installation.catalog.tasks
+    with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
+        return cursor.execute(
+            f"""{_failed(choice)}
+                SELECT task, what AS reason, host, count(DISTINCT fingerprint) AS results,
+                       count(DISTINCT doc_id) AS documents,
+                       count(DISTINCT fingerprint) FILTER (WHERE due_at <= %(now)s) AS due,
+                       count(DISTINCT fingerprint) FILTER (WHERE due_at IS NULL) AS never,
+                       min(due_at) FILTER (WHERE due_at > %(now)s) AS next_at,
+                       array_agg(DISTINCT key) AS sets, (array_agg(DISTINCT srn))[1:3] AS samples
+                FROM failed GROUP BY task, what, host
+                ORDER BY documents DESC, task, what, host LIMIT %(most)s""",
+            {**_parameters(installation, connection, tasks, choice), "most": most},
+        ).fetchall()
+
+
+def chosen(installation: Installation, connection: Connection[Any], task: Task, choice: Choice) -> Chosen:
+    """What a choice means now. Raises NotChosen, also where nothing was given to choose by."""
+    if choice == ALL:
+        raise NotChosen("nothing was chosen", "name documents, sets, a reason or a host")
+    parameters = _parameters(installation, connection, [task], choice)
+    row = connection.execute(
+        f"""{_failed(choice)}
+            SELECT count(DISTINCT fingerprint), count(DISTINCT doc_id), array_agg(DISTINCT key) FROM failed""",
+        parameters,
+    ).fetchone()
+    assert row is not None
+    samples = connection.execute(
+        f"{_failed(choice)} SELECT srn, kind, reason, due_at FROM failed ORDER BY srn LIMIT {SAMPLES}", parameters
+    )
+    return Chosen(row[0], row[1], tuple(row[2] or ()), tuple(map(Sample._make, samples)))
+
+
+def make_due(installation: Installation, task: Task, choice: Choice) -> Chosen:
+    """Have the next run of a task make the chosen results anew, wherever they are used; what was chosen. Raises
+    NotChosen."""
+    now = installation.clock()
+    with installation.pool.connection() as connection:
+        found = chosen(installation, connection, task, choice)
+        # Locked in the order in which results are stored; one that ended well meanwhile is left alone.
+        connection.execute(
+            f"""{_failed(choice)}, mine AS (
+                    SELECT x.task, x.version, x.fingerprint FROM result x
+                    WHERE x.task = %(task)s AND x.version = %(version)s AND {FAILED}
+                      AND x.fingerprint IN (SELECT fingerprint FROM failed) ORDER BY x.fingerprint FOR UPDATE)
+                UPDATE result x SET due_at = least(x.due_at, %(now)s) FROM mine
+                WHERE x.task = mine.task AND x.version = mine.version AND x.fingerprint = mine.fingerprint""",
+            {
+                **_parameters(installation, connection, [task], choice),
+                "task": task.name,
+                "version": task.version,
+            },
+        )
+        asked: dict[str, Any] = {name: given for name, given in choice._asdict().items() if given}
+        asked |= {"results": found.results, "documents": found.documents}
+        audit.write(connection, "retry results", task.name, now, "done", **asked)
+    return found
+
+
+def command(task: str, choice: Choice) -> str:
+    """The command line of `make_due`."""
+    words = ["harvester", "tasks", "retry", task, *choice.sets]
+    words += [word for srn in choice.srns for word in ("--srn", srn)]
+    words += ["--reason", choice.reason] if choice.reason else []
+    words += ["--host", choice.host] if choice.host else []
+    return shlex.join(words)
+
+
+def command_of_work(task: str, sets: Sequence[str]) -> str:
+    """The command line that makes what is due anew, now."""
+    return shlex.join(["harvester", "tasks", "retry", task, *sets, "--results", "expired"])
+
+
+def _failed(choice: Choice) -> str:
+    """A statement's beginning: `failed`, a row for each failed result of a document."""
+    chosen_by = [
+        "AND (d.doc_id = ANY (%(ids)s) OR d.owner_id = ANY (%(ids)s))" if choice.srns else "",
+        "AND s.key = ANY (%(keys)s)" if choice.sets else "",
+        f"AND (strpos(lower(x.reason), lower(%(reason)s)) > 0 OR strpos(lower({_REASON}), lower(%(reason)s)) > 0)"
+        if choice.reason
+        else "",
+    ]
+    return f"""WITH failed AS MATERIALIZED (
+        SELECT * FROM (
+            SELECT x.task, x.fingerprint, x.kind, x.reason, x.due_at, d.doc_id, s.key,
+                   s.key || ':' || d.external_id AS srn, {_REASON} AS what, {_HOST} AS host
+            FROM unnest(%(tasks)s::text[], %(versions)s::int[]) t (task, version)
+            JOIN result x ON x.task = t.task AND x.version = t.version AND {FAILED}
+            JOIN task_use u ON u.fingerprint = x.fingerprint AND u.task = x.task
+            JOIN harvest_set s ON s.set_id = u.set_id AND s.retired_at IS NULL AND s.withdrawn_at IS NULL
+            JOIN revision r ON r.doc_id = u.doc_id AND r.from_gen = u.from_gen AND r.state = 'active'
+                           AND {live("r", "s.accepted_gen")}
+            JOIN document d ON d.doc_id = u.doc_id
+            JOIN body b ON b.doc_id = r.doc_id AND b.from_gen = r.from_gen
+            WHERE true {" ".join(chosen_by)}) each
+        WHERE %(host)s = '' OR host = lower(%(host)s))"""
+
+
+def _parameters(
+    installation: Installation, connection: Connection[Any], tasks: Sequence[Task], choice: Choice
+) -> dict[str, Any]:
+    return {
+        "tasks": [task.name for task in tasks],
+        "versions": [task.version for task in tasks],
+        "now": installation.clock(),
+        "ids": _documents(connection, choice.srns),
+        "keys": _known_sets(connection, choice.sets),
+        "reason": _plain(choice.reason),
+        "host": _plain(choice.host),
+    }
+
+
+def _documents(connection: Connection[Any], srns: Sequence[str]) -> list[int]:
+    """The documents of these srns, each looked up whole: an id may hold whatever it likes."""
+    if len(srns) > MOST_SRNS:
+        raise NotChosen(f"more than {MOST_SRNS:,} documents", "choose by a set, a reason or a host")
+    rows = connection.execute(
+        """SELECT srn, d.doc_id FROM unnest(%s::text[]) srn
+           LEFT JOIN harvest_set s ON starts_with(srn, s.key || ':')
+           LEFT JOIN document d ON d.set_id = s.set_id AND d.external_id = substr(srn, length(s.key) + 2)""",
+        ([_plain(srn) for srn in srns],),
+    ).fetchall()
+    known = {srn for srn, doc_id in rows if doc_id is not None}
+    if unknown := [srn for srn, _ in rows if srn not in known]:
+        raise NotChosen(f"no source has sent {unknown[0][:200]}", "an SRN is source:set:external_id")
+    return [doc_id for _, doc_id in rows if doc_id is not None]
+
+
+def _known_sets(connection: Connection[Any], keys: Sequence[str]) -> list[str]:
+    known = {key for (key,) in connection.execute("SELECT key FROM harvest_set")} if keys else set()
+    if unknown := [key for key in keys if key not in known]:
+        raise NotChosen(f"there is no set {unknown[0][:200]}", "`harvester set list` names them")
+    return list(keys)
+
+
+def _plain(text: str) -> str:
+    """What PostgreSQL takes."""
+    return text.replace("\0", "�")
