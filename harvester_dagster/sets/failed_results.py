@@ -24,11 +24,12 @@ MOST_SRNS = 1_000
 _LONGEST_REASON = 200
 FAILED = "(x.kind IN ('failure', 'retry') OR (x.reason <> '' AND x.due_at IS NOT NULL))"
 """As the partial index `result_failed` has it."""
-_REASON = f"""left(regexp_replace(regexp_replace(x.reason, '[a-z]+://[^\\s''"]+', '…', 'g'),
-                                  ' \\(day \\d+ of \\d+\\)$', ''), {_LONGEST_REASON})"""
+_REASON = f"""left(regexp_replace(regexp_replace(regexp_replace(
+    x.reason, '\\s+', ' ', 'g'), '[a-z]+://[^\\s''"]+', '…', 'g'),
+    ' \\(day \\d+ of \\d+\\)$', ''), {_LONGEST_REASON})"""
 """Without the address and the count of days: what failed in one way has one reason."""
-_HOST = """coalesce(lower(substring(b.body::json -> 'properties' ->> 'url'
-                   FROM '^[a-zA-Z]+://(?:[^/?#]*@)?(\\[[^]/?#]*\\]|[^/?#:]*)')), '')"""
+_HOST = """coalesce(lower(left(substring(b.body::json -> 'properties' ->> 'url'
+    FROM '^[a-zA-Z]+://(?:[^/?#]*@)?(\\[[^]/?#]*\\]|[^/?#:]*)'), 250)), '')"""
 
 
 class UnknownTask(HarvesterError):
@@ -174,7 +175,7 @@ def command_of_work(task: str, sets: Sequence[str]) -> str:
 def _failed(choice: Choice) -> str:
     """A statement's beginning: `failed`, a row for each failed result of a document."""
     chosen_by = [
-        "AND (d.doc_id = ANY (%(ids)s) OR d.owner_id = ANY (%(ids)s))" if choice.srns else "",
+        "AND u.doc_id = ANY (%(ids)s)" if choice.srns else "",
         "AND s.key = ANY (%(keys)s)" if choice.sets else "",
         f"AND (strpos(lower(x.reason), lower(%(reason)s)) > 0 OR strpos(lower({_REASON}), lower(%(reason)s)) > 0)"
         if choice.reason
@@ -211,19 +212,20 @@ def _parameters(
 
 
 def _documents(connection: Connection[Any], srns: Sequence[str]) -> list[int]:
-    """The documents of these srns, each looked up whole: an id may hold whatever it likes."""
+    """The documents of these srns and what they own; each is looked up whole: an id may hold whatever it likes."""
     if len(srns) > MOST_SRNS:
         raise NotChosen(f"more than {MOST_SRNS:,} documents", "choose by a set, a reason or a host")
     rows = connection.execute(
-        """SELECT srn, d.doc_id FROM unnest(%s::text[]) srn
+        """SELECT srn, d.doc_id, part.doc_id FROM unnest(%s::text[]) srn
            LEFT JOIN harvest_set s ON starts_with(srn, s.key || ':')
-           LEFT JOIN document d ON d.set_id = s.set_id AND d.external_id = substr(srn, length(s.key) + 2)""",
+           LEFT JOIN document d ON d.set_id = s.set_id AND d.external_id = substr(srn, length(s.key) + 2)
+           LEFT JOIN document part ON part.owner_id = d.doc_id""",
         ([_plain(srn) for srn in srns],),
     ).fetchall()
-    known = {srn for srn, doc_id in rows if doc_id is not None}
-    if unknown := [srn for srn, _ in rows if srn not in known]:
+    known = {srn for srn, doc_id, _ in rows if doc_id is not None}
+    if unknown := [srn for srn, _, _ in rows if srn not in known]:
         raise NotChosen(f"no source has sent {unknown[0][:200]}", "an SRN is source:set:external_id")
-    return [doc_id for _, doc_id in rows if doc_id is not None]
+    return sorted({doc_id for _, *ids in rows for doc_id in ids if doc_id is not None})
 
 
 def _known_sets(connection: Connection[Any], keys: Sequence[str]) -> list[str]:

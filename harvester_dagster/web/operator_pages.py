@@ -1,4 +1,4 @@
-"""The pages of the morning: the night, a set, a document, versions, what was done; and the buttons on them.
+"""The pages of the morning: the night, a set, versions, what was done; and the buttons on them.
 
 Belongs here: requests, and which answers of `explain/` a page shows. Does not belong here: any answer, and what a
 button's run does. Reading is free; who may press is asked by the guard, and each press is written to the audit.
@@ -17,10 +17,8 @@ from harvester_dagster.config import source_of
 from harvester_dagster.consumers import changes
 from harvester_dagster.consumers.field_differences import DocumentDifference, described
 from harvester_dagster.explain import news, night_progress, night_report, status
-from harvester_dagster.explain import why as story
 from harvester_dagster.explain.night_report import Harvest
 from harvester_dagster.explain.status import SetLine
-from harvester_dagster.explain.why import UnknownDocument
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, log
@@ -36,8 +34,6 @@ _NIGHTS = 14
 _HARVESTS = 60
 _ROWS = 200
 _DIFFERENCES = 20
-_LONGEST = 2_000
-"""Characters of an SRN that is looked up."""
 
 
 class OperatorPages:
@@ -45,8 +41,7 @@ class OperatorPages:
 
     def __init__(self, installation: Installation, acts: Acts, dagster: str) -> None:
         self._installation, self._acts = installation, acts
-        frame = PageFrame(installation.config.zone, dagster)
-        self._page = frame.page
+        self._page = PageFrame(installation.config.zone, dagster).page
         self._news = (-1, "")
         """What was told of the newest seq: a page that looks again every few seconds does not compare versions."""
 
@@ -55,7 +50,6 @@ class OperatorPages:
         return [
             Route("/", self.night),
             Route("/set/{key}/", self.set),
-            Route("/document/", self.document),
             Route("/versions/", self.versions),
             Route("/audit/", self.audit),
             Route("/set/{key}/harvest", self.harvest, methods=["POST"]),
@@ -107,17 +101,6 @@ class OperatorPages:
             waits=line.harvest == "rejected",
             differences=self._candidate(state) if line.harvest == "rejected" else None,
         )
-
-    def document(self, request: Request) -> Response:
-        """Why a document is as it is, stage by stage."""
-        srn = request.query_params.get("srn", "").strip()
-        if not srn:
-            return self._page(request, "document.html", srn="", stages=None)
-        try:
-            stages = story.why(self._installation, srn[:_LONGEST].replace("\0", ""))
-        except UnknownDocument as error:
-            return self._page(request, "document.html", 404, srn=srn, stages=None, unknown=str(error))
-        return self._page(request, "document.html", srn=srn, stages=stages)
 
     def versions(self, request: Request) -> Response:
         """Every version that is kept, and going back to one."""

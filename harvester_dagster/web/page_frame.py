@@ -1,30 +1,41 @@
-"""What the pages of the morning have in common: times in the installation's zone, and where the Dagster UI is.
+"""What the pages of the morning have in common: times in the installation's zone, the way to Dagster, forms.
 
-Belongs here: what each of these pages is given. Does not belong here: what one shows (`operator_pages.py`,
-`search_page.py`, `source_pages.py`), headers and errors (`app.py`).
+Belongs here: what each of these pages is given and takes. Does not belong here: any page, headers and errors (`app.py`).
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from harvester_dagster.web.app import page
 
 
-class PageFrame:
-    """Makes pages. `dagster` is the address of the Dagster UI; empty: there is none to lead to."""
+class PageFrame(NamedTuple):
+    """`dagster` is the address of its UI; empty: there is none."""
 
-    def __init__(self, zone: ZoneInfo, dagster: str) -> None:
-        self._zone, self._dagster = zone, dagster.rstrip("/")
+    zone: ZoneInfo
+    dagster: str
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
-        """A page from a template, with the values that all have."""
-        return page(request, template, status, local=self.local, dagster=self._dagster, **values)
+        """A page made from a template."""
+        return page(request, template, status, local=self.local, dagster=self.dagster.rstrip("/"), **values)
 
     def local(self, moment: datetime | str | None) -> str:
         """A time in the installation's zone; nothing for none."""
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        return at.astimezone(self._zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+async def form_texts(request: Request, *names: str, longest: int = 300_000) -> list[str]:
+    """What a form says under these names; nothing where it does not say it. Raises HTTPException for what no page of
+    ours sends."""
+    async with request.form(max_files=0) as form:
+        found = [form.get(name, "") for name in names]
+    texts = [each for each in found if isinstance(each, str) and len(each) <= longest]
+    if len(texts) < len(names):
+        raise HTTPException(400, f"{', '.join(names)}: texts are needed")
+    return texts

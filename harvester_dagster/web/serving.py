@@ -19,6 +19,8 @@ from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
+from harvester_dagster.web.document_pages import DocumentPages
+from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.launching import LaunchedRuns, Launcher
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
@@ -47,6 +49,8 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *SourcePages(installation, dagster).routes(),
         *SearchPage(installation, dagster).routes(),
         *AlertPage(installation, dagster).routes(),
+        *DocumentPages(installation, dagster).routes(),
+        *FailurePages(installation, dagster).routes(),
         *pages.routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),

@@ -17,9 +17,9 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @contextmanager
-def listening(routes: Sequence[BaseRoute]) -> Iterator[str]:
+def listening(routes: Sequence[BaseRoute], web: Web | None = None) -> Iterator[str]:
     """Their address."""
-    config = uvicorn.Config(create_app(Web(), routes), port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(create_app(web or Web(), routes), port=0, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -45,4 +45,4 @@ def opened_page() -> Iterator[Page]:
 
 
 def is_problem(message: ConsoleMessage) -> bool:
-    return message.type == "error" and not any(f"status of {status}" in message.text for status in (404, 429, 502))
+    return message.type == "error" and not any(f"status of {status}" in message.text for status in (404, 422, 429, 502))

@@ -11,6 +11,8 @@ from harvester_dagster.explain import night_report
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights, release
 from harvester_dagster.sets import steps, versions
+from harvester_dagster.web.document_pages import DocumentPages
+from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.launching import NotStarted
 from harvester_dagster.web.operator_pages import OperatorPages
 from tests.sets.conftest import OpenWorld, open_world, source
@@ -64,10 +66,16 @@ def released(world: World) -> None:
 
 @pytest.fixture
 def site(open_world: OpenWorld) -> Iterator[Site]:
-    world = open_world(min_documents=0)
+    boss = {"token_env": "BOSS_TOKEN", "scopes": ["operate"]}
+    world = open_world(min_documents=0, installed={"web": {"tokens": {"boss": boss}}})
     acts = Here(world)
-    routes = OperatorPages(world.installation, acts, "http://dagster.example:3000").routes()
-    with listening(routes) as url:
+    dagster = "http://dagster.example:3000"
+    routes = [
+        *OperatorPages(world.installation, acts, dagster).routes(),
+        *DocumentPages(world.installation, dagster).routes(),
+        *FailurePages(world.installation, dagster).routes(),
+    ]
+    with listening(routes, world.installation.config.web) as url:
         yield Site(url, world, acts)
 
 
@@ -160,6 +168,116 @@ def test_a_page_of_another_origin_cannot_press(site: Site) -> None:
     for path in ("/release", f"/set/{KEY}/harvest", "/versions/1/rollback"):
         assert requests.post(site.url + path, headers=headers, timeout=30).status_code == 403
     assert audited(site.world) == []
+
+
+def failing(world: World) -> None:
+    """Files of `a` and `b` that are gone, and are not looked at again for days."""
+    world.source.put("a", "b", "c")
+    world.source.files = {"a/a": 404, "b/a": 404, "c/a": 410}
+    world.night(pass_time=False)
+
+
+def due(world: World) -> int:
+    count: int = world.one("SELECT count(*) FROM result WHERE due_at <= %s", world.now)
+    return count
+
+
+def test_a_group_of_failures_is_retried(site: Site, page: Page) -> None:
+    assert "Nothing has failed" in get(site, "/failures/").text
+    failing(site.world)
+    page.goto(site.url)
+    page.get_by_role("link", name="Failures").click()
+    group = page.get_by_role("row").filter(has_text="answered 404")
+    expect(group).to_contain_text("check_url")
+    expect(group).to_contain_text("127.0.0.1")
+    expect(group).to_contain_text("from 2026-03-02 02:30:00")
+    expect(group).to_contain_text("harvester tasks retry check_url --reason 'answered 404' --host 127.0.0.1")
+    group.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("2 results of check_url are due now")
+    expect(page.locator("main")).to_contain_text(f"harvester tasks retry check_url {KEY} --results expired")
+    assert due(site.world) == 2
+    page.get_by_role("link", name="What failed").click()
+    expect(group).to_contain_text("2 with the next run")
+    (row,) = audited(site.world)
+    assert (row["actor"], row["act"], row["subject"], row["outcome"]) == ("local", "retry results", "check_url", "done")
+
+
+def test_what_failed_of_one_document_is_retried_on_its_page(site: Site, page: Page) -> None:
+    failing(site.world)
+    page.goto(f"{site.url}/document/?srn={KEY}:a")
+    failed = page.get_by_role("region", name="What failed of it")
+    failed.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 results of check_url are due now")
+    assert due(site.world) == 1
+    page.get_by_role("link", name=f"{KEY}:a").click()
+    expect(failed).to_contain_text("1 with the next run")
+
+
+def test_a_document_is_overwritten_seen_and_given_back(site: Site, page: Page) -> None:
+    site.world.source.put("a", title="As harvested")
+    site.world.night()
+    released(site.world)
+    page.goto(f"{site.url}/document/?srn={KEY}:a")
+    part = page.get_by_role("region", name="Overwrite")
+    part.get_by_label("Fields, as JSON").fill('{"titel": "x"}')
+    part.get_by_role("button", name="Overwrite").click()
+    expect(page.get_by_role("alert")).to_contain_text("titel: a product has no such field")
+    expect(part.get_by_label("Fields, as JSON")).to_have_value('{"titel": "x"}')
+    part.get_by_label("Fields, as JSON").fill(f'{{"title": "{EVIL}"}}')
+    part.get_by_role("button", name="Overwrite").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(part.get_by_role("table")).to_contain_text(EVIL)
+    expect(page.get_by_role("rowheader", name="overwrite")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("title overwritten by local")
+    assert page.title() != "hacked"
+    site.acts.release()
+    assert site.world.titles() == {"a": EVIL}
+    part.get_by_role("button", name="Take it away").click()
+    expect(part.get_by_role("table")).to_contain_text("taken away")
+    expect(part.get_by_role("button", name="Take it away")).to_have_count(0)
+    site.acts.release()
+    assert site.world.titles() == {"a": "As harvested"}
+
+
+def test_what_is_pressed_must_be_there_and_allowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOSS_TOKEN", "s3cret")
+    failing(site.world)
+    elsewhere = {"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
+    operator = {"Authorization": "Bearer s3cret"}
+
+    def press(path: str, headers: dict[str, str] | None = None, **form: str) -> int:
+        return requests.post(site.url + path, data=form, headers=headers, timeout=30).status_code
+
+    chosen = {"task": "check_url", "reason": "answered"}
+    fields = {"srn": f"{KEY}:a", "fields": '{"title": "x"}'}
+    for path, form in (
+        ("/failures/retry", chosen), ("/document/overwrite", fields), ("/document/overwrite/clear", fields)
+    ):  # fmt: skip
+        assert press(path, elsewhere, **form) == 403
+    assert press("/document/overwrite", operator, **fields) == 403, "to operate is not to overwrite"
+    assert press("/document/overwrite/clear", operator, **fields) == 403
+    assert (audited(site.world), due(site.world)) == ([], 0)
+    assert site.world.one("SELECT count(*) FROM overwrite_log") == 0
+    assert press("/failures/retry", task="check_urls", reason="x") == 404
+    assert press("/failures/retry", task="check_url") == press("/failures/retry", **chosen, srn="src:one:none") == 400
+    assert press("/failures/retry", **chosen, host="x" * 5_000) == 400
+    for srn in ("", "src:one:none", "a\0b", EVIL):
+        assert press("/document/overwrite", srn=srn, fields='{"title": "x"}') == 404, srn
+        assert press("/document/overwrite/clear", srn=srn) == 404, srn
+    assert press("/document/overwrite", srn=f"{KEY}:a", fields="") == 422
+    assert due(site.world) == 0
+    assert press("/failures/retry", operator, **chosen) == 200
+    assert due(site.world) == 3
+
+
+def test_reasons_from_outside_are_text(site: Site, page: Page) -> None:
+    failing(site.world)
+    site.world.change("UPDATE result SET reason = %s WHERE kind = 'failure'", f"{EVIL}\n'\"</code>")
+    page.goto(f"{site.url}/failures/")
+    expect(page.get_by_role("row").filter(has_text="onerror")).to_have_count(1)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("3 results of check_url are due now")
+    assert page.title() != "hacked"
 
 
 def test_text_from_outside_is_text(site: Site, page: Page) -> None:

@@ -76,11 +76,13 @@ class OverwriteRoutes:
                 audit.trying(installation.pool, "overwrite", srn, installation.clock),
                 installation.pool.connection() as connection,
             ):
-                found = self._found(connection, srn)
+                found = why.look_up(installation, connection, _plain(srn))
                 values = overwrites.read(body)
                 overwrites.refuse(installation.catalog.not_overwritable(found.entity, values))
                 overwrites.put(connection, found.doc_id, values, installation.clock())
                 return _answer(srn, found, overwrites.history(connection, found.doc_id))
+        except UnknownDocument as error:
+            raise _no_such(srn) from error
         except NotOverwritable as error:
             raise ApiProblem(422, "A field cannot be overwritten so", error.sentence) from error
         except BadOverwrite as error:
@@ -102,9 +104,18 @@ class OverwriteRoutes:
 
     def _found(self, connection: Any, srn: str) -> FoundDocument:
         try:
-            return why.look_up(self._installation, connection, srn.replace("\0", "�"))
+            return why.look_up(self._installation, connection, _plain(srn))
         except UnknownDocument as error:
-            raise ApiProblem(404, "There is no such document", f"no source has sent {srn[:200]}") from error
+            raise _no_such(srn) from error
+
+
+def _plain(srn: str) -> str:
+    """What PostgreSQL takes."""
+    return srn.replace("\0", "�")
+
+
+def _no_such(srn: str) -> ApiProblem:
+    return ApiProblem(404, "There is no such document", f"no source has sent {srn[:200]}")
 
 
 def _answer(srn: str, found: FoundDocument, history: list[overwrites.Entry]) -> Response:
