@@ -117,45 +117,49 @@ def groups(
 
 def chosen(installation: Installation, connection: Connection[Any], task: Task, choice: Choice) -> Chosen:
     """What a choice means now. Raises NotChosen, also where nothing was given to choose by."""
-    if choice == ALL:
-        raise NotChosen("nothing was chosen", "name documents, sets, a reason or a host")
-    parameters = _parameters(installation, connection, [task], choice)
-    row = connection.execute(
-        f"""{_failed(choice)}
-            SELECT count(DISTINCT fingerprint), count(DISTINCT doc_id), array_agg(DISTINCT key) FROM failed""",
-        parameters,
-    ).fetchone()
-    assert row is not None
-    samples = connection.execute(
-        f"{_failed(choice)} SELECT srn, kind, reason, due_at FROM failed ORDER BY srn LIMIT {SAMPLES}", parameters
-    )
-    return Chosen(row[0], row[1], tuple(row[2] or ()), tuple(map(Sample._make, samples)))
+    return _chosen(installation, connection, task, choice, "")
 
 
 def make_due(installation: Installation, task: Task, choice: Choice) -> Chosen:
     """Have the next run of a task make the chosen results anew, wherever they are used; what was chosen. Raises
     NotChosen."""
-    now = installation.clock()
     with installation.pool.connection() as connection:
-        found = chosen(installation, connection, task, choice)
-        # Locked in the order in which results are stored; one that ended well meanwhile is left alone.
-        connection.execute(
-            f"""{_failed(choice)}, mine AS (
-                    SELECT x.task, x.version, x.fingerprint FROM result x
-                    WHERE x.task = %(task)s AND x.version = %(version)s AND {FAILED}
-                      AND x.fingerprint IN (SELECT fingerprint FROM failed) ORDER BY x.fingerprint FOR UPDATE)
-                UPDATE result x SET due_at = least(x.due_at, %(now)s) FROM mine
-                WHERE x.task = mine.task AND x.version = mine.version AND x.fingerprint = mine.fingerprint""",
-            {
-                **_parameters(installation, connection, [task], choice),
-                "task": task.name,
-                "version": task.version,
-            },
-        )
+        found = _chosen(installation, connection, task, choice, _MADE_DUE)
         asked: dict[str, Any] = {name: given for name, given in choice._asdict().items() if given}
         asked |= {"results": found.results, "documents": found.documents}
-        audit.write(connection, "retry results", task.name, now, "done", **asked)
+        audit.write(connection, "retry results", task.name, installation.clock(), "done", **asked)
     return found
+
+
+# Locked in the order in which results are stored; one that ended well meanwhile is left alone.
+_MADE_DUE = f""", mine AS (
+    SELECT x.task, x.version, x.fingerprint FROM result x
+    WHERE x.task = ANY (%(tasks)s) AND x.version = ANY (%(versions)s) AND {FAILED}
+      AND x.fingerprint IN (SELECT fingerprint FROM failed) ORDER BY x.fingerprint FOR UPDATE
+), made_due AS (
+    UPDATE result x SET due_at = least(x.due_at, %(now)s) FROM mine
+    WHERE x.task = mine.task AND x.version = mine.version AND x.fingerprint = mine.fingerprint
+)"""
+
+
+def _chosen(installation: Installation, connection: Connection[Any], task: Task, choice: Choice, then: str) -> Chosen:
+    """One statement, so that a hundred thousand are looked for once."""
+    if choice == ALL:
+        raise NotChosen("nothing was chosen", "name documents, sets, a reason or a host")
+    row = connection.execute(
+        f"""{_failed(choice)}, shown AS (SELECT srn, kind, reason, due_at FROM failed ORDER BY srn LIMIT {SAMPLES})
+            {then}
+            SELECT count(DISTINCT fingerprint), count(DISTINCT doc_id), array_agg(DISTINCT key),
+                   (SELECT array_agg(srn ORDER BY srn) FROM shown), (SELECT array_agg(kind ORDER BY srn) FROM shown),
+                   (SELECT array_agg(reason ORDER BY srn) FROM shown),
+                   (SELECT array_agg(due_at ORDER BY srn) FROM shown)
+            FROM failed""",
+        _parameters(installation, connection, [task], choice),
+    ).fetchone()
+    assert row is not None
+    results, documents, keys, *columns = row
+    samples = zip(*(column or () for column in columns), strict=True)
+    return Chosen(results, documents, tuple(keys or ()), tuple(map(Sample._make, samples)))
 
 
 def command(task: str, choice: Choice) -> str:

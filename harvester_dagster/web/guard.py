@@ -19,7 +19,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from harvester_dagster.config import SCOPES, Web, secret
@@ -62,12 +62,18 @@ class WriteGuard:
             is_api = scope["path"].startswith(API)
             found = admitted(Request(scope), self._web, None if is_api else OPERATE, by_token=is_api)
             if isinstance(found, str):
-                await PlainTextResponse(found + "\n", 403)(scope, receive, send)
+                await (_problem(found) if is_api else PlainTextResponse(found + "\n", 403))(scope, receive, send)
                 return
             with audit.acting(found.doer):
                 await self._app(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _problem(reason: str) -> Response:
+    """As the API answers whatever goes wrong (`api/problem_details.py`)."""
+    said = {"type": "about:blank", "title": "This needs a token", "status": 403, "detail": reason}
+    return JSONResponse(said, 403, media_type="application/problem+json")
 
 
 def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = False) -> Actor | str:

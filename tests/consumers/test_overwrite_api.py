@@ -175,7 +175,8 @@ def test_what_cannot_be_taken_is_a_problem_that_names_it_and_changes_nothing(
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_it_needs_the_scope_at_this_machine_too(api: Api, method: str) -> None:
     for token in ("", "wrong", "operator-secret"):
-        assert api.ask(method, f"{KEY}:a", token, json={"title": "x"}).status_code == 403, token
+        answer = api.ask(method, f"{KEY}:a", token, json={"title": "x"})
+        assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json"), token
     assert api.world.rows("SELECT FROM overwrite") == []
 
 

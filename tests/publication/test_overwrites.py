@@ -1,10 +1,13 @@
 """An operator's values for a document, and the mark that its output is to be made anew."""
 
+import importlib
+
 import psycopg
 import pytest
 
-from harvester_dagster.publication import overwrites
-from harvester_dagster.publication.overwrites import BadOverwrite
+from harvester_dagster.publication import audit, overwrites
+from harvester_dagster.publication.audit import Doer
+from harvester_dagster.publication.overwrites import BadOverwrite, Entry
 from tests.sets.world import NIGHT
 
 
@@ -35,3 +38,25 @@ def test_set_and_cleared_each_marks_the_document(database: str) -> None:
         assert connection.execute("SELECT body FROM overwrite").fetchall() == [({"title": "B"},)]
         assert overwrites.clear(connection, 7, NIGHT) is True and dirty()
         assert connection.execute("SELECT FROM overwrite").rowcount == 0
+
+
+def test_what_was_overwritten_before_there_was_a_log_is_in_it(database: str) -> None:
+    migration = importlib.import_module("harvester_dagster.store.migrations.versions.0012_corrections")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            """SET search_path = harvester; DROP INDEX result_failed;
+               DROP TABLE overwrite_log; DROP FUNCTION overwrite_log_is_append_only"""
+        )
+        connection.execute("INSERT INTO harvest_set (key) VALUES ('src:one')")
+        for doc_id, name in ((1, "a"), (2, "b")):
+            connection.execute(
+                """INSERT INTO document (doc_id, set_id, entity, external_id)
+                   SELECT %s, set_id, 'products', %s FROM harvest_set""",
+                (doc_id, name),
+            )
+            connection.execute('INSERT INTO overwrite VALUES (%s, \'{"title": "A"}\', %s)', (doc_id, NIGHT))
+        with audit.acting(Doer("cli:alice")):
+            audit.write(connection, "overwrite", "src:one:a", NIGHT, fields=["title"])
+        connection.execute(migration.SCHEMA)
+        assert overwrites.history(connection, 1) == [Entry(NIGHT, "cli:alice", {"title": "A"})]
+        assert overwrites.history(connection, 2) == [Entry(NIGHT, "", {"title": "A"})]
