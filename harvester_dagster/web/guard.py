@@ -71,7 +71,7 @@ class WriteGuard:
 
 
 def _problem(reason: str) -> Response:
-    """As the API answers whatever goes wrong (`api/problem_details.py`)."""
+    """As the API answers whatever goes wrong (`web/api/problem_details.py`)."""
     said = {"type": "about:blank", "title": "This needs a token", "status": 403, "detail": reason}
     return JSONResponse(said, 403, media_type="application/problem+json")
 
