@@ -1,6 +1,6 @@
 """What the pages of the morning have in common: times in the installation's zone, the way to Dagster, forms.
 
-Belongs here: what each of these pages is given and takes. Does not belong here: any page, headers and errors (`app.py`).
+Belongs here: what each of these pages is given and takes. Does not belong here: any page; headers, errors (`app.py`).
 """
 
 from datetime import datetime
