@@ -17,6 +17,7 @@ from harvester_dagster.publication import audit
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import release
 from harvester_dagster.sets import reconcile, sets, steps, versions
+from harvester_dagster.sets.pushed import Taken
 
 AssetJob = Any
 """What `define_asset_job` returns: Dagster exports no name for it."""
@@ -84,6 +85,22 @@ def accept_candidate(
         outcome = steps.accept(harvester, config.source_set, context.log.info, attempt_id=config.attempt or None)
     report_accepted(context.instance, harvester, config.source_set)
     context.log.info("%s: generation %s accepted by hand", config.source_set, outcome.generation)
+
+
+def report_pushed(instance: dg.DagsterInstance, harvester: Installation, found: Taken) -> None:
+    """A materialization of each entity's set, for what was pushed and accepted."""
+    attempt = found.attempt
+    if attempt is None or attempt.generation is None:
+        return
+    for entity in harvester.catalog.entities:
+        counts = (attempt.counts or {}).get(entity.name, {})
+        told = {name: dg.MetadataValue.int(count) for name, count in counts.items()}
+        told |= {"generation": dg.MetadataValue.int(attempt.generation), "pushed": dg.MetadataValue.int(found.settled)}
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                names.set_of(entity.name), description=attempt.why, metadata=told, partition=found.key
+            )
+        )
 
 
 def report_accepted(instance: dg.DagsterInstance, harvester: Installation, key: str) -> None:

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from datetime import datetime, time, timedelta
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -33,8 +34,6 @@ from harvester_dagster.config_mistakes import ConfigError, Mistake, Unfit, mista
 
 DEFAULT_FILE = Path("harvester.toml")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-NOT_YET = ("webhook_secret_env", "webhook_addresses")
-"""Keys of a part that is still to come: refused, because a key that does nothing deceives."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _HOST = re.compile(r"\w([\w.-]*[\w.])?|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
 _MOST_DAYS = 36_500
@@ -150,6 +149,13 @@ def _mail_host(value: str) -> str:
     if not _HOST.fullmatch(value):
         raise unfit(value, "the name of a mail server, without a port", 'write one such as "smtp.example.org"')
     return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise unfit(value, "an address or a network", 'write one such as "192.0.2.10" or "192.0.2.0/24"') from None
 
 
 def _share(value: float) -> float:
@@ -290,6 +296,10 @@ class SetSettings(Section):
     check_urls: Flag = True
     test_organizations: tuple[str, ...] = ()
     default_educational_level: str = ""
+    webhook_secret_env: Variable = ""
+    """Whoever knows the secret in it may push records; empty: only a token of the scope `push` may."""
+    webhook_addresses: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """From where records may be pushed: addresses, or networks as 192.0.2.0/24; empty: from anywhere."""
 
 
 class Source(SetSettings):
@@ -517,6 +527,12 @@ class Config(Section):
         }
 
 
+def takes_pushes(config: Config) -> bool:
+    """Whether anybody may push records."""
+    by_token = any("push" in token.scopes for token in config.web.tokens.values())
+    return by_token or any(settings.webhook_secret_env for settings in config.sets.values())
+
+
 def set_key(source: str, spec: str) -> str:
     """`source:set`; a repository without sets (`"*"`) is `source:all`."""
     return f"{source}:{'all' if spec == '*' else spec}"
@@ -558,7 +574,7 @@ def parse(raw: Mapping[str, Any], name: str = "configuration") -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise refused(name, mistakes(error, Config, NOT_YET)) from None
+        raise refused(name, mistakes(error, Config)) from None
 
 
 def secret(variable: str) -> str | None:

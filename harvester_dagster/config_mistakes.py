@@ -101,22 +101,22 @@ def shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def mistakes(error: ValidationError, model: type[BaseModel], coming: Iterable[str] = ()) -> list[Mistake]:
-    """The validator's findings in our words, one a key. `coming`: keys of a part that does not exist yet."""
+def mistakes(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
+    """The validator's findings in our words, one a key."""
     by_key: dict[str, Mistake] = {}
-    for mistake in _found(error, model, coming):
+    for mistake in _found(error, model):
         by_key.setdefault(mistake.key, mistake)
     return [found for key, found in by_key.items() if not any(other.startswith(f"{key}.") for other in by_key)]
 
 
-def _found(error: ValidationError, model: type[BaseModel], coming: Iterable[str]) -> Iterator[Mistake]:
+def _found(error: ValidationError, model: type[BaseModel]) -> Iterator[Mistake]:
     for found in error.errors():
         path = [part for part in found["loc"] if part != "[key]"]
         own = found.get("ctx", {}).get("error")
         if isinstance(own, Unfit):
             yield from (mistake.below(*path) for mistake in own.mistakes)
         elif found["type"] == "extra_forbidden":
-            yield _no_such_key(path, model, coming)
+            yield _no_such_key(path, model)
         elif found["type"] == "missing":
             yield Mistake(_dotted(path), "is missing", "add it")
         else:
@@ -127,10 +127,8 @@ def _dotted(path: Iterable[object]) -> str:
     return ".".join(map(str, path)) or "the file"
 
 
-def _no_such_key(path: list[Any], model: type[BaseModel], coming: Iterable[str]) -> Mistake:
+def _no_such_key(path: list[Any], model: type[BaseModel]) -> Mistake:
     *parents, name = path
-    if name in coming:
-        return Mistake(_dotted(path), "does nothing yet", "remove it")
     section = _model_at(model, parents)
     close = difflib.get_close_matches(str(name), section.model_fields, 1)
     return Mistake(_dotted(path), "there is no such key", f'did you mean "{close[0]}"?' if close else "remove it")

@@ -28,6 +28,7 @@ from harvester_dagster.definitions import defs
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.services import unix_socket
+from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.web.door import GRAPHQL
 from harvester_dagster.web.launching import NotStarted
 
@@ -65,6 +66,28 @@ def report_accepted(harvester: Installation, key: str) -> None:
     with dg.DagsterInstance.get() as instance:
         partitions.synchronise(instance, harvester)
         jobs.report_accepted(instance, harvester, key)
+
+
+class PushReports:
+    """Tells Dagster of what was pushed, as events without a run, for as long as a worker lives."""
+
+    def __init__(self, harvester: Installation) -> None:
+        self._harvester = harvester
+        self._instance = dg.DagsterInstance.get()
+
+    def __call__(self, found: Taken) -> None:
+        """A materialization of each entity's set. An event that Dagster's store does not take is told on stderr only:
+        what was pushed is published all the same."""
+        try:
+            jobs.report_pushed(self._instance, self._harvester, found)
+        except sqlalchemy.exc.OperationalError as error:
+            print(f"{found.key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
+
+    def __enter__(self) -> "PushReports":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instance.dispose()
 
 
 def release_goes_on(night_id: int) -> bool:

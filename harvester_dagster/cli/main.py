@@ -14,6 +14,7 @@ from harvester_dagster.cli.commands import EXIT_CODES, Commands
 from harvester_dagster.cli.config import config_app
 from harvester_dagster.cli.index import index_app
 from harvester_dagster.cli.overwrites import overwrite_app
+from harvester_dagster.cli.push import push_app
 from harvester_dagster.cli.session import opened
 from harvester_dagster.cli.sets import set_app
 from harvester_dagster.cli.source import source_app
@@ -67,6 +68,7 @@ app.add_typer(version_app, name="versions")
 app.add_typer(set_app, name="set")
 app.add_typer(overwrite_app, name="overwrite")
 app.add_typer(alert_app, name="alerts")
+app.add_typer(push_app, name="push")
 app.add_typer(config_app, name="config")
 app.add_typer(source_app, name="source")
 app.add_typer(services.service_app, name="services")

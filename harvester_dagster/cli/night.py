@@ -14,7 +14,17 @@ from rich.console import Console
 from harvester_dagster.cli import following, printing, single_record
 from harvester_dagster.cli.code_server import CodeServer
 from harvester_dagster.cli.commands import MENDABLE, Json, Key
-from harvester_dagster.cli.session import Daemon, Webserver, dagster_home, demonstration, loaded, opened, services
+from harvester_dagster.cli.session import (
+    Daemon,
+    PushWorker,
+    Webserver,
+    dagster_home,
+    demonstration,
+    loaded,
+    opened,
+    services,
+)
+from harvester_dagster.config import takes_pushes
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import night_progress, status
 from harvester_dagster.installation import Installation
@@ -182,9 +192,12 @@ def up(
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")
         printing.status(status.status(installation))
         watch, missing = stack.enter_context(RunWatch(installation)), MissingNights(installation)
+        worker = stack.enter_context(PushWorker(config)) if automatic and takes_pushes(config) else None
         while not stop.wait(POLL_SECONDS):
             if daemon and daemon.ensure():
                 watch.look()
                 missing.look()
+            if worker:
+                worker.ensure()
             interface.ensure()
         printing.console.print("Stopping …", style="dim")

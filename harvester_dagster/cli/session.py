@@ -218,7 +218,7 @@ class Webserver:
     def ensure(self) -> None:
         """Start it anew when it has died, some seconds after the last start; nobody waits until it answers."""
         self._code.ensure()
-        if self._process and self._process.poll() is not None and time.monotonic() > self._begun + _UI_PAUSE:
+        if self._process and self._process.poll() is not None and time.monotonic() > self._begun + _PAUSE:
             self._start(lambda: True)
 
     def _start(self, ready: Callable[[], bool]) -> None:
@@ -239,8 +239,32 @@ class Webserver:
         self.socket.unlink(missing_ok=True)
 
 
-_UI_PAUSE = 5.0
-"""Seconds between two starts of a UI that dies."""
+class PushWorker:
+    """`harvester push work` as a child (`push.py`), while the block lasts; started anew when it has died."""
+
+    def __init__(self, config: Config) -> None:
+        dagster_home(config)
+        self._stack = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begun = 0.0
+
+    def ensure(self) -> None:
+        """Start it where it does not run, some seconds after its last start."""
+        is_gone = self._process is None or self._process.poll() is not None
+        if is_gone and (self._process is None or time.monotonic() > self._begun + _PAUSE):
+            self._begun = time.monotonic()
+            argv = [sys.executable, "-P", "-m", "harvester_dagster.cli.main", "push", "work"]
+            self._process = self._stack.enter_context(child("push-worker", argv, home()))
+
+    def __enter__(self) -> "PushWorker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+_PAUSE = 5.0
+"""Seconds between two starts of a child that dies."""
 
 
 def _program(name: str) -> str:

@@ -15,7 +15,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import alert_mail, alerts, day_work, nights, retention, value_counts
 from harvester_dagster.search import aliases, build
-from harvester_dagster.search.build import IndexReport, working
+from harvester_dagster.search.build import IndexReport, Work, working
 from harvester_dagster.search.connection import NoIndex, SearchError
 from harvester_dagster.search.mapping import BadMapping
 from harvester_dagster.search.search_side import search_side
@@ -174,6 +174,49 @@ def _promoted(
         said = f"version {version.version_id} is current"
         return f"{said}; the index is behind: {published.behind}" if published.behind else said
     raise NotPromotable("other releases went on at the same time", "look at their runs, then `harvester release`")
+
+
+def publish_pushed(
+    installation: Installation, key: str, *, progress: Callable[[str], None] = lambda _: None
+) -> Published | None:
+    """Make what was pushed to a set current, ahead of the next release, and let the index follow where it stands. None:
+    only a release may publish what the set has accepted. Raises Held; Busy while an index is being made; SearchError,
+    BadMapping where an index is wanted and cannot be had: then nothing is published.
+    """
+    if installation.config.index.url == "none":
+        version = versions.advance(installation, key)
+        return Published(version, "") if version else None
+    version = None
+    try:
+        with working(installation, progress, patience=0) as work:
+            version = versions.advance(installation, key)
+            if version is None:
+                return None
+            if not _patch(work, version):
+                return Published(version, "")
+    except NoIndex:
+        version = version or versions.advance(installation, key)
+        return Published(version, "") if version else None
+    except (SearchError, BadMapping) as error:
+        if version is None and installation.config.index.require:
+            raise
+        progress(str(error))
+        version = version or versions.advance(installation, key)
+        if version is None:
+            return None
+    build.bring_up(installation, version, progress=progress)
+    return Published(version, aliases.move(installation))
+
+
+def _patch(work: Work, version: Version) -> str:
+    """Write a version into the index where it stands. "": it shows it; else why more is to be done. Raises SearchError,
+    BadMapping."""
+    started = time.monotonic()
+    patched = build.patched(work, version)
+    if patched is None:
+        return "more differs than is patched"
+    build.store(work, IndexReport(version.version_id, "ready", "", patched, time.monotonic() - started))
+    return aliases.move_at(work)
 
 
 def end_night(installation: Installation, night_id: int, failed_run: str = "") -> None:

@@ -93,7 +93,7 @@ def _remove_old(connection: Connection[Any], narrow: str, with_them: tuple[str, 
 
 _PAGES = f"""
 SELECT p.attempt_id, p.number, p.object_key FROM page_bundle p JOIN attempt a USING (attempt_id)
-WHERE a.ended_at < %s AND a.state <> 'rejected'
+WHERE a.ended_at < %s AND (a.state <> 'rejected' OR a.mode = 'push')
   AND NOT (a.state = 'accepted' AND p.holds <> 'identifiers'
            AND a.attempt_id >= coalesce(({attempts.BASE.format(set_id="a.set_id")}), 0))
 """
@@ -148,6 +148,7 @@ _FIGURES = (
     "DELETE FROM access_message WHERE run_id IS NULL AND at < %(history)s",
     "DELETE FROM alert WHERE told_at < %(history)s",
     "DELETE FROM audit WHERE at < %(history)s",
+    "DELETE FROM push WHERE ended_at < %(before)s",
     "DELETE FROM task_report WHERE finished_at < %(history)s",
 )
 """Problems and failed fetches by `before`, the others by `history`. Rows that no object belongs to."""

@@ -26,7 +26,7 @@ from harvester_dagster.search.verify import Answered, Verified, verify
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import Version
 from harvester_dagster.store import locks
-from harvester_dagster.store.locks import Lock
+from harvester_dagster.store.locks import Busy, Lock
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -91,19 +91,28 @@ class Work:
 
 @contextmanager
 def working(
-    installation: Installation, progress: Progress = lambda _: None, sending: Sending = AS_USUAL
+    installation: Installation,
+    progress: Progress = lambda _: None,
+    sending: Sending = AS_USUAL,
+    patience: float | None = None,
 ) -> Iterator[Work]:
-    """Be alone with this store's indices, on a server that answers, while the block lasts. Raises SearchError."""
-    with alone(installation), connected(installation.config.index) as client:
+    """Be alone with this store's indices, on a server that answers, while the block lasts. `patience`: seconds to wait
+    for others, None: as long as it takes. Raises SearchError, Busy."""
+    with alone(installation, patience), connected(installation.config.index) as client:
         with installation.pool.connection() as connection:
             store_id = index.store_id(connection)
         yield Work(installation, client, progress, sending, store_id)
 
 
 @contextmanager
-def alone(installation: Installation) -> Iterator[None]:
-    """Be the only one that works on this store's indices while the block lasts; whoever comes second waits."""
-    with locks.session(installation.pool) as connection, locks.held(connection, Lock.INDICES):
+def alone(installation: Installation, patience: float | None = None) -> Iterator[None]:
+    """Be the only one that works on this store's indices while the block lasts; whoever comes second waits. Raises Busy
+    when that was longer than `patience` seconds."""
+    busy = Busy("another process works on the search indices", "it is tried again")
+    with (
+        locks.session(installation.pool) as connection,
+        locks.held(connection, Lock.INDICES, patience=patience, busy=busy),
+    ):
         yield
 
 

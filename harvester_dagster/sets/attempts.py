@@ -16,12 +16,12 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.sets import SetState
 
-Mode = Literal["full", "delta", "reset", "remap", "record", "reconcile", "derive", "withdraw"]
+Mode = Literal["full", "delta", "reset", "remap", "record", "reconcile", "push", "derive", "withdraw"]
 HARVESTS: tuple[Mode, ...] = ("full", "delta", "reset")
 """What asked the source; when accepted, the set's watermark moves."""
 MENDING: tuple[Mode, ...] = ("record", "reconcile")
 """What asked the source for some records by their ids; no watermark moves."""
-BY_DAY: tuple[Mode, ...] = ("derive", *MENDING)
+BY_DAY: tuple[Mode, ...] = ("derive", "push", *MENDING)
 """What came of these is not told as what a set's harvest came to, unless it was rejected."""
 PROPOSALS: tuple[Mode, ...] = (*HARVESTS, "remap", *MENDING)
 """What extracted records; rejected, it waits for somebody to accept it after all."""
@@ -270,7 +270,7 @@ def covering(connection: Connection[Any], set_id: int, before: int | None = None
                   AND attempt_id >= ({BASE.format(set_id="%(set)s")})
                   AND (%(before)s::bigint IS NULL OR attempt_id < %(before)s)
                 ORDER BY attempt_id""",
-            {"set": set_id, "modes": [*HARVESTS, *MENDING], "before": before},
+            {"set": set_id, "modes": [*HARVESTS, *MENDING, "push"], "before": before},
         ).fetchall()
 
 

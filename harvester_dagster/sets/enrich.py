@@ -78,19 +78,22 @@ def run_tasks(
     run_id: str | None = None,
     again: Again = "",
     on_candidate: bool = False,
+    only_new: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[TaskReport]:
     """Run tasks of one entity, none of which comes after another, over a set's open candidate, else over its accepted
-    state; `on_candidate`: over what is staged, open or not."""
+    state; `on_candidate`: over what is staged, open or not. `only_new`: over nothing but revisions that came since
+    their last run; what else is to be done is left to the next run, and no report is kept of it."""
     started = time.monotonic()
     made = {task.name: TaskReport(task.name, task.picture) for task in tasks}
     here = [task for task in tasks if applies_here(task, locked.installation) is None]
     if here:
         with rarely_collected():
-            _Pass(locked, here, run_id, again, on_candidate, made, progress).all()
+            _Pass(locked, here, run_id, again, on_candidate, only_new, made, progress).all()
     for report in made.values():
         report.seconds = time.monotonic() - started
-        task_reports.keep(locked, report)
+        if not only_new:
+            task_reports.keep(locked, report)
     return list(made.values())
 
 
@@ -128,11 +131,12 @@ class _Pass:
         run_id: str | None,
         again: Again,
         on_candidate: bool,
+        only_new: bool,
         made: Mapping[str, TaskReport],
         progress: Callable[[str], None],
     ):
         self.installation, self.state, self.again, self.progress = locked.installation, locked.state, again, progress
-        installation, self.key = locked.installation, locked.key
+        installation, self.key, self.only_new = locked.installation, locked.key, only_new
         vocabularies = current.load(installation.pool, installation.objects)
         self.context = context_of(installation, self.key, vocabularies.vocabularies)
         with installation.pool.connection() as connection:
@@ -165,7 +169,8 @@ class _Pass:
     def all(self) -> None:
         with self.installation.pool.connection() as connection:
             self.first = self._is_first(connection)
-            works = [self._begin(connection, one) for one in self.ones]
+            begin = self._new if self.only_new else self._begin
+            works = [begin(connection, one) for one in self.ones]
         doc_ids = reduce(_either, [work.doc_ids for work in works])
         if doc_ids is None or doc_ids:
             batches = self._candidates(doc_ids, live("r", "%(gen)s"))
@@ -175,10 +180,32 @@ class _Pass:
             batches = self._candidates(again, "r.to_gen = %(gen)s AND r.from_gen < %(gen)s")
             self._through(batches, [work.again for work in works])
         with self.installation.pool.connection() as connection:
+            if self.only_new:
+                self._note_progress(connection)
+                return
             connection.execute(
                 "UPDATE task_progress SET settled = true WHERE set_id = %s AND task = ANY (%s) AND NOT settled",
                 (self.state.set_id, [one.task.name for one in self.ones]),
             )
+
+    def _note_progress(self, connection: Connection[Any]) -> None:
+        """Where nothing but new revisions was to be looked at, all has been; else the next run looks at everything."""
+        connection.cursor().executemany(
+            """UPDATE task_progress SET gen = %s
+               WHERE set_id = %s AND task = %s AND version = %s AND settled AND gen < %s""",
+            [(self.gen, self.state.set_id, one.task.name, one.version, self.gen) for one in self.ones],
+        )
+
+    def _new(self, connection: Connection[Any], one: _One) -> _Work:
+        """The revisions that came since the task's last run. A kill before the end leaves them for the next one."""
+        rows = connection.execute(
+            f"""SELECT doc_id FROM revision r
+                WHERE set_id = %(set)s AND entity = %(entity)s AND {live("r", "%(gen)s")}
+                  AND from_gen > coalesce((SELECT least(gen, %(gen)s - 1) FROM task_progress
+                                           WHERE set_id = %(set)s AND task = %(task)s), %(gen)s - 1)""",
+            {"set": self.state.set_id, "entity": one.task.entity, "gen": self.gen, "task": one.task.name},
+        )
+        return _Work(frozenset(doc_id for (doc_id,) in rows), frozenset())
 
     def _is_first(self, connection: Connection[Any]) -> bool:
         """Whether none of these tasks has noted anything of the set yet."""

@@ -23,7 +23,7 @@ def live(alias: str, gen: str) -> str:
 def clean(connection: Connection[Any], locked: LockedSet, attempt_id: int) -> None:
     """Take away what an earlier candidate of the set left, and make room for this attempt's.
 
-    A harvest supersedes a rejected candidate; day work does not, for that can be staged again from its pages.
+    A harvest supersedes a rejected candidate; day work and pushes do not, for that can be staged again from its pages.
     Costs what the earlier candidate changed.
     """
     locked.move(connection, staged_attempt=attempt_id)  # first: what is deleted below is the candidate's for certain
@@ -46,7 +46,7 @@ def clean(connection: Connection[Any], locked: LockedSet, attempt_id: int) -> No
     connection.execute(
         """UPDATE attempt SET state = 'superseded'
            WHERE set_id = %(set)s AND state = 'rejected' AND attempt_id < %(attempt)s
-             AND (SELECT mode FROM attempt WHERE attempt_id = %(attempt)s) <> 'derive'""",
+             AND (SELECT mode FROM attempt WHERE attempt_id = %(attempt)s) NOT IN ('derive', 'push')""",
         parameters,
     )
 

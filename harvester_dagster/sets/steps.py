@@ -155,7 +155,12 @@ def _outcome(connection: Connection[Any], state: SetState, run_id: str | None) -
     of_run = attempts.last(connection, state.set_id, run_id=run_id) if run_id else None
     newest = of_run or attempts.last(connection, state.set_id)
     is_asked_for = of_run is not None and of_run.mode in attempts.MENDING
-    if newest and newest.mode in attempts.BY_DAY and newest.state != "rejected" and not is_asked_for:
+    if (
+        newest
+        and newest.mode in attempts.BY_DAY
+        and not is_asked_for
+        and (newest.state != "rejected" or newest.mode == "push")
+    ):
         own = attempts.last(connection, state.set_id, run_id=run_id, modes=attempts.HARVESTS) if run_id else None
         newest = own or attempts.last(connection, state.set_id, modes=attempts.HARVESTS) or newest
     return SetOutcome(
@@ -261,7 +266,7 @@ def _newest_rejected(connection: Connection[Any], locked: LockedSet) -> Attempt:
         raise NothingToAccept(f"{key}: no rejected candidate is waiting", was)
     later = connection.execute(
         """SELECT count(*) FROM generation g JOIN attempt a USING (attempt_id)
-           WHERE g.set_id = %s AND g.gen > %s AND a.mode <> 'derive'""",
+           WHERE g.set_id = %s AND g.gen > %s AND a.mode NOT IN ('derive', 'push')""",
         (set_id, attempt.base_gen),
     ).fetchone()
     if later != (0,):

@@ -5,6 +5,7 @@ watermark and the verdict; rejecting writes the verdict and nothing else, so fal
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from fractions import Fraction
 from math import ceil
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.publication import audit
+from harvester_dagster.publication import audit, inbox
 from harvester_dagster.sets import attempts, outputs
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.locked_set import LockedSet
@@ -100,6 +101,7 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
                    WHERE attempt_id = %s AND state = 'staged'""",
                 (record, "; ".join(rejected), installation.clock(), attempt.attempt_id),
             )
+            inbox.settle(connection, attempt.attempt_id, "rejected", installation.clock(), "; ".join(rejected))
             if attempt.mode != "derive":  # results of due looks count all the same: the next release publishes them
                 connection.execute(
                     "UPDATE dirty SET done_in = NULL WHERE set_id = %s AND done_in = %s",
@@ -154,6 +156,11 @@ def _accept(
            WHERE attempt_id = %s""",
         (verdict, reason, now, gen if moved else None, attempt.attempt_id),
     )
+    inbox.settle(connection, attempt.attempt_id, "taken", now)
+    if attempt.mode in attempts.PROPOSALS:  # what was pushed meanwhile may be newer than what its source then said
+        settings = locked.installation.config.sets.get(locked.key)
+        since = attempt.watermark - (settings.overlap if settings else timedelta())
+        inbox.look_again(connection, state.set_id, since)
 
 
 _MOVED = """

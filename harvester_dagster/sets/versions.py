@@ -118,18 +118,7 @@ def prepare(installation: Installation, *, run_id: str | None = None, night_id: 
                 {**made_by, "version": newest.version_id},
             )
             return by_id(connection, newest.version_id)
-        made = connection.execute(
-            """INSERT INTO dataset_version (prepared_at, code_version, run_id, night_id)
-               VALUES (%(now)s, %(code)s, %(run)s, %(night)s) RETURNING version_id""",
-            made_by,
-        ).fetchone()
-        assert made is not None
-        connection.execute(
-            """INSERT INTO dataset_version_set (version_id, set_id, gen)
-               SELECT %s, set_id, gen FROM unnest(%s::int[], %s::int[]) AS u (set_id, gen)""",
-            (made[0], list(accepted), list(accepted.values())),
-        )
-        return by_id(connection, made[0])
+        return _insert(connection, accepted, made_by)
 
 
 def promote(
@@ -161,6 +150,56 @@ def promote(
         if present is None or present.version_id != version.version_id:
             _move_pointer(connection, version, present, now)
         return by_id(connection, version.version_id)
+
+
+_AHEAD = """
+SELECT s.set_id, s.key, v.gen, s.accepted_gen FROM current_version c
+JOIN dataset_version_set v USING (version_id) JOIN harvest_set s USING (set_id)
+WHERE s.accepted_gen > v.gen AND NOT EXISTS (
+    SELECT FROM generation g LEFT JOIN attempt a USING (attempt_id)
+    WHERE g.set_id = s.set_id AND g.gen > v.gen AND g.gen <= s.accepted_gen AND a.mode IS DISTINCT FROM 'push')
+ORDER BY s.set_id
+"""
+
+
+def pushed_ahead(connection: Connection[Any]) -> list[str]:
+    """The sets that have accepted nothing beside pushes since the current version: only these may go ahead of the next
+    release."""
+    return [key for _, key, _, _ in connection.execute(_AHEAD)]
+
+
+def advance(installation: Installation, key: str) -> Version | None:
+    """Make a version current that is the current one with what was pushed to a set, and nothing else. None: nothing but
+    a release may publish what the set has accepted, or there is nothing. Raises Held."""
+    with installation.pool.connection() as connection:
+        locks.take_until_end(connection, Lock.PROMOTION)
+        present = current(connection)
+        ahead = next((row for row in connection.execute(_AHEAD).fetchall() if row[1] == key), None)
+        if present is None or ahead is None:
+            return None
+        if held := holding(connection):
+            raise Held(f"{key}: what was pushed is not published: {held.reason}", "`harvester release` goes on")
+        now = installation.clock()
+        set_id, _, _, gen = ahead
+        version = _insert(connection, {**present.generations, set_id: gen}, {"now": now, "run": None, "night": None})
+        _move_pointer(connection, version, present, now)
+        return by_id(connection, version.version_id)
+
+
+def _insert(connection: Connection[Any], generations: Mapping[int, int], made_by: Mapping[str, Any]) -> Version:
+    """A new version of these. `made_by`: now, and the run and night that it is made by."""
+    made = connection.execute(
+        """INSERT INTO dataset_version (prepared_at, code_version, run_id, night_id)
+           VALUES (%(now)s, %(code)s, %(run)s, %(night)s) RETURNING version_id""",
+        {**made_by, "code": code_version()},
+    ).fetchone()
+    assert made is not None
+    connection.execute(
+        """INSERT INTO dataset_version_set (version_id, set_id, gen)
+           SELECT %s, set_id, gen FROM unnest(%s::int[], %s::int[]) AS u (set_id, gen)""",
+        (made[0], list(generations), list(generations.values())),
+    )
+    return by_id(connection, made[0])
 
 
 def _check_release(version: Version, present: Version | None, held: Hold | None, ends: Hold | None) -> None:

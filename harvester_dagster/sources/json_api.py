@@ -5,6 +5,7 @@ Belongs here: what JSON:API says, whoever speaks it. Does not belong here: addre
 source (`sharekit.py`), retries of failed calls and politeness (`outside/`).
 """
 
+import codecs
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ class _Id(msgspec.Struct):
 
 _page = msgspec.json.Decoder(_Page)
 _one = msgspec.json.Decoder(_One)
+_list = msgspec.json.Decoder(list[msgspec.Raw])
 _record = msgspec.json.Decoder()
 _id = msgspec.json.Decoder(_Id)
 _BAD_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -114,6 +116,22 @@ def _read_single(body: bytes) -> bytes:
     if not raw.startswith((b"{", b"null")):
         raise SourceError("JSON whose data is no resource object")
     return raw
+
+
+def pushed(body: bytes) -> bytes:
+    """A resource object that was pushed, bare, as `data` or alone in its list, as a page of it alone. Raises
+    SourceError."""
+    try:
+        body = body.removeprefix(codecs.BOM_UTF8)
+        value = _record.decode(body)
+        raw = bytes(_one.decode(body).data) if isinstance(value, dict) and "data" in value else body.strip()
+        if raw.startswith(b"["):
+            (raw,) = map(bytes, _list.decode(raw))
+    except _BAD_JSON as error:
+        raise SourceError(f"not one record in JSON: {error}"[:300]) from None
+    if not raw.startswith(b"{"):
+        raise SourceError("JSON that is no resource object")
+    return b'{"data":[%b]}' % raw
 
 
 def _leads_nowhere(

@@ -140,5 +140,8 @@ class Kind:
     """One record by its id; None: its protocol has no way to ask for one. Raises UnknownRecord, SourceError."""
     identifiers: IdentifierLists | None = None
     """None: its protocol has no such list."""
+    pushed: Callable[[bytes], bytes] | None = None
+    """One record that somebody pushed, as a page that holds it alone; None: the kind takes none. Raises SourceError for
+    what is no record."""
     sets: Callable[[SetSettings, "Outside"], Sequence[str]] = lambda _settings, _outside: ()
     """The sets that a server says it has; empty: it does not say. Raises SourceError."""

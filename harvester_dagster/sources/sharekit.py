@@ -299,4 +299,5 @@ KIND = Kind(
     check=check,
     checked_at=address,
     single=single,
+    pushed=json_api.pushed,
 )

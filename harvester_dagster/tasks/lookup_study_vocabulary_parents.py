@@ -44,6 +44,7 @@ TASK = Task(
     condition=_condition,
     looks_up=_looks_up,
     uses_vocabularies=True,
+    quick=True,
     run=_run,
     batch=5000,
     platforms=("edusources",),

@@ -46,6 +46,7 @@ TASK = Task(
     condition=_condition,
     looks_up=_looks_up,
     uses_vocabularies=True,
+    quick=True,
     run=_run,
     batch=5000,
     summary="Each discipline's root, with its names.",

@@ -50,6 +50,7 @@ TASK = Task(
     condition=_condition,
     looks_up=_answer,
     uses_vocabularies=True,
+    quick=True,
     run=_run,
     batch=5000,
     summary="The year of publication as one of the most recent years, or older-than.",

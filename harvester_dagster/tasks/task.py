@@ -97,6 +97,8 @@ class Task:
     uses_vocabularies: bool = False
     """Every document is looked at again when a vocabulary, or the calendar year, changes."""
     after: tuple[str, ...] = ()
+    quick: bool = False
+    """It calls nobody: a record that is pushed waits for it. Other tasks follow with a later version."""
     batch: int = 200
     platforms: tuple[str, ...] = ()
     """Only on these platforms; empty: on all."""

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harvester_dagster.config import Web
 from harvester_dagster.web.guard import WriteGuard
+from harvester_dagster.web.hidden_secret import HiddenSecret
 
 _FOLDER = Path(__file__).parent
 _HEADERS = (
@@ -44,7 +45,12 @@ def create_app(web: Web, routes: Sequence[BaseRoute]) -> Starlette:
     the guard of writing requests."""
     return Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")],
-        middleware=[Middleware(_Headers), Middleware(WriteGuard, web=web), Middleware(_Bounded)],
+        middleware=[
+            Middleware(HiddenSecret),
+            Middleware(_Headers),
+            Middleware(WriteGuard, web=web),
+            Middleware(_Bounded),
+        ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
 

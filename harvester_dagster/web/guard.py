@@ -38,6 +38,8 @@ _OTHER_SITES = frozenset({"cross-site", "same-site"})
 OPERATE = "operate"
 API = "/api/"
 """Below it nothing is written without a token, wherever it comes from."""
+WEBHOOK = "/webhook/"
+"""Below it sources push: who may is a matter of each set (`webhook.py`)."""
 _ALL = frozenset(SCOPES)
 
 
@@ -58,7 +60,7 @@ class WriteGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with why it may not change anything."""
-        if scope["type"] == "http" and scope["method"] not in _READING:
+        if scope["type"] == "http" and scope["method"] not in _READING and not scope["path"].startswith(WEBHOOK):
             is_api = scope["path"].startswith(API)
             found = admitted(Request(scope), self._web, None if is_api else OPERATE, by_token=is_api)
             if isinstance(found, str):
@@ -82,7 +84,7 @@ def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = 
     From loopback no token is asked for, but a page of another site, opened in a browser here, must not act: neither
     across origins, nor under a name of its own that it lets point to loopback.
     """
-    actor = holder(_bearer(request), request, web)
+    actor = bearer(request, web)
     if actor is None:
         if by_token or not is_here(request, web):
             where = "this" if by_token else "an action from beyond this machine"
@@ -144,6 +146,11 @@ def _password(request: HTTPConnection) -> str:
         return ""
 
 
+def bearer(request: HTTPConnection, web: Web) -> Actor | None:
+    """Who holds the token that a program sent along; None: nobody, or there is none."""
+    return holder(_bearer(request), request, web)
+
+
 def holder_in_browser(request: HTTPConnection, web: Web) -> Actor | None:
     """Who holds the token that came along, from a program or typed as a password."""
     return holder(_bearer(request) or _password(request), request, web)
@@ -160,6 +167,12 @@ def holder(given: str, request: HTTPConnection, web: Web) -> Actor | None:
         if is_it and expected and found is None:
             found = Actor(Doer(name, client_address(request, web)), scopes)
     return found
+
+
+def is_secret(given: str, expected: str | None) -> bool:
+    """Whether somebody knows a secret, in a time that says nothing of it; nobody knows one that is not set."""
+    is_it = hmac.compare_digest(_digest(given), _digest(expected or ""))
+    return is_it and bool(expected)
 
 
 def _digest(token: str) -> bytes:

@@ -27,6 +27,7 @@ from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.source_pages import SourcePages
+from harvester_dagster.web.webhook import Webhook
 
 
 class RunsAndActs(Launcher, Acts, Protocol):
@@ -57,7 +58,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     ]
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(web, [*routes, Mount(PATH, consumer_api(installation))]),
+            create_app(web, [*routes, *Webhook(installation).routes(), Mount(PATH, consumer_api(installation))]),
             host=web.host,
             port=web.port,
             log_level="warning",

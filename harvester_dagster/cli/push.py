@@ -1,0 +1,107 @@
+"""`harvester push …`: the worker that takes what sources push, and what becomes of a push that was rejected."""
+
+import signal
+import sys
+import threading
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from harvester_dagster.cli import printing
+from harvester_dagster.cli.commands import MENDABLE, Commands, Json, Key
+from harvester_dagster.cli.session import dagster_home, opened
+from harvester_dagster.publication import audit, inbox
+from harvester_dagster.releases.push_rounds import PushRounds
+from harvester_dagster.sets import pushed, sets
+
+POLL_SECONDS = 0.5
+
+push_app = Commands("Records that sources push: take them, look at them, decide about those that were rejected.")
+
+
+class Settled(Enum):
+    """What came of a push."""
+
+    waiting = "waiting"
+    taken = "taken"
+    older = "older"
+    rejected = "rejected"
+    dismissed = "dismissed"
+
+
+@push_app.command("work")
+def push_work(
+    once: Annotated[bool, typer.Option("--once", help="Do what there is to do now, then end.")] = False,
+) -> None:
+    """Take what was pushed, and publish it within seconds, until Ctrl-C. `harvester up` runs one."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with opened(for_tasks=True) as installation:
+        dagster_home(installation.config)
+        from harvester_dagster.cli.dagster_runs import PushReports
+
+        with PushReports(installation) as report:
+            rounds = PushRounds(installation, report, lambda line: print(line, file=sys.stderr, flush=True))
+            while rounds.round() or not once:
+                if stop.wait(0 if once else POLL_SECONDS):
+                    return
+
+
+@push_app.command("list")
+def push_list(
+    key: Annotated[str, typer.Argument(metavar="SOURCE:SET", help="Only of this set.")] = "",
+    state: Annotated[Settled | None, typer.Option(help="Only what came to this.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """What was pushed and what came of it, newest first. Kept for [store] retention_days, and as long as it waits."""
+    with opened() as installation, installation.pool.connection() as connection:
+        if key:
+            sets.id_of(connection, key)
+        found = inbox.rows(connection, key, state.value if state else "", count)
+    if as_json:
+        printing.as_json(found)
+        return
+    zone = installation.config.zone
+    printing.table(
+        ["received", "record", "from", "state", ""],
+        [
+            (printing.moment(row.received_at, zone), f"{row.set}:{row.external_id}", row.sender, row.state, row.reason)
+            for row in found
+        ],
+    )
+
+
+@push_app.command("accept")
+def push_accept(key: Key, as_json: Json = False) -> None:
+    """Take a set's rejected pushes after all, whatever the verdict says, with all that waits there."""
+    with opened() as installation:
+        with audit.trying(installation.pool, "accept pushes", key, installation.clock):
+            with installation.pool.connection() as connection:
+                count = inbox.decide(connection, sets.id_of(connection, key), installation.clock(), accept=True)
+                audit.write(connection, "accept pushes", key, installation.clock(), pushes=count)
+            found = pushed.take(installation, key, printing.progress, by_hand=True)
+        if as_json:
+            printing.as_json(found)
+        elif found.waits:
+            printing.console.print(printing.text(f"{key}: nothing was taken: {found.waits}."))
+        else:
+            printing.console.print(
+                printing.text(f"{key}: {found.settled} pushes taken, {count} of them rejected before.")
+            )
+    if found.waits:
+        raise typer.Exit(MENDABLE)
+
+
+@push_app.command("dismiss")
+def push_dismiss(key: Key, as_json: Json = False) -> None:
+    """Lay a set's rejected pushes aside for good."""
+    with opened() as installation, installation.pool.connection() as connection:
+        count = inbox.decide(connection, sets.id_of(connection, key), installation.clock(), accept=False)
+        audit.write(connection, "dismiss pushes", key, installation.clock(), pushes=count)
+    if as_json:
+        printing.as_json({"set": key, "dismissed": count})
+    else:
+        printing.console.print(printing.text(f"{key}: {count} rejected pushes dismissed."))

@@ -1,0 +1,202 @@
+"""The inbox: records that were pushed to a set, each stored before its sender is told so.
+
+    waiting     to be taken into the set's next generation; or once more, beside what was accepted after it
+    taken       compared with what was accepted; what it says is published, or as it was
+    older       something newer of the same record was there
+    rejected    taken, and judged: the set's verdict was no; waits for somebody to accept or dismiss it
+    dismissed   laid aside by somebody
+
+Belongs here: the rows, and how many may wait. Does not belong here: what a record is (`sources/`), taking it
+(`sets/pushed.py`), who may push (`web/webhook.py`).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+MOST_WAITING = 10_000
+MOST_BYTES = 200_000_000
+"""Of one set's pushes that wait: more are refused until some are taken."""
+
+PushState = Literal["waiting", "taken", "older", "rejected", "dismissed"]
+
+
+class Pushed(NamedTuple):
+    """A record on its way in. `page` holds it alone; `source_date` is as its source wrote it, "" where it did not."""
+
+    external_id: str
+    source_date: str
+    page: bytes
+
+
+class Waits(NamedTuple):
+    """A row that waits to be taken. `is_again`: it was taken before something else was accepted."""
+
+    push_id: int
+    external_id: str
+    source_date: str
+    received_at: datetime
+    is_again: bool
+    page: bytes
+
+
+class PushRow(NamedTuple):
+    """A row as people see it."""
+
+    push_id: int
+    set: str
+    external_id: str
+    state: PushState
+    received_at: datetime
+    ended_at: datetime | None
+    sender: str
+    reason: str
+
+
+class Counted(NamedTuple):
+    """What a set's inbox holds that is not settled. `since`: when the oldest that waits came."""
+
+    set_id: int
+    waiting: int
+    since: datetime | None
+    rejected: int
+    reason: str
+    """Of the newest that was rejected."""
+
+
+def is_full(connection: Connection[Any], set_id: int, most: int = MOST_WAITING, most_bytes: int = MOST_BYTES) -> bool:
+    """Whether no more of a set can wait."""
+    row = connection.execute(
+        """SELECT count(*), coalesce(sum(octet_length(page)), 0) FROM (
+               SELECT page FROM push WHERE set_id = %s AND state IN ('waiting', 'rejected') LIMIT %s) p""",
+        (set_id, most),
+    ).fetchone()
+    return row is not None and (row[0] >= most or row[1] >= most_bytes)
+
+
+def put(connection: Connection[Any], set_id: int, pushed: Pushed, sender: str, now: datetime) -> int | None:
+    """Store a push; its number. None: the newest of that record that waits says the same."""
+    digest = hashlib.sha256(pushed.page).digest()
+    row = connection.execute(
+        """INSERT INTO push (set_id, external_id, source_date, digest, page, sender, received_at)
+           SELECT %(set)s, %(id)s, %(date)s, %(digest)s, %(page)s, %(sender)s, %(now)s
+           WHERE (SELECT (state = 'waiting' AND digest = %(digest)s) FROM push
+                  WHERE set_id = %(set)s AND external_id = %(id)s ORDER BY push_id DESC LIMIT 1) IS NOT TRUE
+           RETURNING push_id""",
+        {
+            "set": set_id,
+            "id": pushed.external_id,
+            "date": pushed.source_date,
+            "digest": digest,
+            "page": pushed.page,
+            "sender": sender,
+            "now": now,
+        },
+    ).fetchone()
+    return row[0] if row else None
+
+
+def sets_waiting(connection: Connection[Any]) -> list[str]:
+    """The keys of the sets with pushes that wait, that of the oldest first."""
+    rows = connection.execute(
+        """SELECT s.key FROM push p JOIN harvest_set s USING (set_id) WHERE p.state = 'waiting'
+           GROUP BY s.key ORDER BY min(p.push_id)"""
+    )
+    return [key for (key,) in rows]
+
+
+def waiting(connection: Connection[Any], set_id: int, most: int, most_bytes: int) -> list[Waits]:
+    """The oldest pushes of a set that wait: so many, or so long together, one at least."""
+    with connection.cursor(row_factory=class_row(Waits)) as cursor:
+        return cursor.execute(
+            """SELECT push_id, external_id, source_date, received_at, is_again, page FROM (
+                   SELECT *, sum(octet_length(page)) OVER (ORDER BY push_id) - octet_length(page) AS before FROM (
+                       SELECT * FROM push WHERE set_id = %s AND state = 'waiting' ORDER BY push_id LIMIT %s) oldest) p
+               WHERE before < %s ORDER BY push_id""",
+            (set_id, most, most_bytes),
+        ).fetchall()
+
+
+def dates_taken(
+    connection: Connection[Any], set_id: int, external_ids: Sequence[str]
+) -> list[tuple[str, str, datetime]]:
+    """What was taken of these records so far: id, the source's date, when it was received."""
+    return connection.execute(
+        """SELECT external_id, source_date, received_at FROM push
+           WHERE set_id = %s AND external_id = ANY (%s) AND state = 'taken'""",
+        (set_id, list(external_ids)),
+    ).fetchall()
+
+
+def begin(connection: Connection[Any], push_ids: Sequence[int], attempt_id: int) -> None:
+    """An attempt takes these: its verdict settles them."""
+    connection.execute("UPDATE push SET attempt_id = %s WHERE push_id = ANY (%s)", (attempt_id, list(push_ids)))
+
+
+def end(
+    connection: Connection[Any], push_ids: Sequence[int], state: PushState, now: datetime, reason: str = ""
+) -> None:
+    """Settle these."""
+    connection.execute(
+        "UPDATE push SET state = %s, reason = %s, ended_at = %s WHERE push_id = ANY (%s) AND state = 'waiting'",
+        (state, reason, now, list(push_ids)),
+    )
+
+
+def settle(connection: Connection[Any], attempt_id: int, state: PushState, now: datetime, reason: str = "") -> None:
+    """Settle what an attempt took, in the transaction of its verdict."""
+    connection.execute(
+        """UPDATE push SET state = %s, reason = %s, ended_at = %s
+           WHERE attempt_id = %s AND state = 'waiting'""",
+        (state, reason, now, attempt_id),
+    )
+
+
+def look_again(connection: Connection[Any], set_id: int, since: datetime) -> None:
+    """What was taken since then waits once more, in the transaction that accepts what was asked for before: of each
+    record the newest. What somebody rejected meanwhile is rejected still."""
+    connection.execute(
+        """UPDATE push SET state = 'waiting', is_again = true, ended_at = NULL, attempt_id = NULL
+           WHERE push_id IN (SELECT max(push_id) FROM push
+                             WHERE set_id = %(set)s AND state = 'taken' AND ended_at >= %(since)s GROUP BY external_id)
+        """,
+        {"set": set_id, "since": since},
+    )
+
+
+def decide(connection: Connection[Any], set_id: int, now: datetime, *, accept: bool) -> int:
+    """What was rejected waits again, to be accepted by hand, or is laid aside for good; how many."""
+    return connection.execute(
+        """UPDATE push SET state = %(state)s, ended_at = %(ended)s, attempt_id = NULL
+           WHERE set_id = %(set)s AND state = 'rejected'""",
+        {"set": set_id, "state": "waiting" if accept else "dismissed", "ended": None if accept else now},
+    ).rowcount
+
+
+def counts(connection: Connection[Any]) -> list[Counted]:
+    """Every set with pushes that are not settled."""
+    with connection.cursor(row_factory=class_row(Counted)) as cursor:
+        return cursor.execute(
+            """SELECT set_id, count(*) FILTER (WHERE state = 'waiting') AS waiting,
+                      min(received_at) FILTER (WHERE state = 'waiting') AS since,
+                      count(*) FILTER (WHERE state = 'rejected') AS rejected,
+                      coalesce((array_agg(reason ORDER BY push_id DESC) FILTER (WHERE state = 'rejected'))[1], '')
+                          AS reason
+               FROM push WHERE state IN ('waiting', 'rejected') GROUP BY set_id ORDER BY set_id"""
+        ).fetchall()
+
+
+def rows(connection: Connection[Any], key: str = "", state: str = "", most: int = 50) -> list[PushRow]:
+    """Newest first; of each filter that is given only what equals it."""
+    with connection.cursor(row_factory=class_row(PushRow)) as cursor:
+        return cursor.execute(
+            """SELECT push_id, s.key AS set, external_id, state, received_at, ended_at, sender, reason
+               FROM push JOIN harvest_set s USING (set_id)
+               WHERE (%(key)s = '' OR s.key = %(key)s) AND (%(state)s = '' OR state = %(state)s)
+               ORDER BY push_id DESC LIMIT %(most)s""",
+            {"key": key, "state": state, "most": most},
+        ).fetchall()

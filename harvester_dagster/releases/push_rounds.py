@@ -1,0 +1,115 @@
+"""What was pushed is taken and published, round after round: the work of `harvester push work`.
+
+A set gets at most one generation and one version in `EVERY`. Its version is the current one with this set's new
+generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Tasks that
+call somebody outside follow when a set's inbox has been quiet, in a generation and version of their own. All that is to
+be done is read from the store: a round that is killed is done by the next one.
+
+Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`), publishing (`release.py`), who
+runs it (`cli/push.py`).
+"""
+
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from psycopg import Error as PostgresError
+
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import inbox
+from harvester_dagster.releases import release
+from harvester_dagster.sets import pushed, versions
+from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.store.locks import Busy
+
+EVERY = timedelta(seconds=2)
+QUIET = timedelta(seconds=3)
+"""So long nothing must have been pushed to a set before its slower tasks run, which keep further pushes waiting."""
+Report = Callable[[Taken], None]
+
+
+class PushRounds:
+    """Rounds over one installation. `report`: told of each generation that was made."""
+
+    def __init__(
+        self,
+        installation: Installation,
+        report: Report = lambda _: None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._installation, self._report, self._progress = installation, report, progress
+        self._taken: dict[str, datetime] = {}
+        self._followed: set[tuple[str, int]] = set()
+
+    def round(self) -> bool:
+        """Take what waits, publish it, and let slower tasks follow. Whether anything was done."""
+        done = [self._safely(key, self._take) for key in self._in_turn()]
+        done += [self._safely(key, self._publish) for key in self._ahead()]
+        done += [self._safely(key, self._follow) for key in self._slow()]
+        return any(done)
+
+    def _safely(self, key: str, work: Callable[[str], bool]) -> bool:
+        """What fails for one set keeps no other one waiting."""
+        try:
+            return work(key)
+        except (Busy, versions.Held):
+            return False
+        except (HarvesterError, PostgresError) as error:
+            self._progress(f"{key}: {error}")
+        except Exception:
+            self._progress(f"{key}: a mistake in this program\n{traceback.format_exc()}")
+        return False
+
+    def _in_turn(self) -> list[str]:
+        now = self._installation.clock()
+        with self._installation.pool.connection() as connection:
+            waiting = inbox.sets_waiting(connection)
+        return [
+            key
+            for key in waiting
+            if not timedelta() <= now - self._taken.get(key, datetime.min.replace(tzinfo=now.tzinfo)) < EVERY
+        ]
+
+    def _take(self, key: str) -> bool:
+        found = pushed.take(self._installation, key, self._progress)
+        if found.settled:
+            self._taken[key] = self._installation.clock()
+        self._tell(found)
+        return bool(found.settled)
+
+    def _ahead(self) -> list[str]:
+        with self._installation.pool.connection() as connection:
+            return [] if versions.hold(connection) else versions.pushed_ahead(connection)
+
+    def _publish(self, key: str) -> bool:
+        published = release.publish_pushed(self._installation, key, progress=self._progress)
+        if published is None:
+            return False
+        behind = f"; the index is behind: {published.behind}" if published.behind else ""
+        self._progress(f"{key}: version {published.version.version_id} shows what was pushed{behind}")
+        return True
+
+    def _slow(self) -> list[str]:
+        """Each generation once: what is left of it then is the night's."""
+        now = self._installation.clock()
+        with self._installation.pool.connection() as connection:
+            busy = set(inbox.sets_waiting(connection))
+            due = pushed.slow_due(connection, self._installation)
+        return [
+            key
+            for key, gen in due
+            if key not in busy and (key, gen) not in self._followed and now - self._taken.get(key, now - QUIET) >= QUIET
+        ]
+
+    def _follow(self, key: str) -> bool:
+        found = pushed.follow_up(self._installation, key, self._progress)
+        if not found.waits:
+            with self._installation.pool.connection() as connection:
+                self._followed |= {one for one in pushed.slow_due(connection, self._installation) if one[0] == key}
+        self._tell(found)
+        return found.attempt is not None
+
+    def _tell(self, found: Taken) -> None:
+        if found.attempt is not None and found.attempt.generation is not None:
+            self._report(found)

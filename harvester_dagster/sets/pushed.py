@@ -1,0 +1,305 @@
+"""What was pushed to a set, taken through its steps: one generation for all that waits, judged like work of the day.
+
+An attempt of mode `push`: its page holds the newest push of each record; no watermark moves, and a replay reads it with
+the pages of harvests. Tasks that call nobody run before the verdict; the others follow (`follow_up`), in a further
+attempt of that mode. Of one record the newer date of its source wins, whatever came first; without a date, what came
+last. A push waits while a harvest of its set is open.
+
+Belongs here: when a set takes pushes, which of them count, the order of the steps. Does not belong here: the inbox
+(`publication/inbox.py`), publishing (`releases/push_rounds.py`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from psycopg import Connection
+
+from harvester_dagster.catalog import World
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import inbox
+from harvester_dagster.publication.inbox import Pushed, Waits
+from harvester_dagster.sets import attempts, enrich, fetch, generations, outputs, verdict
+from harvester_dagster.sets.attempts import Attempt, Window
+from harvester_dagster.sets.extract import Chunk, CutPage, SentRecord, extracted
+from harvester_dagster.sets.fetch import Storing
+from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.locked_set import LockedSet, lock_set
+from harvester_dagster.sets.sets import SetState
+from harvester_dagster.sets.stage import stage
+from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.walk import Walk
+
+MOST_TAKEN, MOST_BYTES = 500, 20_000_000
+"""Pushes in one generation."""
+ROOM_AFTER = timedelta(minutes=10)
+"""Work of the day between two steps of a run is given so much time; then its run counts as killed."""
+Progress = Callable[[str], None]
+
+
+class NotPushed(HarvesterError):
+    """What was pushed is no record of its set; the message says why."""
+
+
+class Taken(NamedTuple):
+    """What a set's inbox came to. `waits`: why nothing was taken now; `settled`: how many pushes were; `attempt`: the
+    one that took some, None where all were older than what is there."""
+
+    key: str
+    waits: str
+    settled: int
+    attempt: Attempt | None
+
+
+def read(installation: Installation, key: str, body: bytes) -> Pushed:
+    """A record that was pushed to a set. Raises NotPushed."""
+    kind = fetch.kind_of(installation, key)
+    if kind.pushed is None:
+        raise NotPushed(f"{key}: a source of the kind {kind.name} cannot push records")
+    try:
+        page = kind.pushed(body)
+        sent = _sent(installation, key, [page])
+    except SourceError as error:
+        raise NotPushed(f"no record: {error.sentence}") from None
+    if isinstance(sent, str):
+        raise NotPushed(f"no record: {sent}")
+    (record,) = sent
+    return Pushed(record.external_id, record.modified_at or "", page)
+
+
+def _sent(installation: Installation, key: str, pages: Sequence[bytes]) -> list[SentRecord] | str:
+    """The one record of each page; else why there is none."""
+    kind = fetch.kind_of(installation, key)
+    chunk = []
+    for number, page in enumerate(pages):
+        raws = kind.cut(page)
+        if len(raws) != 1:
+            return f"{len(raws)} records, where one is expected"
+        chunk.append(CutPage(page, number, [0], [b""]))
+    found = extracted(World(installation.catalog, installation.config), Chunk(key, None, chunk))
+    unreadable = [reason for _, what, reason in found.problems if what == "unreadable"]
+    return unreadable[0] if unreadable else found.sent
+
+
+def take(installation: Installation, key: str, progress: Progress = lambda _: None, *, by_hand: bool = False) -> Taken:
+    """Take what waits into a generation. `by_hand`: whatever the verdict says. Raises Busy, UnknownSet."""
+    with lock_set(installation, key, patience=30 if by_hand else 0.05) as locked:
+        with locked.connection() as connection:
+            waits = in_the_way(connection, installation, locked.state)
+            if waits:
+                return Taken(key, waits, 0, None)
+            rows = inbox.waiting(connection, locked.set_id, MOST_TAKEN, MOST_BYTES)
+            newest = _newest(connection, installation, locked.state, rows)
+            _settle_others(connection, rows, newest, installation.clock())
+            attempt = _opened(connection, locked, newest) if newest else None
+        if attempt is None:
+            return Taken(key, "", len(rows), None)
+        _store(locked, attempt, newest)
+        progress(f"{key}: {len(newest)} pushed records")
+        return Taken(key, "", len(rows), _judged(locked, attempt, by_hand))
+
+
+def in_the_way(connection: Connection[Any], installation: Installation, state: SetState) -> str:
+    """Why a set takes no pushes now; "": it does."""
+    if state.retired_at is not None or state.key not in installation.config.sets:
+        return "the set is retired"
+    if state.watermark is None:
+        return "the set was never harvested"
+    found = attempts.last(connection, state.set_id, states=attempts.OPEN)
+    if found is None or found.mode == "push":
+        return ""
+    if found.mode == "derive":
+        is_between = found.run_id is not None and installation.clock() - found.started_at < ROOM_AFTER
+        return f"work of the day is going on (attempt {found.attempt_id})" if is_between else ""
+    return f"a harvest is going on (attempt {found.attempt_id})"
+
+
+def _settle_others(connection: Connection[Any], rows: Sequence[Waits], newest: Sequence[Waits], now: datetime) -> None:
+    """Those that do not count; one that was taken before stays taken."""
+    lost = [row for row in rows if row not in newest]
+    inbox.end(connection, [row.push_id for row in lost if row.is_again], "taken", now)
+    fresh = [row.push_id for row in lost if not row.is_again]
+    inbox.end(connection, fresh, "older", now, "something newer of it was there")
+
+
+def _opened(connection: Connection[Any], locked: LockedSet, newest: Sequence[Waits]) -> Attempt:
+    attempt = attempts.open_attempt(
+        connection,
+        locked,
+        Window("push", None, f"{len(newest)} records were pushed"),
+        mapping_version=fetch.mapping_version(locked.installation, locked.key),
+        run_id=None,
+    )
+    inbox.begin(connection, [row.push_id for row in newest], attempt.attempt_id)
+    return attempt
+
+
+def _store(locked: LockedSet, attempt: Attempt, newest: Sequence[Waits]) -> None:
+    storing = Storing(locked.installation, attempt)
+    storing.all((row.page for row in newest), Walk(locked.installation.config.sets[locked.key]))
+    with locked.connection() as connection:
+        connection.execute(
+            "UPDATE attempt SET state = 'fetched', pages = %s, fetched_at = %s WHERE attempt_id = %s",
+            (storing.pages, locked.installation.clock(), attempt.attempt_id),
+        )
+
+
+def _judged(locked: LockedSet, attempt: Attempt, by_hand: bool) -> Attempt:
+    with locked.connection() as connection:
+        attempt = attempts.by_id(connection, attempt.attempt_id)
+    attempt = stage(locked, attempt)
+    for rows in locked.installation.catalog.passes:
+        if quick := [task for task in rows if task.quick]:
+            enrich.run_tasks(locked, quick, only_new=True)
+    outputs.produce(locked, attempt)
+    return verdict.conclude(locked, attempt, by_hand=by_hand)
+
+
+def _newest(
+    connection: Connection[Any], installation: Installation, state: SetState, rows: Sequence[Waits]
+) -> list[Waits]:
+    """Of each record the newest push, where nothing newer is accepted; in the order in which they came."""
+    newest: dict[str, Waits] = {}
+    for row in rows:
+        other = newest.get(row.external_id)
+        if other is None or not _is_older(row, other.source_date, other.received_at):
+            newest[row.external_id] = row
+    accepted = _accepted(connection, installation, state, list(newest))
+    taken: dict[str, list[tuple[str, datetime]]] = {}
+    for external_id, written, received_at in inbox.dates_taken(connection, state.set_id, list(newest)):
+        taken.setdefault(external_id, []).append((written, received_at))
+    return [
+        row
+        for external_id, row in newest.items()
+        if not accepted.get(external_id, _NOTHING).is_newer(row)
+        and not any(_is_older(row, written, at) for written, at in taken.get(external_id, ()))
+    ]
+
+
+class _Accepted(NamedTuple):
+    """What is accepted of a record: its source's date; or, where it ended, since when a harvest had it so."""
+
+    date: str | None
+    ended_by: datetime | None
+
+    def is_newer(self, row: Waits) -> bool:
+        if self.ended_by is not None:
+            found = moment(row.source_date)
+            return found is not None and found < self.ended_by
+        if row.is_again:
+            return not _is_later(row, self.date or "")
+        return bool(self.date and row.source_date) and _compare(row.source_date, self.date or "") < 0
+
+
+_NOTHING = _Accepted(None, None)
+
+
+def _accepted(
+    connection: Connection[Any], installation: Installation, state: SetState, external_ids: list[str]
+) -> Mapping[str, _Accepted]:
+    entity = fetch.kind_of(installation, state.key).entity
+    rows = connection.execute(
+        f"""SELECT d.external_id, coalesce(r.seen_modified_at, r.source_modified_at), e.ended_by
+            FROM document d
+            LEFT JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
+            LEFT JOIN LATERAL (
+                SELECT coalesce(a.asked_at, a.started_at) AS ended_by
+                FROM revision o JOIN generation g ON g.set_id = o.set_id AND g.gen = o.to_gen
+                JOIN attempt a USING (attempt_id)
+                WHERE o.doc_id = d.doc_id AND o.to_gen <= %(gen)s AND r.doc_id IS NULL AND a.mode <> 'push'
+                ORDER BY o.to_gen DESC LIMIT 1) e ON true
+            WHERE d.set_id = %(set)s AND d.entity = %(entity)s AND d.external_id = ANY (%(ids)s)""",
+        {"set": state.set_id, "entity": entity, "ids": external_ids, "gen": state.accepted_gen},
+    )
+    return {external_id: _Accepted(written, ended_by) for external_id, written, ended_by in rows}
+
+
+def _is_older(row: Waits, written: str, received_at: datetime) -> bool:
+    """Whether a push is older than another one of its record; without dates by when they came."""
+    if moment(row.source_date) and moment(written):
+        return _compare(row.source_date, written) < 0
+    return row.received_at < received_at
+
+
+def _is_later(row: Waits, written: str) -> bool:
+    """Whether a push that waits once more is later than what was accepted after it; without a date of its own, by when
+    it came."""
+    if moment(row.source_date):
+        return bool(written) and _compare(row.source_date, written) > 0
+    found = moment(written)
+    return found is not None and row.received_at > found
+
+
+def _compare(one: str, other: str) -> int:
+    """Below 0: the first date is earlier; 0: they are the same at the coarser of their granularities, or cannot be
+    compared."""
+    x, y = moment(one), moment(other)
+    if x is None or y is None:
+        return 0
+    if _is_day(one) or _is_day(other):
+        return (x.date() > y.date()) - (x.date() < y.date())
+    return (x > y) - (x < y)
+
+
+def moment(written: str) -> datetime | None:
+    """A source's date as a moment; None: it is no date of ISO 8601."""
+    try:
+        found = datetime.fromisoformat(written)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_day(written: str) -> bool:
+    try:
+        return bool(date.fromisoformat(written))
+    except ValueError:
+        return False
+
+
+def slow_due(connection: Connection[Any], installation: Installation) -> list[tuple[str, int]]:
+    """The sets whose newest generation is a push's and whose slower tasks have not looked at it, with that
+    generation."""
+    slow = [task.name for task in _slow(installation)]
+    return connection.execute(
+        """SELECT s.key, s.accepted_gen FROM harvest_set s
+           JOIN generation g ON g.set_id = s.set_id AND g.gen = s.accepted_gen JOIN attempt a USING (attempt_id)
+           WHERE a.mode = 'push' AND s.retired_at IS NULL AND EXISTS (
+               SELECT FROM task_progress p
+               WHERE p.set_id = s.set_id AND p.task = ANY (%s) AND p.settled AND p.gen < s.accepted_gen)
+           ORDER BY 1""",
+        (slow,),
+    ).fetchall()
+
+
+def _slow(installation: Installation) -> list[Any]:
+    tasks = installation.catalog.tasks
+    return [task for task in tasks if not task.quick and enrich.applies_here(task, installation) is None]
+
+
+def follow_up(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
+    """Run the slower tasks over what was pushed, and make what comes of them a generation. Raises Busy."""
+    slow = {task.name for task in _slow(installation)}
+    with lock_set(installation, key, patience=0.05) as locked:
+        with locked.connection() as connection:
+            if waits := in_the_way(connection, installation, locked.state):
+                return Taken(key, waits, 0, None)
+            cut = attempts.last(connection, locked.set_id, states=attempts.OPEN)
+            if cut is not None:
+                attempts.fail(connection, locked, cut, "interrupted: its run was cut")
+                generations.clean(connection, locked, cut.attempt_id)
+                locked.move(connection, staged_attempt=None)
+        for rows in installation.catalog.passes:
+            if here := [task for task in rows if task.name in slow]:
+                enrich.run_tasks(locked, here, only_new=True, progress=progress)
+        with locked.connection() as connection:
+            if not outputs.stale(installation, connection, locked.state):
+                return Taken(key, "", 0, None)
+            why = Window("push", None, "what tasks say of pushed records")
+            attempt = attempts.open_attempt(connection, locked, why, mapping_version=locked.state.mapping_version)
+            generations.clean(connection, locked, attempt.attempt_id)
+            connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
+            attempt = attempts.by_id(connection, attempt.attempt_id)
+        outputs.produce(locked, attempt, progress)
+        return Taken(key, "", 0, verdict.conclude(locked, attempt))

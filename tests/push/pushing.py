@@ -1,0 +1,85 @@
+"""What tests of pushes share: a set with a secret, its pages and API on a real port, and a record pushed in one line."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+import uvicorn
+from starlette.routing import Mount
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import inbox
+from harvester_dagster.releases import release
+from harvester_dagster.releases.push_rounds import PushRounds
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.web.api.consumer_api import PATH, consumer_api
+from harvester_dagster.web.app import create_app
+from harvester_dagster.web.webhook import Webhook
+from tests.sets.world import KEY, World
+
+SECRET = "a-secret-of-sources"
+VARIABLE = "PUSH_SECRET"
+WITH_SECRET = {"webhook_secret_env": VARIABLE}
+
+
+@contextmanager
+def site(installation: Installation, most: int = inbox.MOST_WAITING, log_level: str = "warning") -> Iterator[str]:
+    """The webhook and the API; their address."""
+    routes = [*Webhook(installation, most).routes(), Mount(PATH, consumer_api(installation))]
+    app = create_app(installation.config.web, routes)
+    config = uvicorn.Config(app, port=0, log_level=log_level, lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(10)
+
+
+def post(url: str, body: Any, secret: str = SECRET, key: str = KEY, **options: Any) -> requests.Response:
+    """A record pushed as its source does."""
+    place = f"{url}/webhook/product/{key}/{secret}/" if secret else f"{url}/webhook/product/{key}/"
+    return requests.post(
+        place, timeout=30, **({"data": body} if isinstance(body, bytes) else {"json": body}), **options
+    )
+
+
+def titles(url: str) -> dict[str, str]:
+    """What the API shows."""
+    answer = requests.get(f"{url}{PATH}/product/", params={"page_size": 100}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return {one["external_id"]: one["title"] for one in answer.json()["results"]}
+
+
+def released(world: World) -> None:
+    """A release of all that is accepted."""
+    release.release(world.installation, by_hand=True)
+
+
+def rounds(world: World) -> list[Taken]:
+    """Rounds as long as there is anything to do; what was reported. A set's next turn has come."""
+    found: list[Taken] = []
+    said: list[str] = []
+    worker = PushRounds(world.installation, found.append, said.append)
+    while worker.round():
+        pass
+    assert not [line for line in said if "mistake" in line], said
+    return found
+
+
+def current(world: World) -> dict[int, int]:
+    """The generations that are shown."""
+    with world.installation.pool.connection() as connection:
+        version = versions.current(connection)
+    return dict(version.generations) if version else {}
+
+
+def states(world: World) -> list[tuple[str, str]]:
+    """Of every push, in the order in which they came."""
+    return [(name, state) for name, state in world.rows("SELECT external_id, state FROM push ORDER BY push_id")]
