@@ -20,7 +20,7 @@ from rich.table import Table
 
 from harvester_dagster import shown_text
 from harvester_dagster.consumers.field_differences import DocumentDifference
-from harvester_dagster.explain.status import SetLine, Status
+from harvester_dagster.explain.status import PushLine, SetLine, Status
 from harvester_dagster.sets.steps import SetOutcome
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
@@ -114,19 +114,37 @@ def status(found: Status, *, tasks: bool = False) -> None:
         again = f"; asked for {due.times} times so far, and again by itself" if due.times > 1 else ""
         since = moment(due.since, ZoneInfo(found.timezone))
         console.print(f"[yellow]A release is due since {since}: {due.sets} sets have advanced{again}.[/yellow]")
+    for line in found.pushes:
+        _pushes(line, ZoneInfo(found.timezone))
     console.print()
     _print(_SET_COLUMNS, [_set_row(line) for line in found.sets])
     console.print(LEGEND, style="dim")
     if tasks:
         task_outcomes(found)
-    for line in found.sets:
-        for note in line.notes:
-            console.print(f"[yellow]{text(line.key)}[/yellow]: {text(note)}", soft_wrap=True)
-    troubles = [line for line in found.sets if line.needs_a_hand]
+    for one in found.sets:
+        for note in one.notes:
+            console.print(f"[yellow]{text(one.key)}[/yellow]: {text(note)}", soft_wrap=True)
+    troubles = [one for one in found.sets if one.needs_a_hand]
     if troubles and found.version_id:
         console.print("\n[bold]To look at[/bold]")
-        for line in troubles:
-            _trouble(line)
+        for one in troubles:
+            _trouble(one)
+
+
+def _pushes(line: PushLine, zone: ZoneInfo) -> None:
+    """Where a set's pushes are that are not shown yet."""
+    said = []
+    if line.waiting:
+        said.append(f"{line.waiting:,} wait since {moment(line.since, zone)}")
+    if line.is_ahead:
+        said.append("accepted, and not shown yet")
+    if line.waits:
+        said.append(text(line.waits))
+    if said:
+        console.print(f"[yellow]Pushes of {text(line.key)}: {'; '.join(said)}.[/yellow]", soft_wrap=True)
+    if line.rejected:
+        console.print(f"[red]Pushes of {text(line.key)}: {line.rejected:,} REJECTED: {text(line.reason)}[/red]")
+        console.print(f"    harvester push accept {line.key}, or dismiss", style="dim", soft_wrap=True, markup=False)
 
 
 def _search_side(found: Status) -> None:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from harvester_dagster.explain.news import news
 from harvester_dagster.installation import Installation
+from harvester_dagster.publication import inbox
 from harvester_dagster.releases import day_work, standings
 from harvester_dagster.releases.standings import SetStanding, Standing
 from harvester_dagster.search.search_side import SearchSide, search_side
-from harvester_dagster.sets import attempts, problems, sets, versions
+from harvester_dagster.sets import attempts, problems, pushed, sets, versions
 
 
 class TaskLine(NamedTuple):
@@ -75,6 +76,20 @@ class ReleaseDue(NamedTuple):
     times: int
 
 
+class PushLine(NamedTuple):
+    """What was pushed to a set and is not settled, or not shown. `since`: when the oldest that waits came. `waits`: why
+    none is taken now, or why what was taken is not shown; `reason`: why the newest of those was rejected."""
+
+    key: str
+    waiting: int
+    since: datetime | None
+    rejected: int
+    is_ahead: bool
+    """Accepted pushes are not in the current version yet."""
+    waits: str
+    reason: str
+
+
 class Status(NamedTuple):
     """The whole installation. `hold`: why automatic releases are held, if they are. `search`: how the search side
     stands beside the version; None: there is none. `release_due`: None where nothing waits for a release."""
@@ -89,6 +104,8 @@ class Status(NamedTuple):
     """Why there is this version."""
     timezone: str
     """The installation's, in which people are told times."""
+    pushes: list[PushLine]
+    """Sets of which something pushed is not settled or not shown."""
 
 
 def status(installation: Installation, *, with_news: bool = True) -> Status:
@@ -107,7 +124,24 @@ def status(installation: Installation, *, with_news: bool = True) -> Status:
             _due(installation),
             news(connection, installation.catalog, current) if current and with_news else "",
             installation.config.timezone,
+            _pushes(installation, connection),
         )
+
+
+def _pushes(installation: Installation, connection: Any) -> list[PushLine]:
+    found = {row.set_id: row for row in inbox.counts(connection)}
+    ahead, held = set(versions.pushed_ahead(connection)), versions.hold(connection)
+    lines = []
+    for state in sets.all_sets(connection):
+        row, is_ahead = found.get(state.set_id), state.key in ahead
+        if row is None and not is_ahead:
+            continue
+        waits = pushed.in_the_way(connection, installation, state) if row and row.waiting else ""
+        if is_ahead and held:
+            waits = waits or f"automatic releases are held: {held}"
+        row = row or inbox.Counted(state.set_id, 0, None, 0, "")
+        lines.append(PushLine(state.key, row.waiting, row.since, row.rejected, is_ahead, waits, row.reason))
+    return lines
 
 
 def _due(installation: Installation) -> ReleaseDue | None:

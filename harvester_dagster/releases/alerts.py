@@ -6,7 +6,7 @@ listening is no error: it stays visible in the store, the reports and the checks
 """
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -16,10 +16,13 @@ from harvester_dagster.config import secret, source_of
 from harvester_dagster.failures import OutsideError
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.http import Outside
+from harvester_dagster.publication import inbox
 from harvester_dagster.releases import nights
 from harvester_dagster.search.search_side import search_side
-from harvester_dagster.sets import attempts, sets
+from harvester_dagster.sets import attempts, pushed, sets
 
+TAKEN_AFTER = timedelta(hours=1)
+"""Pushes are taken within seconds, but for those that come while their set is harvested."""
 SEARCH = "search"
 """What the causes that lie on the search side begin with."""
 
@@ -41,9 +44,12 @@ def standing(installation: Installation) -> list[Alert]:
     found = of_search(installation)
     with installation.pool.connection() as connection:
         left_behind = nights.left_behind(connection)
+        inboxes = {row.set_id: row for row in inbox.counts(connection)}
         for state in sets.all_sets(connection):
             if state.retired_at is not None:
                 continue
+            if state.set_id in inboxes:
+                found += _of_pushes(connection, installation, state, inboxes[state.set_id])
             if alert := _of_set(connection, installation, state):
                 found.append(alert)
             elif why := left_behind.get(state.key):
@@ -94,6 +100,22 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
             state.key,
         )
     return None
+
+
+def _of_pushes(
+    connection: Connection[Any], installation: Installation, state: sets.SetState, row: inbox.Counted
+) -> list[Alert]:
+    found = []
+    if row.rejected:
+        message = f"{state.key}: {row.rejected:,} pushed records were rejected: {row.reason}"
+        mend = f"see `harvester push list {state.key}`, then `harvester push accept` or `dismiss` it"
+        found.append(Alert(f"pushes-rejected {state.key}", message, mend))
+    if row.since and installation.clock() - row.since > TAKEN_AFTER:
+        waits = pushed.in_the_way(connection, installation, state)
+        message = f"{state.key}: {row.waiting:,} pushed records wait: {waits or 'nobody takes them'}"
+        mend = "see its run; it is harvested again tonight" if waits else "`harvester up` runs a worker that takes them"
+        found.append(Alert(f"pushes-waiting {state.key}", message, mend, row.since))
+    return found
 
 
 def of_search(installation: Installation) -> list[Alert]:

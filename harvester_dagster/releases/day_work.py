@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.installation import Installation
+from harvester_dagster.publication import inbox
 from harvester_dagster.releases import nights
-from harvester_dagster.sets import attempts, outputs, sets, steps, versions
+from harvester_dagster.sets import attempts, outputs, pushed, sets, steps, versions
 from harvester_dagster.store.locks import Busy
 
 PATIENCE = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 35, 60))
@@ -91,6 +92,18 @@ def finish(installation: Installation, progress: Callable[[str], None] = lambda 
         except Busy as error:
             progress(str(error))
     return done
+
+
+def take_pushes(installation: Installation, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Take what waits in the inboxes of sets that nobody harvests: a release must not show a candidate that somebody
+    accepted without what was pushed after it."""
+    with installation.pool.connection() as connection:
+        waiting = inbox.sets_waiting(connection)
+    for key in waiting:
+        try:
+            pushed.take(installation, key, progress)
+        except Busy as error:
+            progress(str(error))
 
 
 def _was_cut(connection: Connection[Any], state: sets.SetState) -> bool:

@@ -49,8 +49,10 @@ def prepare(
     night_id: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Version | None:
-    """Finish day work, then prepare a version; None: nothing has moved since the current one."""
+    """Finish day work and take what was pushed, then prepare a version; None: nothing has moved since the current
+    one."""
     day_work.finish(installation, progress)
+    day_work.take_pushes(installation, progress)
     return versions.prepare(installation, run_id=run_id, night_id=night_id)
 
 

@@ -1,5 +1,6 @@
-"""What tests of pushes share: a set with a secret, its pages and API on a real port, and a record pushed in one line."""
+"""What tests of pushes share: a set with a secret, its webhook and API on a real port, a record pushed in one line."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.releases import release
 from harvester_dagster.releases.push_rounds import PushRounds
-from harvester_dagster.sets import versions
+from harvester_dagster.sets import pushed, versions
 from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
@@ -31,7 +32,16 @@ def site(installation: Installation, most: int = inbox.MOST_WAITING, log_level: 
     """The webhook and the API; their address."""
     routes = [*Webhook(installation, most).routes(), Mount(PATH, consumer_api(installation))]
     app = create_app(installation.config.web, routes)
-    config = uvicorn.Config(app, port=0, log_level=log_level, lifespan="off", timeout_graceful_shutdown=1)
+    trusted = list(installation.config.web.trusted_proxies)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_level=log_level,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        proxy_headers=bool(trusted),
+        forwarded_allow_ips=trusted,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -48,6 +58,14 @@ def post(url: str, body: Any, secret: str = SECRET, key: str = KEY, **options: A
     return requests.post(
         place, timeout=30, **({"data": body} if isinstance(body, bytes) else {"json": body}), **options
     )
+
+
+def push(world: World, *bodies: Any, key: str = KEY) -> None:
+    """Records stored as the webhook stores them."""
+    with world.installation.pool.connection() as connection:
+        for body in bodies:
+            found = pushed.read(world.installation, key, json.dumps(body).encode())
+            inbox.put(connection, world.state(key).set_id, found, "test", world.now)
 
 
 def titles(url: str) -> dict[str, str]:

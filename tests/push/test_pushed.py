@@ -1,20 +1,241 @@
 """From a push to what consumers see: one generation, one version with this set only, judged, and never undone."""
 
-from tests.push.pushing import current, post, rounds, states, titles
-from tests.sets.world import World, check, check_objects
+from datetime import timedelta
+
+import pytest
+
+from harvester_dagster.publication import inbox
+from harvester_dagster.releases import release
+from harvester_dagster.releases.push_rounds import EVERY, PushRounds
+from harvester_dagster.sets import pushed, remap, steps, versions
+from harvester_dagster.sets.locked_set import lock_set
+from tests.push.pushing import WITH_SECRET, current, post, push, released, rounds, states, titles
+from tests.sets.conftest import OpenWorld
+from tests.sets.world import KEY, World, check, check_objects
 
 
 def test_a_record_pushed_is_shown_by_a_version_with_its_set_only(world: World, url: str) -> None:
+    world.source.put("z", spec="two")
+    world.night("src:two")
     before, shown = world.state(), current(world)
     answer = post(url, world.source.record("a", title="Another", files=("x",)))
     assert (answer.status_code, answer.json()) == (200, {"srn": "src:one:a", "stored": True})
     assert titles(url)["a"] == "Title of a" and states(world) == [("a", "waiting")]
     first, *_ = rounds(world)
     assert first.attempt and (first.attempt.mode, first.attempt.state) == ("push", "accepted")
-    assert titles(url)["a"] == "Another" and states(world) == [("a", "taken")]
-    assert current(world).keys() == shown.keys()
+    assert titles(url) == {"a": "Another", "b": "Title of b", "c": "Title of c"}
+    assert states(world) == [("a", "taken")]
+    assert current(world).keys() == shown.keys(), "what the other set has accepted waits for its release"
     after = world.state()
     assert (after.watermark, after.mapping_version) == (before.watermark, before.mapping_version)
     assert world.outputs() == world.rebuilt()
+    released(world)
+    assert set(titles(url)) == {"a", "b", "c", "z"}
     check(world)
     check_objects(world)
+
+
+def test_new_deleted_unchanged_and_pushed_twice(world: World, url: str) -> None:
+    world.forward(timedelta(hours=1))
+    new = world.source.record("d")
+    assert post(url, {"data": new}).json()["stored"] is True
+    assert post(url, {"data": new}).json()["stored"] is False, "the same waits already"
+    post(url, world.source.record("b"))
+    post(url, {"data": [{"type": "repoItem", "id": "c", "meta": {"status": "deleted"}, "attributes": []}]})
+    rounds(world)
+    assert set(titles(url)) == {"a", "b", "d"}
+    assert states(world) == [("d", "taken"), ("b", "taken"), ("c", "taken")]
+    generation = world.state().accepted_gen
+    post(url, new)
+    rounds(world)
+    assert world.state().accepted_gen == generation, "nothing new makes no generation"
+    check(world)
+
+
+def test_the_newer_date_of_the_source_wins_whatever_came_first(world: World, url: str) -> None:
+    world.forward(timedelta(hours=3))
+    old = world.source.record("a", title="Old")
+    world.forward(timedelta(hours=1))
+    new = world.source.record("a", title="New")
+    for body in (new, old):
+        post(url, body)
+    rounds(world)
+    assert states(world) == [("a", "taken"), ("a", "older")] and titles(url)["a"] == "New"
+    world.forward(EVERY)
+    post(url, old)
+    rounds(world)
+    assert states(world)[-1] == ("a", "older") and titles(url)["a"] == "New"
+    world.forward(EVERY)
+    gone = {"id": "a", "meta": {"status": "deleted", "deletedAt": f"{world.now:%Y-%m-%dT%H:%M:%SZ}"}}
+    post(url, gone)
+    rounds(world)
+    world.forward(EVERY)
+    post(url, new)
+    rounds(world)
+    assert states(world)[-2:] == [("a", "taken"), ("a", "older")] and "a" not in titles(url)
+
+
+def test_what_a_harvest_ended_does_not_come_back_by_an_older_push(world: World, url: str) -> None:
+    late = world.source.record("a")
+    world.forward(timedelta(hours=1))
+    world.source.delete("a")
+    world.night()
+    released(world)
+    post(url, late)
+    rounds(world)
+    assert states(world) == [("a", "older")] and "a" not in titles(url)
+
+
+def test_while_a_harvest_is_open_pushes_wait_for_its_end(world: World, url: str) -> None:
+    world.source.put("b", title="Harvested")
+    steps.harvest(world.installation, KEY, run_id="run")
+    post(url, world.source.record("a", title="Pushed"))
+    rounds(world)
+    assert states(world) == [("a", "waiting")] and world.attempts()[-1] == ("delta", "fetched")
+    steps.documents(world.installation, KEY, run_id="run")
+    world.tasks(run_id="run")
+    with lock_set(world.installation, KEY):
+        rounds(world)
+    steps.conclude(world.installation, KEY, run_id="run")
+    world.forward(EVERY)
+    rounds(world)
+    assert states(world) == [("a", "taken")]
+    assert titles(url)["b"] == "Title of b" and titles(url)["a"] == "Title of a", "accepted work waits for its release"
+    released(world)
+    assert titles(url) == {"a": "Pushed", "b": "Harvested", "c": "Title of c"}
+    check(world)
+
+
+def test_a_source_whose_list_lags_behind_undoes_no_push(world: World, url: str) -> None:
+    lagging = world.source.record("a", title="Lagging")
+    world.forward(timedelta(hours=1))
+    post(url, world.source.record("a", title="Pushed"))
+    rounds(world)
+    world.forward(timedelta(minutes=1))
+    world.source._keep("one", "a", lagging)
+    world.night(pass_time=False)
+    assert world.titles()["a"] == "Lagging" and states(world) == [("a", "waiting")]
+    world.forward(EVERY)
+    rounds(world)
+    released(world)
+    assert titles(url)["a"] == "Pushed" and states(world) == [("a", "taken")]
+    check(world)
+
+
+def test_what_is_new_in_a_harvest_wins_over_a_push_before_it(world: World, url: str) -> None:
+    world.forward(timedelta(hours=1))
+    post(url, world.source.record("a", title="Pushed"))
+    rounds(world)
+    world.forward(timedelta(minutes=1))
+    world.source.put("a", title="Harvested")
+    world.night()
+    rounds(world)
+    released(world)
+    assert titles(url)["a"] == "Harvested" and states(world) == [("a", "taken")]
+
+
+def test_under_the_hold_of_a_rollback_pushes_are_accepted_and_not_shown(world: World, url: str) -> None:
+    post(url, world.source.record("a", title="First"))
+    rounds(world)
+    with world.installation.pool.connection() as connection:
+        earlier = versions.before_current(connection)
+    release.roll_back(world.installation, earlier)
+    assert titles(url)["a"] == "Title of a"
+    world.forward(EVERY)
+    post(url, world.source.record("b", title="Held"))
+    rounds(world)
+    assert states(world)[-1] == ("b", "taken") and world.titles()["b"] == "Held"
+    assert titles(url)["a"] == "Title of a" and titles(url)["b"] == "Title of b"
+    with pytest.raises(versions.Held):
+        versions.advance(world.installation, KEY)
+    released(world)
+    assert titles(url) == {"a": "First", "b": "Held", "c": "Title of c"}
+
+
+def test_what_is_rejected_stays_in_the_inbox_and_can_be_accepted(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2)
+    world.source.put("a", "b", "c")
+    world.night()
+    released(world)
+    push(world, {"id": "a", "meta": {"status": "deleted"}}, {"id": "b", "meta": {"status": "deleted"}})
+    found = pushed.take(world.installation, KEY)
+    assert found.attempt and found.attempt.state == "rejected" and set(world.titles()) == {"a", "b", "c"}
+    assert states(world) == [("a", "rejected"), ("b", "rejected")]
+    assert steps.outcome(world.installation, KEY).is_replaced is False, "the harvest of the set was accepted"
+    world.forward(EVERY)
+    push(world, world.source.record("d"))
+    rounds(world)
+    assert states(world)[-1] == ("d", "taken") and set(world.titles()) == {"a", "b", "c", "d"}
+    with world.installation.pool.connection() as connection:
+        assert inbox.decide(connection, world.state().set_id, world.now, accept=True) == 2
+    pushed.take(world.installation, KEY, by_hand=True)
+    assert set(world.titles()) == {"c", "d"}
+    check(world)
+
+
+def test_a_rejected_candidate_survives_pushes_and_undoes_none(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2, deletes="no")
+    world.source.put("a", "b", "c")
+    world.night()
+    released(world)
+    world.source.forget("b", "c")
+    world.source.put("a", title="Candidate")
+    world.night(pass_time=False)
+    assert world.attempts()[-1] == ("full", "rejected")
+    world.forward(timedelta(minutes=5))
+    push(world, world.source.record("a", title="Pushed"), world.source.record("d"))
+    rounds(world)
+    assert world.attempts()[1] == ("full", "rejected") and world.titles()["a"] == "Pushed"
+    steps.accept(world.installation, KEY)
+    assert world.titles()["a"] == "Candidate" and [state for _, state in states(world)] == ["waiting", "waiting"]
+    released(world)
+    assert world.titles() == {"a": "Pushed", "d": "Title of d"}
+    check(world)
+
+
+def test_a_replay_reads_pushes_too(world: World) -> None:
+    push(world, world.source.record("d"))
+    rounds(world)
+    world.forward()
+    remap.remap(world.installation, KEY)
+    assert sorted(world.titles()) == ["a", "b", "c", "d"]
+
+
+def test_slower_tasks_follow_with_a_later_version(world: World, url: str) -> None:
+    world.source.files["d/gone"] = 404
+    post(url, world.source.record("d", files=("gone", "there")))
+    worker = PushRounds(world.installation)
+    worker._safely(KEY, worker._take)
+    worker._safely(KEY, worker._publish)
+    assert not world.source.asked and "d" in titles(url)
+    first = current(world)
+    world.forward(timedelta(seconds=5))
+    rounds(world)
+    assert [path for path in world.source.asked if path.startswith("/files/d/")]
+    assert current(world) != first
+    assert world.outputs() == world.rebuilt()
+    before = len(world.attempts())
+    rounds(world)
+    assert len(world.attempts()) == before, "once is enough"
+    check(world)
+
+
+def test_a_set_gets_one_generation_in_two_seconds(world: World) -> None:
+    worker = PushRounds(world.installation)
+    for name in "abc":
+        push(world, world.source.record(name, title=f"Another {name}"))
+        worker.round()
+    assert [state for _, state in states(world)] == ["taken", "waiting", "waiting"]
+    world.forward(EVERY)
+    worker.round()
+    assert world.state().accepted_gen == 3 and [state for _, state in states(world)] == ["taken"] * 3
+
+
+def test_a_set_that_was_never_harvested_keeps_what_is_pushed(world: World) -> None:
+    other = "src:two"
+    push(world, world.source.record("n"), key=other)
+    assert pushed.take(world.installation, other).waits == "the set was never harvested"
+    world.source.put("m", spec="two")
+    world.night(other)
+    rounds(world)
+    assert sorted(world.titles(other)) == ["m", "n"]
