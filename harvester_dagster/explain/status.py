@@ -139,7 +139,7 @@ def _pushes(installation: Installation, connection: Any) -> list[PushLine]:
         waits = pushed.in_the_way(connection, installation, state) if row and row.waiting else ""
         if is_ahead and held:
             waits = waits or f"automatic releases are held: {held}"
-        row = row or inbox.Counted(state.set_id, 0, None, 0, "")
+        row = row or inbox.Unsettled(state.set_id, 0, None, 0, "")
         lines.append(PushLine(state.key, row.waiting, row.since, row.rejected, is_ahead, waits, row.reason))
     return lines
 

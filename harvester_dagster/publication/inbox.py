@@ -57,7 +57,7 @@ class PushRow(NamedTuple):
     reason: str
 
 
-class Counted(NamedTuple):
+class Unsettled(NamedTuple):
     """What a set's inbox holds that is not settled. `since`: when the oldest that waits came."""
 
     set_id: int
@@ -177,9 +177,9 @@ def decide(connection: Connection[Any], set_id: int, now: datetime, *, accept: b
     ).rowcount
 
 
-def counts(connection: Connection[Any]) -> list[Counted]:
+def counts(connection: Connection[Any]) -> list[Unsettled]:
     """Every set with pushes that are not settled."""
-    with connection.cursor(row_factory=class_row(Counted)) as cursor:
+    with connection.cursor(row_factory=class_row(Unsettled)) as cursor:
         return cursor.execute(
             """SELECT set_id, count(*) FILTER (WHERE state = 'waiting') AS waiting,
                       min(received_at) FILTER (WHERE state = 'waiting') AS since,

@@ -103,7 +103,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
 
 
 def _of_pushes(
-    connection: Connection[Any], installation: Installation, state: sets.SetState, row: inbox.Counted
+    connection: Connection[Any], installation: Installation, state: sets.SetState, row: inbox.Unsettled
 ) -> list[Alert]:
     found = []
     if row.rejected:

@@ -46,17 +46,23 @@ def waiting(installation: Installation) -> Waiting | str:
         if held := versions.hold(connection):
             return f"automatic releases are held: {held}"
         moved = connection.execute(
-            """SELECT s.set_id, s.accepted_gen, g.accepted_at FROM harvest_set s
-               JOIN generation g ON g.set_id = s.set_id AND g.gen = s.accepted_gen
+            """SELECT s.set_id, g.gen, g.accepted_at FROM harvest_set s
                LEFT JOIN current_version c ON true
                LEFT JOIN dataset_version_set v ON v.version_id = c.version_id AND v.set_id = s.set_id
-               WHERE v.gen IS DISTINCT FROM s.accepted_gen ORDER BY 1"""
+               JOIN LATERAL (
+                   SELECT g.gen, g.accepted_at FROM generation g LEFT JOIN attempt a USING (attempt_id)
+                   WHERE g.set_id = s.set_id AND g.gen > coalesce(v.gen, 0) AND g.gen <= s.accepted_gen
+                     AND a.mode IS DISTINCT FROM 'push'  -- these are published by themselves, and never end
+                   ORDER BY g.gen DESC LIMIT 1) g ON true
+               ORDER BY 1"""
         ).fetchall()
         dirty = connection.execute(
             """SELECT count(*), count(DISTINCT d.set_id) FROM dirty d JOIN harvest_set s USING (set_id)
                WHERE d.done_in IS NULL AND s.retired_at IS NULL AND s.accepted_gen > 0"""
         ).fetchone()
-        last = connection.execute("SELECT max(a.ended_at), (SELECT max(ended_at) FROM night) FROM attempt a").fetchone()
+        last = connection.execute(
+            """SELECT max(a.ended_at), (SELECT max(ended_at) FROM night) FROM attempt a WHERE mode <> 'push'"""
+        ).fetchone()
     count, dirty_sets = dirty or (0, 0)
     if not moved and not count:
         return "nothing waits"

@@ -259,17 +259,18 @@ def _is_day(written: str) -> bool:
 
 
 def slow_due(connection: Connection[Any], installation: Installation) -> list[tuple[str, int]]:
-    """The sets whose newest generation is a push's and whose slower tasks have not looked at it, with that
+    """The sets whose newest generation is a push's, and whose slower tasks have not looked at it or were cut, with that
     generation."""
     slow = [task.name for task in _slow(installation)]
     return connection.execute(
         """SELECT s.key, s.accepted_gen FROM harvest_set s
            JOIN generation g ON g.set_id = s.set_id AND g.gen = s.accepted_gen JOIN attempt a USING (attempt_id)
-           WHERE a.mode = 'push' AND s.retired_at IS NULL AND EXISTS (
-               SELECT FROM task_progress p
-               WHERE p.set_id = s.set_id AND p.task = ANY (%s) AND p.settled AND p.gen < s.accepted_gen)
+           WHERE a.mode = 'push' AND s.retired_at IS NULL AND (
+               EXISTS (SELECT FROM task_progress p WHERE p.set_id = s.set_id AND p.task = ANY (%s)
+                         AND p.settled AND p.gen < s.accepted_gen)
+               OR EXISTS (SELECT FROM attempt o WHERE o.set_id = s.set_id AND o.mode = 'push' AND o.state = ANY (%s)))
            ORDER BY 1""",
-        (slow,),
+        (slow, list(attempts.OPEN)),
     ).fetchall()
 
 
@@ -279,27 +280,20 @@ def _slow(installation: Installation) -> list[Any]:
 
 
 def follow_up(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
-    """Run the slower tasks over what was pushed, and make what comes of them a generation. Raises Busy."""
+    """Run the slower tasks over what was pushed, and make what comes of them a generation. Its attempt is open before
+    they begin: a cut one is seen by that. Raises Busy."""
     slow = {task.name for task in _slow(installation)}
     with lock_set(installation, key, patience=0.05) as locked:
         with locked.connection() as connection:
             if waits := in_the_way(connection, installation, locked.state):
                 return Taken(key, waits, 0, None)
-            cut = attempts.last(connection, locked.set_id, states=attempts.OPEN)
-            if cut is not None:
-                attempts.fail(connection, locked, cut, "interrupted: its run was cut")
-                generations.clean(connection, locked, cut.attempt_id)
-                locked.move(connection, staged_attempt=None)
-        for rows in installation.catalog.passes:
-            if here := [task for task in rows if task.name in slow]:
-                enrich.run_tasks(locked, here, only_new=True, progress=progress)
-        with locked.connection() as connection:
-            if not outputs.stale(installation, connection, locked.state):
-                return Taken(key, "", 0, None)
             why = Window("push", None, "what tasks say of pushed records")
             attempt = attempts.open_attempt(connection, locked, why, mapping_version=locked.state.mapping_version)
             generations.clean(connection, locked, attempt.attempt_id)
             connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
             attempt = attempts.by_id(connection, attempt.attempt_id)
+        for rows in installation.catalog.passes:
+            if here := [task for task in rows if task.name in slow]:
+                enrich.run_tasks(locked, here, only_new=True, progress=progress)
         outputs.produce(locked, attempt, progress)
         return Taken(key, "", 0, verdict.conclude(locked, attempt))

@@ -62,13 +62,14 @@ def test_it_is_filtered_and_shown_as_text(run: Run, store: str) -> None:
 
 READING = {
     "status", "why", "audit", "access why", "access what-if", "journals invalid", "tasks list", "index status",
-    "index verify", "versions list", "versions diff", "set list", "config check", "source check", "alerts try",
+    "index verify", "push list", "versions list", "versions diff", "set list", "config check", "source check",
+    "alerts try",
     "services fetch",
 }  # fmt: skip
 """Commands that change nothing of what is published, or that fetch programs."""
 BY = {"night": night.run_night, "demo": night.run_night, "overwrite clear": overwrites.clear}
 """What writes the row, where the command's own function does not."""
-STARTING = {"up"}
+STARTING = {"up", "push work"}
 """What it starts acts by itself, or is asked on a page."""
 
 

@@ -30,6 +30,7 @@ from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Limits
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.releases import release, retention
+from harvester_dagster.releases.push_rounds import QUIET, PushRounds
 from harvester_dagster.sets import steps, versions
 from harvester_dagster.store.objects import Folder
 from harvester_dagster.tasks import check_url, once_per_body
@@ -104,7 +105,10 @@ def opened(database: str, story: Story) -> Iterator[World]:
 
 
 def night(world: World, story: Story, run_id: str) -> None:
-    """From harvest to promoted version; by hand where the story says so."""
+    """From harvest to promoted version; by hand where the story says so, or what was pushed."""
+    if story.get("push"):
+        take_pushes(world)
+        return
     if story.get("accept"):
         if any(state == "rejected" for _, state in world.attempts()):
             steps.accept(world.installation, KEY)
@@ -114,6 +118,17 @@ def night(world: World, story: Story, run_id: str) -> None:
     if version:
         versions.promote(world.installation, version)
     retention.clean_up(world.installation)
+
+
+def take_pushes(world: World) -> None:
+    """Rounds as long as there is anything to do, then those in which slower tasks follow."""
+    for _ in range(2):
+        said: list[str] = []
+        worker = PushRounds(world.installation, progress=said.append)
+        while worker.round():
+            pass
+        world.forward(2 * QUIET)
+        assert not [line for line in said if "mistake" in line], said
 
 
 def end(world: World) -> dict[str, Any]:
@@ -134,6 +149,7 @@ def end(world: World) -> dict[str, Any]:
         ),
         "results": world.rows("SELECT task, kind, count(*), max(attempts) FROM result GROUP BY 1, 2 ORDER BY 1, 2"),
         "waiting": world.one("SELECT count(*) FROM dirty") + world.one("SELECT count(*) FROM stale_use"),
+        "pushes": world.rows("SELECT external_id, state FROM push ORDER BY push_id"),
         "open": [attempt for attempt in world.attempts() if attempt[1] in ("open", "fetched", "staged")],
     }
 

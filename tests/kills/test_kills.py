@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.kills.driver import mine, night, tasks
+from tests.push.pushing import push
 from tests.sets.conftest import source
 from tests.sets.scripted_source import ScriptedSource
 from tests.sets.world import DAY, NIGHT, World, opened_world
@@ -55,6 +56,22 @@ def by_hand(world: World) -> None:
     assert [state for _, state in world.attempts()] == ["accepted", "rejected", "accepted"]
 
 
+def pushed(world: World) -> None:
+    """New, changed and deleted records and an old one were pushed, and wait."""
+    old = world.source.record("c", title="Old")
+    night(world, {}, "before")
+    world.source.now += DAY
+    world.source.files = {"d/y": 404}
+    push(
+        world,
+        world.source.record("a", title="Another", files=("x", "z")),
+        world.source.record("d", files=("x", "y")),
+        {"id": "b", "meta": {"status": "deleted"}},
+        old,
+        world.source.record("a", title="And another", files=("x", "z")),
+    )
+
+
 PARTS = 3
 """Processes that share the kills of one night."""
 
@@ -63,8 +80,13 @@ PARTS = 3
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(
     ("prepare", "settings", "least"),
-    [(first, {}, 30), (later, {}, 30), (by_hand, {"deletes": "no", "min_documents": 2}, 10)],
-    ids=["first", "later", "by hand"],
+    [
+        (first, {}, 30),
+        (later, {}, 30),
+        (by_hand, {"deletes": "no", "min_documents": 2}, 10),
+        (pushed, {}, 20),
+    ],
+    ids=["first", "later", "by hand", "pushed"],
 )
 def test_a_night_killed_anywhere_and_run_again_ends_right(
     postgres_url: str,
@@ -96,6 +118,7 @@ def test_a_night_killed_anywhere_and_run_again_ends_right(
         "before": str(home),
         "settings": settings,
         "accept": prepare is by_hand,
+        "push": prepare is pushed,
         "part": part,
         "parts": PARTS,
     }
