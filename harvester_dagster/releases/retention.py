@@ -19,6 +19,9 @@ from harvester_dagster.releases import body_sweep
 from harvester_dagster.sets import attempts
 from harvester_dagster.store import keys
 
+THINNED_AFTER = timedelta(days=1)
+"""Of versions that pushes made (up to one in two seconds) the last of each hour is kept from then on."""
+
 
 class Cleaned(NamedTuple):
     """How many of each went."""
@@ -40,7 +43,12 @@ def clean_up(installation: Installation) -> Cleaned:
     before = installation.clock() - timedelta(days=store.retention_days)
     with installation.pool.connection() as connection:
         versions = connection.execute(
-            _VERSIONS, {"before": before, "code_versions": store.retention_code_versions}
+            _VERSIONS,
+            {
+                "before": before,
+                "thinned": installation.clock() - THINNED_AFTER,
+                "code_versions": store.retention_code_versions,
+            },
         ).rowcount
         revisions = _remove_old(connection, "revision", ("body", "task_use"))
         outputs = _remove_old(connection, "output", ("output_body",))
@@ -63,7 +71,9 @@ def clean_up(installation: Installation) -> Cleaned:
 _VERSIONS = """
 DELETE FROM dataset_version v
 WHERE v.version_id NOT IN (SELECT version_id FROM current_version)
-  AND coalesce(v.ceased_at, v.prepared_at) < %(before)s
+  AND (coalesce(v.ceased_at, v.prepared_at) < %(before)s
+    OR v.pushed AND v.ceased_at < %(thinned)s AND v.version_id NOT IN (
+      SELECT max(version_id) FROM dataset_version WHERE pushed GROUP BY date_trunc('hour', promoted_at)))
   AND v.version_id NOT IN (
       SELECT max(version_id) FROM dataset_version WHERE promoted_at IS NOT NULL
       GROUP BY code_version ORDER BY 1 DESC LIMIT %(code_versions)s)

@@ -181,17 +181,19 @@ def advance(installation: Installation, key: str) -> Version | None:
             raise Held(f"{key}: what was pushed is not published: {held.reason}", "`harvester release` goes on")
         now = installation.clock()
         set_id, _, _, gen = ahead
-        version = _insert(connection, {**present.generations, set_id: gen}, {"now": now, "run": None, "night": None})
+        version = _insert(connection, {**present.generations, set_id: gen}, {"now": now}, pushed=True)
         _move_pointer(connection, version, present, now)
         return by_id(connection, version.version_id)
 
 
-def _insert(connection: Connection[Any], generations: Mapping[int, int], made_by: Mapping[str, Any]) -> Version:
+def _insert(
+    connection: Connection[Any], generations: Mapping[int, int], made_by: Mapping[str, Any], *, pushed: bool = False
+) -> Version:
     """A new version of these. `made_by`: now, and the run and night that it is made by."""
     made = connection.execute(
-        """INSERT INTO dataset_version (prepared_at, code_version, run_id, night_id)
-           VALUES (%(now)s, %(code)s, %(run)s, %(night)s) RETURNING version_id""",
-        {**made_by, "code": code_version()},
+        """INSERT INTO dataset_version (prepared_at, code_version, run_id, night_id, pushed)
+           VALUES (%(now)s, %(code)s, %(run)s, %(night)s, %(pushed)s) RETURNING version_id""",
+        {"run": None, "night": None, **made_by, "code": code_version(), "pushed": pushed},
     ).fetchone()
     assert made is not None
     connection.execute(

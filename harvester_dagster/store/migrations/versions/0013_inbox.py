@@ -13,6 +13,8 @@ ALTER TABLE attempt
     ADD CONSTRAINT attempt_mode_check
         CHECK (mode IN ('full', 'delta', 'reset', 'remap', 'record', 'reconcile', 'push', 'derive', 'withdraw'));
 
+ALTER TABLE dataset_version ADD COLUMN pushed bool NOT NULL DEFAULT false;  -- made ahead of a release
+
 CREATE TABLE push (
     push_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     set_id int NOT NULL REFERENCES harvest_set,
@@ -44,6 +46,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.get_bind().exec_driver_sql(
         """DROP TABLE harvester.push;
+           ALTER TABLE harvester.dataset_version DROP COLUMN pushed;
            DELETE FROM harvester.page_bundle p USING harvester.attempt a
            WHERE p.attempt_id = a.attempt_id AND a.mode = 'push';
            UPDATE harvester.attempt SET mode = 'derive' WHERE mode = 'push';
