@@ -126,6 +126,9 @@ def finish_day_work(installation: Installation, key: str, progress: Progress = _
     with lock_set(installation, key) as locked:
         with locked.connection() as connection:
             going_on = attempts.last(connection, locked.set_id, states=attempts.OPEN)
+            if going_on is not None and going_on.mode == "push":  # nobody else holds the lock; what it took still waits
+                attempts.fail(connection, locked, going_on, "interrupted: its run was cut")
+                going_on = None
         if going_on is not None and going_on.mode != "derive":
             return None
         return _conclude(locked, None, progress)

@@ -34,6 +34,7 @@ from tests.sets.scripted_source import ScriptedSource
 Found = TypeVar("Found")
 BIN = Path(sys.executable).parent
 SETS = ("one", "two")
+WEBHOOK_SECRET = "what-the-source-knows"
 KEYS = tuple(f"src:{spec}" for spec in SETS)
 FILE = """
 platform = "edusources"
@@ -53,6 +54,7 @@ url = "{url}"
 sets = ["one", "two"]
 deletes = "no"
 min_documents = 5
+webhook_secret_env = "SRC_WEBHOOK_SECRET"
 
 [tasks]
 disabled = ["tika", "pdf_preview", "image_preview", "video_preview", "youtube_api"]
@@ -163,6 +165,7 @@ class Up:
             "HARVESTER_HOME": str(home),
             "HARVESTER_CONFIG": str(self.file),
             "HARVESTER_ALERT_URL": f"{ears.url}/alerts",
+            "SRC_WEBHOOK_SECRET": WEBHOOK_SECRET,
         }
         self._stack = contextlib.ExitStack()
 
@@ -233,6 +236,10 @@ class Up:
     def daemon(self) -> psutil.Process | None:
         named = [child for child in psutil.Process(self.process.pid).children() if _runs(child, "dagster-daemon")]
         return named[0] if named else None
+
+    def push_worker(self) -> psutil.Process | None:
+        found = [child for child in psutil.Process(self.process.pid).children() if _runs(child, "push")]
+        return found[0] if found else None
 
     def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Another command beside it."""

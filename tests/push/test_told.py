@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from harvester_dagster.cli.main import app
 from harvester_dagster.explain import status
 from harvester_dagster.releases import alerts, day_work, release, retention
-from harvester_dagster.releases.push_rounds import EVERY
+from harvester_dagster.releases.push_rounds import EVERY, PushRounds
 from harvester_dagster.sets import pushed, steps, versions
-from tests.push.pushing import SECRET, VARIABLE, WITH_SECRET, push, released, rounds, states
+from tests.push.pushing import SECRET, VARIABLE, WITH_SECRET, current, push, released, rounds, states
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, SHAREKIT, World, check, commanded
 
@@ -133,4 +133,21 @@ def test_versions_of_pushes_are_thinned_after_a_day(world: World) -> None:
     released(world)
     hours = world.one("SELECT count(DISTINCT date_trunc('hour', promoted_at)) FROM dataset_version WHERE pushed")
     assert world.one("SELECT count(*) FROM dataset_version WHERE pushed") == hours < count
+    check(world)
+
+
+def test_work_of_the_day_is_released_though_a_worker_was_killed(world: World) -> None:
+    push(world, world.source.record("d"))
+    worker = PushRounds(world.installation)
+    worker.round()
+    world.overwrite("a", {"title": "By hand"})
+    world.change(
+        """INSERT INTO attempt (set_id, mode, why, started_at, mapping_version, base_gen, state)
+           SELECT set_id, 'push', 'cut', %s, mapping_version, accepted_gen, 'fetched'
+           FROM harvest_set WHERE key = %s""",
+        world.now,
+        KEY,
+    )
+    released(world)
+    assert world.titles()["a"] == "By hand" and current(world)[world.state().set_id] == world.state().accepted_gen
     check(world)
