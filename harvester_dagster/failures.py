@@ -39,7 +39,7 @@
     │   ├── NothingIndexed           no version has been indexed yet
     │   └── NoIndex                  there is none to be had here
     ├── BadMapping                   search: the configured mapping cannot be used
-    ├── NotMailed                    releases: the mail server did not take a mail
+    ├── NotMailed, NotTold           releases: the mail server did not take a mail; a way to tell that is none
     ├── NothingPublished             consumers: no version has become current yet
     ├── NoSuchVersion                consumers: no version of this number was ever published
     ├── NoLongerKept                 consumers: what was asked for has been cleaned away
@@ -48,7 +48,7 @@
     ├── InProgress, StoppedBefore    access: a run of the endpoint is under way, or was stopped before it began
     ├── NotStarted, NotServed        web: Dagster did not start a run; the pages did not come up
     ├── UnknownLieError              demo: no sample source lies like that
-    └── UnknownKind, RunFailed       cli: named by a person and not there; a Dagster run failed
+    └── RunFailed                    cli: a Dagster run failed
 
 Everything else is a bug. The kind of an outside failure is decided where it happens; nobody sorts it again.
 Belongs here: the root, the kinds of outside failures, the table. Does not belong here: when to try again (the caller

@@ -7,13 +7,14 @@ Belongs here: who is told, and what each answered. Does not belong here: how eac
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
+from urllib.parse import urlsplit
 
 from harvester_dagster.config import Config, secret
 from harvester_dagster.explain.online import Reply
-from harvester_dagster.failures import mendable
+from harvester_dagster.failures import OutsideError, mendable
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.releases import alert_mail, alerts
-from harvester_dagster.releases.alerts import Alert
+from harvester_dagster.releases.alerts import Alert, NotTold
 
 TRIAL = Alert("trial", "nothing is wrong: somebody tries whether you are told", "nothing needs to be done")
 
@@ -45,7 +46,13 @@ def _listeners(config: Config, outside: Outside, now: datetime) -> Iterator[tupl
 
 
 def _posted(outside: Outside, url: str) -> str:
-    alerts.to_url(outside, url, TRIAL)
+    try:
+        alerts.to_url(outside, url, TRIAL)
+    except OutsideError as error:  # its sentence names the address, whose path may be a secret
+        where = urlsplit(url).hostname or "it"
+        raise NotTold(
+            f"{where} {f'answered {error.status}' if error.status else f'did not answer: {error.code}'}"
+        ) from None
     return "took it"
 
 

@@ -20,6 +20,9 @@ from harvester_dagster.sources.kind import Kind
 MOST_REQUESTS = 60
 """That a page has made for one check."""
 MOST_SECONDS = 90.0
+MOST_BYTES = 4 * 2**20
+"""Of one answer."""
+_MOST_LINES, _LONGEST_LINE = 200, 1_000
 
 
 class UnknownKind(HarvesterError):
@@ -46,7 +49,9 @@ def settings_of(kinds: Mapping[str, Kind], kind: str, url: str) -> SetSettings:
 def ask(kinds: Mapping[str, Kind], settings: SetSettings, outside: Outside) -> Offer:
     """Ask a server who it is and what it offers. Raises SourceError, OutsideError."""
     lines = [shown_text.one_line(line) for line in kinds[settings.kind].check(settings, outside)]
-    return Offer(lines[: lines.index("")], "\n".join(lines[lines.index("") + 1 :]) + "\n")
+    end = lines.index("")
+    said = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} …" for line in lines[:end][:_MOST_LINES]]
+    return Offer(said, "\n".join(lines[end + 1 :]) + "\n")
 
 
 def ask_typed(config: Config, kinds: Mapping[str, Kind], settings: SetSettings) -> Offer:
@@ -57,8 +62,8 @@ def ask_typed(config: Config, kinds: Mapping[str, Kind], settings: SetSettings) 
 
 def ask_configured(config: Config, kinds: Mapping[str, Kind], source: Source) -> Offer:
     """As `ask`, of a source that is configured, and bounded: it may be called wherever the configuration says so."""
-    url = kinds[source.kind].checked_at(source.url, source.sets[0])
-    settings = source.for_set(source.sets[0]).model_copy(update={"url": url})
+    own = source.for_set(source.sets[0])
+    settings = own.model_copy(update={"url": kinds[own.kind].checked_at(own.url, source.sets[0])})
     with _bounded(config, origins.opened(config)) as outside:
         return ask(kinds, settings, outside)
 
@@ -69,5 +74,5 @@ def _bounded(config: Config, allow_hosts: tuple[str, ...]) -> Outside:
         per_host_per_second=config.network.per_host_per_second,
         user_agent=config.network.user_agent,
         pace_folder=home() / "pace",
-        budget=Budget(MOST_REQUESTS, MOST_SECONDS),
+        budget=Budget(MOST_REQUESTS, MOST_SECONDS, MOST_BYTES),
     )

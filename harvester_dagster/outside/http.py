@@ -11,6 +11,7 @@ import io
 import json as json_text
 import re
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
@@ -87,10 +88,11 @@ class Download(NamedTuple):
 
 
 class Budget:
-    """How much an `Outside` may do in all: so many requests, retries and redirects too, within so many seconds."""
+    """How much an `Outside` may do in all: so many requests, retries and redirects too, within so many seconds, waiting
+    included. An answer may have `most_bytes`."""
 
-    def __init__(self, requests: int, seconds: float) -> None:
-        self._most, self._left, self._seconds = requests, requests, seconds
+    def __init__(self, requests: int, seconds: float, most_bytes: int = sys.maxsize) -> None:
+        self._most, self._left, self._seconds, self.most_bytes = requests, requests, seconds, most_bytes
         self._until = time.monotonic() + seconds
         self._lock = threading.Lock()
 
@@ -103,6 +105,10 @@ class Budget:
         if time.monotonic() >= self._until:
             raise RefusedError("budget", f"more than {self._seconds:.0f} seconds would be needed")
         return self._until
+
+    def seconds_left(self) -> float:
+        """Until all must be over."""
+        return max(0.0, self._until - time.monotonic())
 
 
 class _Made(threading.local):
@@ -256,18 +262,23 @@ class Outside(AbstractContextManager["Outside"]):
         if attempts <= 1:
             return call()
         return tenacity.Retrying(
-            stop=lambda state: state.attempt_number >= attempts or seconds_asked_for(state) > patience,
+            stop=lambda state: state.attempt_number >= attempts or seconds_asked_for(state) > self._patience(patience),
             wait=lambda state: seconds_asked_for(state) or self._back_off(state),
             retry=tenacity.retry_if_exception_type(TransientError),
             reraise=True,
         )(call)
+
+    def _patience(self, asked: float) -> float:
+        """Waiting past the end of a budget is of no use."""
+        return min(asked, self._budget.seconds_left()) if self._budget else asked
 
     def _answer(self, call: "_Call", max_bytes: int, patience: float, accept: Container[int]) -> Answer:
         response, _hops = self._follow(call, patience)
         with response:
             if response.status_code >= 400 and response.status_code not in accept:
                 raise self._failed(response, reads=True)
-            body = b"".join(_chunks(response, max_bytes))
+            most = min(max_bytes, self._budget.most_bytes) if self._budget else max_bytes
+            body = b"".join(_chunks(response, most))
         return Answer(response.status_code, response.headers, body, str(response.url))
 
     def _probe(self, url: str, timeout: float, patience: float, follows: Callable[[str], bool]) -> Probe:
@@ -362,7 +373,7 @@ class Outside(AbstractContextManager["Outside"]):
 
     def _send(self, request: requests.PreparedRequest, call: "_Call", patience: float) -> requests.Response:
         host = urlsplit(str(request.url)).hostname or ""
-        if (held := self._pace.held(host)) > patience:
+        if (held := self._pace.held(host)) > self._patience(patience):
             raise TransientError("held", f"{host} asked not to be called for {held:.0f} seconds", retry_after=held)
         deadline.at += self._pace.wait(host)
         try:

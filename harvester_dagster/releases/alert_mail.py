@@ -107,7 +107,7 @@ def hand_over(settings: Email, message: EmailMessage) -> None:
             if (name := secret(settings.username_env)) and (password := secret(settings.password_env)):
                 server.login(name, password)
             refused = server.send_message(message)
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, smtplib.SMTPException, UnicodeError) as error:
         raise NotMailed(f"the mail server {where} took no mail: {_reason(error)}", _MEND) from None
     if refused:
         raise NotMailed(f"the mail server {where} takes none for {', '.join(refused)}", _MEND)
@@ -118,6 +118,8 @@ _MEND = "see [alerts.email] of the configuration; `harvester alerts try` tries i
 
 def _reason(error: Exception) -> str:
     """Why, without what was said to the server: a password may be in that."""
+    if isinstance(error, UnicodeError):
+        return "the server's name, or the name or password for it, holds what SMTP does not take"
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return "it does not let this name and password in"
     if isinstance(error, smtplib.SMTPNotSupportedError):

@@ -5,6 +5,7 @@ A cause is told when it appears and forgotten when it is over, so that it is tol
 listening is no error: it stays visible in the store, the reports and the checks.
 """
 
+import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import secret, source_of
-from harvester_dagster.failures import OutsideError
+from harvester_dagster.failures import HarvesterError, OutsideError
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.publication import inbox
@@ -23,8 +24,13 @@ from harvester_dagster.sets import attempts, pushed, sets
 
 TAKEN_AFTER = timedelta(hours=1)
 """Pushes are taken within seconds, but for those that come while their set is harvested."""
+_LOG = logging.getLogger(__name__)
 SEARCH = "search"
 """What the causes that lie on the search side begin with."""
+
+
+class NotTold(HarvesterError):
+    """Nobody can be told in a way that is configured."""
 
 
 class Alert(NamedTuple):
@@ -109,12 +115,12 @@ def _of_pushes(
     if row.rejected:
         message = f"{state.key}: {row.rejected:,} pushed records were rejected: {row.reason}"
         mend = f"see `harvester push list {state.key}`, then `harvester push accept` or `dismiss` it"
-        found.append(Alert(f"pushes-rejected {state.key}", message, mend))
+        found.append(Alert(f"pushes-rejected {state.key}", message, mend, key=state.key))
     if row.since and installation.clock() - row.since > TAKEN_AFTER:
         waits = pushed.in_the_way(connection, installation, state)
         message = f"{state.key}: {row.waiting:,} pushed records wait: {waits or 'nobody takes them'}"
         mend = "see its run; it is harvested again tonight" if waits else "`harvester up` runs a worker that takes them"
-        found.append(Alert(f"pushes-waiting {state.key}", message, mend, row.since))
+        found.append(Alert(f"pushes-waiting {state.key}", message, mend, row.since, state.key))
     return found
 
 
@@ -196,7 +202,10 @@ def _body(alert: Alert) -> dict[str, Any]:
 def send(installation: Installation, alert: Alert) -> bool:
     """Tell it now, without the store; whether it counts as told: nobody configured, or somebody took it."""
     if dsn := secret(installation.config.night.sentry_dsn_env):
-        to_sentry(dsn, alert)
+        try:
+            to_sentry(dsn, alert)
+        except NotTold as error:
+            _LOG.error("%s", error)
     url = secret(installation.config.night.alert_url_env)
     if not url:
         return True
@@ -208,10 +217,13 @@ def send(installation: Installation, alert: Alert) -> bool:
 
 
 def to_sentry(dsn: str, alert: Alert) -> None:
-    """Hand it to Sentry, which says nothing of what came of it."""
+    """Hand it to Sentry, which says nothing of what came of it. Raises NotTold for what is no address of Sentry's."""
     import sentry_sdk
 
-    client = sentry_sdk.Client(dsn)
+    try:
+        client = sentry_sdk.Client(dsn)
+    except ValueError:
+        raise NotTold("the DSN of Sentry is none", "see the variable that night.sentry_dsn_env names") from None
     client.capture_event({"message": f"{alert.message} ({alert.mend})", "level": "error"})
     client.close(timeout=5)
 

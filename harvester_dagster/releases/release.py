@@ -226,12 +226,14 @@ def end_night(installation: Installation, night_id: int, failed_run: str = "") -
     release, where that came to nothing. A night that is closed already sends no second mail."""
     try:
         missed = [alerts.missed(failed_run)] if failed_run else []
-        found = [*alerts.standing(installation), *missed]
+        found = [*missed, *alerts.standing(installation)]
         with installation.pool.connection() as connection:
             is_open = nights.is_open(connection, night_id)
-        alerts.tell(installation, found)
-        if is_open:
-            alert_mail.tell_by_mail(installation, found)
+        try:
+            alerts.tell(installation, found)
+        finally:
+            if is_open:
+                alert_mail.tell_by_mail(installation, found)
     finally:
         with installation.pool.connection() as connection:
             nights.end(connection, night_id, installation.clock())

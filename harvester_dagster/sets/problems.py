@@ -45,13 +45,16 @@ def of_attempt(connection: Connection[Any], attempt_id: int, most: int) -> list[
     ).fetchall()
 
 
-def of_attempts(connection: Connection[Any], attempt_ids: Sequence[int], most: int) -> dict[int, list[tuple[str, str]]]:
-    """Records of some harvests that were unreadable or odd, at most so many of each: the id, and what was odd."""
-    found: dict[int, list[tuple[str, str]]] = {}
+def of_attempts(
+    connection: Connection[Any], attempt_ids: Sequence[int], most: int
+) -> dict[int, list[tuple[str | None, str]]]:
+    """Records of some harvests that were unreadable or odd, at most so many of each: the id, where there is one, and
+    what was odd."""
+    found: dict[int, list[tuple[str | None, str]]] = {}
     for attempt_id, external_id, reason in connection.execute(
-        """SELECT a.id, p.external_id, p.reason FROM unnest(%s::bigint[]) AS a (id) CROSS JOIN LATERAL (
-               SELECT external_id, reason FROM problem
-               WHERE attempt_id = a.id AND external_id IS NOT NULL LIMIT %s) p""",
+        f"""SELECT a.id, p.external_id, p.reason FROM unnest(%s::bigint[]) AS a (id) CROSS JOIN LATERAL (
+                SELECT external_id, reason FROM problem WHERE attempt_id = a.id AND NOT ({OF_LIST})
+                ORDER BY kind DESC LIMIT %s) p""",
         (list(attempt_ids), most),
     ):
         found.setdefault(attempt_id, []).append((external_id, reason))
@@ -59,10 +62,11 @@ def of_attempts(connection: Connection[Any], attempt_ids: Sequence[int], most: i
 
 
 def counted(connection: Connection[Any], attempt_ids: Sequence[int]) -> dict[int, dict[str, int]]:
-    """How many problems of each kind some harvests had, by attempt."""
+    """How many records with problems of each kind some harvests had, by attempt."""
     found: dict[int, dict[str, int]] = {}
     for attempt_id, kind, count in connection.execute(
-        "SELECT attempt_id, kind, count(*) FROM problem WHERE attempt_id = ANY (%s) GROUP BY attempt_id, kind",
+        f"""SELECT attempt_id, kind, count(*) FROM problem WHERE attempt_id = ANY (%s) AND NOT ({OF_LIST})
+            GROUP BY attempt_id, kind""",
         (list(attempt_ids),),
     ):
         found.setdefault(attempt_id, {})[kind] = count

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from harvester_dagster.config import SetSettings, secret
 from harvester_dagster.sources import access_rights, dates, identifiers, json_api, product_shape, whole_pages
@@ -262,14 +262,14 @@ def check(settings: SetSettings, outside: "Outside") -> Iterator[str]:
         raise SourceError(
             f"{settings.url}: the channel is not in it", "write https://HOST/…/jsonapi/channel/v1/SET/repoItems"
         )
-    base, spec = found["base"], found["set"]
+    base, spec = found["base"], unquote(found["set"])
     page = next(
         json_api.pages(
             outside, address(base, spec), {"page[size]": PAGE_SIZE}, _headers(settings), MEND, Walk(settings)
         )
     )
     yield f"{base}: speaks JSON:API as Sharekit does; set {spec}, first page:"
-    for item in extract(page, range(len(json_api.cut(page))), Request(settings, spec, None)):
+    for item in extract(page, range(min(len(json_api.cut(page)), int(PAGE_SIZE))), Request(settings, spec, None)):
         yield _seen(item)
     yield ""
     yield f"[sources.{whole_pages.short_name(urlsplit(base).hostname or 'sharekit')}]"

@@ -4,6 +4,8 @@ Belongs here: requests. Does not belong here: how somebody is told (`releases/al
 (`explain/alert_trial.py`).
 """
 
+from datetime import timedelta
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,6 +17,7 @@ from harvester_dagster.releases import alerts
 from harvester_dagster.web.page_frame import PageFrame
 
 _FAILED = 5
+_LATELY = timedelta(days=30)
 
 
 class AlertPage:
@@ -31,7 +34,8 @@ class AlertPage:
         """Who is told, what was told and is not over, and mails that nobody took."""
         with self._installation.pool.connection() as connection:
             told = alerts.all_told(connection)
-            failed = audit.rows(connection, act="mail", outcome="failed", count=_FAILED)
+            since = self._installation.clock() - _LATELY
+            failed = audit.rows(connection, act="mail", outcome="failed", since=since, count=_FAILED)
         listeners = alert_trial.told(self._installation.config)
         return self._page(request, "alerts.html", listeners=listeners, told=told, failed=failed, replies=None)
 

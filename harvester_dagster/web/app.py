@@ -4,6 +4,7 @@ Belongs here: what holds for every request (headers, errors, the guard). Does no
 area is a list of routes (`access_pages.py` is the first).
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
 
 
 def create_app(web: Web, routes: Sequence[BaseRoute]) -> Starlette:

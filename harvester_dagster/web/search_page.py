@@ -32,11 +32,15 @@ _VALUES = 8
 _WORDS = 8
 _LINES = 400
 """Of an explanation; a query of many words and fields has thousands."""
+_OWN = ("q", "entity", "language", "filter", "page", "why")
+_PARAMETERS, _PARAMETER = 60, 1_100
+"""How many, and characters of one: what a link of the page repeats of its address."""
 _SHOWN = 300
 """Characters of a title, a value."""
 _LANGUAGE = "language"
 _FACETS = (_LANGUAGE, "technical_type", "material_types", "lom_educational_levels", "copyright.keyword", "set")
 """Of these whichever the index has."""
+_SOURCE = ["srn", "title", "language", "set", "previews"]
 _PICTURES = ("preview_small", "preview")
 
 
@@ -89,7 +93,7 @@ class SearchPage:
         """Hits with their scores, facets, what was probably meant, and what the analyzers made of the words."""
         asked = request.query_params
         text = _plain(asked.get("q", ""))
-        values: dict[str, Any] = {"q": text, "entity": asked.get("entity", ""), "longest": queries.LONGEST}
+        values: dict[str, Any] = {"q": text, "entity": asked.get("entity", "")[:100], "longest": queries.LONGEST}
         if self._installation.config.index.url == "none":
             return self._page(request, "search.html", state="none", **values)
         try:
@@ -105,9 +109,10 @@ class SearchPage:
 
     def _entity(self, singular: str) -> str:
         """The entity of that name; where there is none, the first that has an index."""
-        if singular in self._names:
-            return self._names[singular]
-        return next(name for name in self._names.values() if self._installation.catalog.mapping(name) is not None)
+        indexed = {
+            one: name for one, name in self._names.items() if self._installation.catalog.mapping(name) is not None
+        }
+        return indexed.get(singular, next(iter(indexed.values())))
 
     def _known_of(self, entity: str) -> Searchable:
         made = mapping.definition(self._installation.catalog, entity, self._installation.config)
@@ -123,11 +128,12 @@ class SearchPage:
         filters = _filters(asked, fields)
         facets = [name for name in dict.fromkeys((*_FACETS, *filters)) if name in fields.filters]
         question = Search(text=text, filters=filters, facets=facets, begin=(number - 1) * _HITS, size=_HITS)
-        body = queries.search(question, fields)
+        body = queries.search(question, fields) | {"_source": _SOURCE}
         with ThreadPoolExecutor(2) as beside:  # the server works on them at once
             analysed = beside.submit(self._analysed, alias, text, known)
             words = beside.submit(self._words, alias, text, fields)
             answer = self._client.search(alias, body)
+        spoken = [one["value"] for one in search_answers.facets(answer).get(_LANGUAGE, [])]
         total, why = search_answers.total(answer), _plain(asked.get("why", ""))
         with self._installation.pool.connection() as connection:
             shown = search_answers.searched(connection, config, known.entity)
@@ -136,7 +142,7 @@ class SearchPage:
             "total": total,
             "facets": {name: _values(asked, name, found, filters) for name, found in _counted(answer, facets)},
             "chosen": [(name, value, _toggled(asked, name, value)) for name in filters for value in filters[name]],
-            "languages": [one["value"] for one in search_answers.facets(answer).get(_LANGUAGE, [])],
+            "languages": list(dict.fromkeys([*filters.get(_LANGUAGE, ()), *spoken])),
             "language": next(iter(filters.get(_LANGUAGE, ())), ""),
             "meant": _linked(asked, search_answers.meant(answer)),
             "words": [_linked(asked, f"{before}{word}") for before, word in words.result()],
@@ -244,18 +250,19 @@ def _values(
 def _toggled(asked: QueryParams, name: str, value: str) -> str:
     """The address of the page where a value is chosen that was not, or the other way round."""
     one = ("filter", f"{name}:{value}")
-    kept = [pair for pair in asked.multi_items() if pair[0] not in ("page", "why")]
+    kept = _but(asked, "page", "why")
     if name == _LANGUAGE:  # the box of the form says the same
         was = asked.get(_LANGUAGE) == value
         kept = [pair for pair in kept if pair[0] != _LANGUAGE]
         if was:
-            return _as_address([pair for pair in kept if pair != one])
+            return _as_address(
+                [pair for pair in kept if pair[0] != "filter" or not pair[1].startswith(f"{_LANGUAGE}:")]
+            )
     return _as_address([pair for pair in kept if pair != one] if one in kept else [*kept, one])
 
 
 def _address(asked: QueryParams, **changes: Any) -> str:
-    kept = [pair for pair in asked.multi_items() if pair[0] not in changes and pair[0] != "why"]
-    return _as_address([*kept, *((name, str(value)) for name, value in changes.items())])
+    return _as_address([*_but(asked, "why", *changes), *((name, str(value)) for name, value in changes.items())])
 
 
 def _as_address(pairs: Sequence[tuple[str, str]]) -> str:
@@ -264,11 +271,13 @@ def _as_address(pairs: Sequence[tuple[str, str]]) -> str:
 
 def _linked(asked: QueryParams, text: str | None) -> tuple[str, str] | None:
     """Another question, and the address of this page with it."""
-    return (text, _as_address([("q", text), *_but_words(asked)])) if text else None
+    return (text, _as_address([("q", text), *_but(asked, "q", "page", "why")])) if text else None
 
 
-def _but_words(asked: QueryParams) -> list[tuple[str, str]]:
-    return [pair for pair in asked.multi_items() if pair[0] not in ("q", "page", "why")]
+def _but(asked: QueryParams, *names: str) -> list[tuple[str, str]]:
+    """What the page has read of its address, without these parameters: a link repeats nothing else, and no more."""
+    kept = [(name, value[:_PARAMETER]) for name, value in asked.multi_items() if name in _OWN and name not in names]
+    return kept[:_PARAMETERS]
 
 
 def _tree(explanation: Mapping[str, Any], depth: int = 0) -> Iterator[str]:

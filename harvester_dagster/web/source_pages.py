@@ -6,7 +6,7 @@ Belongs here: requests, and that one check goes on at a time. Does not belong he
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -67,7 +67,8 @@ class SourcePages:
         with self._installation.pool.connection() as connection:
             newest = source_costs.costs(connection, 1)
         lines = [_line(name, source, newest) for name, source in config.sources.items()]
-        return self._page(request, "sources.html", lines=lines, kinds=list(self._installation.catalog.kinds))
+        kinds = list(self._installation.catalog.kinds)
+        return self._page(request, "sources.html", lines=lines, kinds=kinds, shown=http.shown)
 
     def source(self, request: Request) -> Response:
         """One source: what the last harvests of its sets cost, and records of theirs that were unreadable or odd."""
@@ -81,7 +82,14 @@ class SourcePages:
             for cost in found
             if cost.attempt_id in newest and cost.attempt_id in counts
         ]
-        return self._page(request, "source.html", name=name, source=source, costs=found, troubled=troubled)
+        values: dict[str, Any] = {
+            "name": name,
+            "source": source,
+            "costs": found,
+            "troubled": troubled,
+            "shown": http.shown,
+        }
+        return self._page(request, "source.html", **values)
 
     def check(self, request: Request) -> Response:
         """Ask a source that is configured what it offers now."""
@@ -98,9 +106,13 @@ class SourcePages:
         return await run_in_threadpool(self._check_typed, request, given.get("kind", ""), given.get("url", ""))
 
     def _check_typed(self, request: Request, kind: str, url: str) -> Response:
+        if len(kind) > _LONGEST or len(url) > _LONGEST:
+            raise HTTPException(
+                400, f"An address of more than {_LONGEST:,} characters is asked from the command line only."
+            )
         config, kinds = self._installation.config, self._installation.catalog.kinds
         try:
-            settings = source_check.settings_of(kinds, kind[:_LONGEST], url[:_LONGEST])
+            settings = source_check.settings_of(kinds, kind, url)
         except (UnknownKind, ConfigError) as error:
             raise HTTPException(400, str(error)) from error
         return self._checked(request, "", url, lambda: source_check.ask_typed(config, kinds, settings), kind)

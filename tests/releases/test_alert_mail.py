@@ -22,6 +22,7 @@ from harvester_dagster.publication import audit
 from harvester_dagster.releases import alert_mail, nights, release
 from harvester_dagster.releases.alerts import Alert
 from harvester_dagster.releases.missing_nights import MissingNights
+from tests.outside.hostile_site import Site as HostileSite
 from tests.outside.test_http import certificate
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import DAY, KEY, NIGHT, World
@@ -57,13 +58,15 @@ Opened = Callable[..., tuple[Postbox, dict[str, Any]]]
 
 @pytest.fixture
 def postbox() -> Iterator[Opened]:
-    """Opens a server; its postbox, and the settings that lead there."""
+    """Opens a server, `over` TLS from the first byte where that is given; its postbox, and the settings that lead
+    there."""
     with ExitStack() as stack:
 
         def opened(**options: Any) -> tuple[Postbox, dict[str, Any]]:
             box, loop = Postbox(), asyncio.new_event_loop()
+            over = options.pop("over", None)
             serve = loop.create_server(
-                lambda: SMTP(box, authenticator=box.authenticate, loop=loop, **options), "127.0.0.1", 0
+                lambda: SMTP(box, authenticator=box.authenticate, loop=loop, **options), "127.0.0.1", 0, ssl=over
             )
             server = loop.run_until_complete(serve)
             thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -194,11 +197,68 @@ def test_a_mail_goes_by_starttls_to_a_server_that_proves_its_name(
     assert [reply.ok for reply in trial(settings)] == [True] and len(box.mails) == 1
 
 
+def test_a_mail_goes_over_tls_to_a_server_that_proves_its_name(
+    postbox: Opened, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    box, email = postbox(over=context)
+    named, by_number = (
+        config.parse({"alerts": {"email": email | {"security": "tls", "host": host}}})
+        for host in ("localhost", "127.0.0.1")
+    )
+    (refused,) = trial(named)
+    assert not refused.ok and "certificate" in refused.said
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    (refused,) = trial(by_number)
+    assert not refused.ok and "certificate" in refused.said and box.mails == []
+    assert [reply.ok for reply in trial(named)] == [True] and len(box.mails) == 1
+
+
 @pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_nothing_is_sent_to_a_server_that_does_not_prove_its_name(postbox: Opened, security: str) -> None:
+def test_nothing_is_sent_to_a_server_that_does_not_encrypt(postbox: Opened, security: str) -> None:
     box, email = postbox()
     (reply,) = trial(config.parse({"alerts": {"email": email | {"security": security}}}))
     assert not reply.ok and box.mails == []
+
+
+@pytest.mark.parametrize("password", ["pässword", "right"])
+def test_what_smtp_does_not_take_ends_no_night(
+    open_world: OpenWorld, postbox: Opened, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    box, email = postbox(auth_require_tls=False)
+    host = "smtp..example.org" if password == "right" else email["host"]
+    monkeypatch.setenv("A_USER", "me")
+    monkeypatch.setenv("A_PASSWORD", password)
+    world = failing(open_world, email | {"host": host, "username_env": "A_USER", "password_env": "A_PASSWORD"})
+    end_of_night(world)
+    with world.installation.pool.connection() as connection:
+        (row,) = audit.rows(connection, act="mail")
+    assert "SMTP does not take" in row.detail["reason"] and "ssword" not in row.detail["reason"] and box.mails == []
+
+
+def test_a_release_that_failed_comes_first(open_world: OpenWorld, postbox: Opened) -> None:
+    box, email = postbox()
+    world = failing(open_world, email)
+    with world.installation.pool.connection() as connection:
+        night = nights.open_night(connection, world.installation.config, world.now).night_id
+    release.end_night(world.installation, night, failed_run="r1")
+    assert text(box.mails[0]).startswith("the release of the night failed (run r1)")
+
+
+def test_a_trial_tells_everybody_and_no_secret(postbox: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    box, email = postbox()
+    settings = config.parse(
+        {"night": {"alert_url_env": "AN_URL", "sentry_dsn_env": "A_DSN"}, "alerts": {"email": email}}
+    )
+    site = HostileSite()
+    monkeypatch.setenv("AN_URL", site.url("/services/T0/B0/SECRET"))
+    monkeypatch.setenv("A_DSN", "notadsn")
+    with Outside(allow_hosts=("127.0.0.1",)) as outside:
+        replies = [*alert_trial.tried(settings, outside, NIGHT)]
+    assert [reply.ok for reply in replies] == [False, False, True] and len(box.mails) == 1
+    assert "answered 404" in replies[0].said and "DSN" in replies[1].said
+    assert not any("SECRET" in reply.said or "notadsn" in reply.said for reply in replies)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from playwright.sync_api import Page, ViewportSize
 
 from harvester_dagster.releases import alerts
 from harvester_dagster.web.alert_page import AlertPage
+from harvester_dagster.web.document_pages import DocumentPages
+from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.source_pages import SourcePages
@@ -18,7 +20,7 @@ from tests.sets.world import KEY, World
 from tests.web.conftest import Site
 from tests.web.conftest import site as access_site
 from tests.web.listening import PHONE, listening, opened_page
-from tests.web.test_operator_pages import Here, rejected
+from tests.web.test_operator_pages import Here, failing, rejected
 
 __all__ = ["access_site", "indexed", "open_world", "source"]
 LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
@@ -27,10 +29,11 @@ LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
 )
 LONG = "x" * 5_000
 PATHS = (
-    *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", "/document/?srn=nowhere", "/versions/"),
-    *("/audit/", "/sources/", "/source/src/", "/source/nowhere/", "/search/", "/search/?q=title&why=src:one:00"),
-    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/nowhere"),
+    *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:00:a", "/versions/"),
+    *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
+    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/"),
 )
+UNKNOWN = ("/document/?srn=nowhere", "/source/nowhere/", "/nowhere")
 ACCESS = ("/harvest/status", "/harvest/log", "/debug/article", "/cache/update")
 
 
@@ -45,13 +48,14 @@ def found_by_axe(page: Page) -> list[str]:
     ]
 
 
-def looked_at(page: Page, urls: list[str]) -> list[str]:
+def looked_at(page: Page, urls: list[str], status: int = 200) -> list[str]:
     found = []
     for url in urls:
         for scheme, size in LOOKS:
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size(size)
-            page.goto(url)
+            answer = page.goto(url)
+            assert answer and answer.status == status, url
             if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
                 found.append(f"{url}: wider than {size['width']}")
             found += found_by_axe(page)
@@ -72,8 +76,10 @@ def url(open_world: OpenWorld, indexed: dict[str, Any]) -> Iterator[str]:
 
 
 def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
-    """A world with something on every page: a rejected set, problems, an index, what was told, long text."""
-    world: World = open_world(min_documents=0, installed=indexed)
+    """A world with something on every page: a rejected set, problems, failures, an index, what was told, long text."""
+    email = {"host": "127.0.0.1", "port": 9, "security": "none", "sender": "h@example.org", "to": ["o@example.org"]}
+    world: World = open_world(min_documents=0, installed={**indexed, "alerts": {"email": email}})
+    failing(world)
     world.source.put("99", title=f"مرحبا <b>bold</b> {LONG}")
     world.source.spoil("98")
     rejected(world)
@@ -87,6 +93,8 @@ def routes(world: World) -> list[Any]:
     dagster = "http://dagster.example:3000"
     return [
         *OperatorPages(world.installation, Here(world), dagster).routes(),
+        *DocumentPages(world.installation, dagster).routes(),
+        *FailurePages(world.installation, dagster).routes(),
         *SourcePages(world.installation, dagster).routes(),
         *SearchPage(world.installation, dagster).routes(),
         *AlertPage(world.installation, dagster).routes(),
@@ -100,16 +108,19 @@ def test_what_is_looked_for_would_be_found(page: Page) -> None:
 
 def test_no_page_has_what_is_serious(url: str, page: Page) -> None:
     assert looked_at(page, [url + path for path in PATHS]) == []
+    assert looked_at(page, [url + path for path in UNKNOWN], 404) == []
 
 
 def test_answers_of_buttons_have_nothing_that_is_serious(url: str, page: Page) -> None:
     found = []
     for path, button in (
         ("/source/src/", "Ask what it offers"),
+        ("/failures/", "Retry"),
+        ("/alerts/", "Try"),
         (f"/set/{KEY}/", "Harvest now"),
     ):
         page.goto(url + path)
-        page.get_by_role("button", name=button).click()
+        page.get_by_role("button", name=button).first.click()
         page.wait_for_load_state()
         found += found_by_axe(page)
     assert found == []
@@ -123,6 +134,6 @@ def test_pages_of_the_enricher_have_nothing_that_is_serious(access_site: Site, p
 def test_every_page_is_reached_from_every_other(url: str, page: Page) -> None:
     page.goto(url)
     own = {link.get_attribute("href") for link in page.get_by_role("navigation").get_by_role("link").all()}
-    named = ("/", "/sources/", "/document/", "/search/", "/versions/", "/alerts/", "/audit/")
+    named = ("/", "/failures/", "/sources/", "/document/", "/search/", "/versions/", "/alerts/", "/audit/")
     assert own == {*named, *ACCESS, "http://dagster.example:3000"}
     assert page.locator("nav a[aria-current=page]").count() == 1

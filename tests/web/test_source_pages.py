@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from playwright.sync_api import expect
 
 from harvester_dagster.demo.server import serve
 from harvester_dagster.explain import source_check
-from harvester_dagster.failures import RefusedError
+from harvester_dagster.failures import PermanentError, RefusedError, TransientError
 from harvester_dagster.outside.http import Budget, Outside
 from harvester_dagster.publication import audit
 from harvester_dagster.web.source_pages import SourcePages
@@ -168,3 +169,16 @@ def test_a_budget_bounds_requests_and_seconds() -> None:
     with late, pytest.raises(RefusedError, match="more than 0 seconds"):
         late.get(url)
     assert len(site.asked) == 3
+
+
+def test_a_budget_bounds_waiting_and_what_is_read() -> None:
+    site = HostileSite()
+    site["/busy"] = answer(429, Retry_After="60")
+    site["/long"] = answer(200, b"x" * 2_000)
+    begun = time.monotonic()
+    with Outside(allow_hosts=("127.0.0.1",), per_host_per_second=1000, budget=Budget(9, 2, 1_000)) as outside:
+        with pytest.raises(PermanentError, match="larger"):
+            outside.get(site.url("/long"))
+        with pytest.raises(TransientError, match="429"):
+            outside.get(site.url("/busy"), patience=120)
+    assert time.monotonic() - begun < 2

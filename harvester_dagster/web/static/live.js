@@ -2,9 +2,9 @@
 // the first one says. A part in which somebody chooses stays.
 const parts = [...document.querySelectorAll("[data-live]")];
 const parser = new DOMParser();
-function chosenIn(part) {  // a table that was only scrolled is nothing that is chosen
+function chosenIn(part) {  // a table that was only scrolled is nothing that is chosen; a pressed button is
   const active = document.activeElement;
-  return part.contains(active) && !active.matches(".wide");
+  return part.querySelector("button[data-asked]") !== null || part.contains(active) && !active.matches(".wide");
 }
 async function refresh() {
   try {
