@@ -528,8 +528,8 @@ class Config(Section):
 
 
 def takes_pushes(config: Config) -> bool:
-    """Whether anybody may push records."""
-    by_token = any("push" in token.scopes for token in config.web.tokens.values())
+    """Whether anybody may push records: as far as the environment says, too."""
+    by_token = bool(secret(config.web.token_env)) or any("push" in token.scopes for token in config.web.tokens.values())
     return by_token or any(settings.webhook_secret_env for settings in config.sets.values())
 
 

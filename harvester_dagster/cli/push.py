@@ -45,7 +45,7 @@ def push_work(
         with PushReports(installation) as report:
             rounds = PushRounds(installation, report, lambda line: print(line, file=sys.stderr, flush=True))
             while rounds.round() or not once:
-                if stop.wait(0 if once else POLL_SECONDS):
+                if stop.wait(POLL_SECONDS):
                     return
 
 
@@ -80,17 +80,14 @@ def push_accept(key: Key, as_json: Json = False) -> None:
     with opened() as installation:
         with audit.trying(installation.pool, "accept pushes", key, installation.clock):
             with installation.pool.connection() as connection:
-                count = inbox.decide(connection, sets.id_of(connection, key), installation.clock(), accept=True)
-                audit.write(connection, "accept pushes", key, installation.clock(), pushes=count)
-            found = pushed.take(installation, key, printing.progress, by_hand=True)
+                sets.id_of(connection, key)
+            found = pushed.accept(installation, key, printing.progress)
         if as_json:
             printing.as_json(found)
         elif found.waits:
             printing.console.print(printing.text(f"{key}: nothing was taken: {found.waits}."))
         else:
-            printing.console.print(
-                printing.text(f"{key}: {found.settled} pushes taken, {count} of them rejected before.")
-            )
+            printing.console.print(printing.text(f"{key}: {found.settled} pushes taken."))
     if found.waits:
         raise typer.Exit(MENDABLE)
 

@@ -252,6 +252,7 @@ class PushWorker:
         """Start it where it does not run, some seconds after its last start."""
         is_gone = self._process is None or self._process.poll() is not None
         if is_gone and (self._process is None or time.monotonic() > self._begun + _PAUSE):
+            self._stack.close()  # of the one that has died
             self._begun = time.monotonic()
             argv = [sys.executable, "-P", "-m", "harvester_dagster.cli.main", "push", "work"]
             self._process = self._stack.enter_context(child("push-worker", argv, home()))

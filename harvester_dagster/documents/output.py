@@ -106,6 +106,12 @@ def is_shown(file: Enriched, making: Making) -> bool:
     return file.state == "active" and not making.hides(file.results)
 
 
+def _priority(properties: Mapping[str, Any]) -> int:
+    """No number but an integer is one: overwrites of old were not looked at."""
+    found = properties.get("priority")
+    return found if isinstance(found, int) else 0
+
+
 def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[Enriched]:
     """Files by priority, the highest first, then in the order in which the product names them."""
     if len(files) < 2:
@@ -115,7 +121,7 @@ def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[E
     return sorted(
         files,
         key=lambda file: (
-            -(overlaid(file.properties, file.overwrite).get("priority") or 0),
+            -_priority(overlaid(file.properties, file.overwrite)),
             places.get(url_identity(file.properties.get("url") or ""), last),
         ),
     )

@@ -76,10 +76,13 @@ def validation(schema: Schema, singular: str) -> Callable[[Mapping[str, Any]], l
 
     def reasons(output: Mapping[str, Any]) -> list[str]:
         validator = _validator(encoded)
-        if validator.is_valid(output):
-            return []
-        errors = zip(validator.iter_errors(output), range(MOST_REASONS), strict=False)
-        return [_reason(error.instance_path, error.message, singular) for error, _ in errors]
+        try:
+            if validator.is_valid(output):
+                return []
+            errors = zip(validator.iter_errors(output), range(MOST_REASONS), strict=False)
+            return [_reason(error.instance_path, error.message, singular) for error, _ in errors]
+        except ValueError:  # what is nested some hundred levels deep is not looked at
+            return [f"{singular}: a value is nested too deeply"]
 
     return reasons
 

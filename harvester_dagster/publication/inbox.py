@@ -84,7 +84,7 @@ def put(connection: Connection[Any], set_id: int, pushed: Pushed, sender: str, n
     row = connection.execute(
         """INSERT INTO push (set_id, external_id, source_date, digest, page, sender, received_at)
            SELECT %(set)s, %(id)s, %(date)s, %(digest)s, %(page)s, %(sender)s, %(now)s
-           WHERE (SELECT (state = 'waiting' AND digest = %(digest)s) FROM push
+           WHERE (SELECT (state = 'waiting' AND NOT is_again AND digest = %(digest)s) FROM push
                   WHERE set_id = %(set)s AND external_id = %(id)s ORDER BY push_id DESC LIMIT 1) IS NOT TRUE
            RETURNING push_id""",
         {
@@ -124,10 +124,11 @@ def waiting(connection: Connection[Any], set_id: int, most: int, most_bytes: int
 def dates_taken(
     connection: Connection[Any], set_id: int, external_ids: Sequence[str]
 ) -> list[tuple[str, str, datetime]]:
-    """What was taken of these records so far: id, the source's date, when it was received."""
+    """What was taken last of each of these records, which is the newest: id, the source's date, when it came."""
     return connection.execute(
-        """SELECT external_id, source_date, received_at FROM push
-           WHERE set_id = %s AND external_id = ANY (%s) AND state = 'taken'""",
+        """SELECT DISTINCT ON (external_id) external_id, source_date, received_at FROM push
+           WHERE set_id = %s AND external_id = ANY (%s) AND state = 'taken'
+           ORDER BY external_id, ended_at DESC, push_id DESC""",
         (set_id, list(external_ids)),
     ).fetchall()
 

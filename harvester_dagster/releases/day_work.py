@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from psycopg import Connection
+from psycopg import Error as PostgresError
 
+from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.releases import nights
@@ -107,9 +109,9 @@ def take_pushes(installation: Installation, progress: Callable[[str], None] = la
         waiting = inbox.sets_waiting(connection)
     for key in waiting:
         try:
-            pushed.take(installation, key, progress)
-        except Busy as error:
-            progress(str(error))
+            pushed.take_all(installation, key, progress)
+        except (HarvesterError, PostgresError) as error:  # what waits in one inbox keeps no release back
+            progress(f"{key}: {error}")
 
 
 def _was_cut(connection: Connection[Any], state: sets.SetState) -> bool:

@@ -2,15 +2,17 @@
 
 A set gets at most one generation and one version in `EVERY`. Its version is the current one with this set's new
 generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Tasks that
-call somebody outside follow when a set's inbox has been quiet, in a generation and version of their own. All that is to
-be done is read from the store: a round that is killed is done by the next one.
+call somebody outside follow when a set's inbox has been quiet, in a generation and version of their own, beside the
+rounds; none begins in a night or shortly before one. All that is to be done is read from the store: a round that is
+killed is done by the next one. A set for which something failed has a pause, twice as long each time.
 
 Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`), publishing (`release.py`), who
 runs it (`cli/push.py`).
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from psycopg import Error as PostgresError
@@ -18,7 +20,7 @@ from psycopg import Error as PostgresError
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
-from harvester_dagster.releases import release
+from harvester_dagster.releases import missing_nights, nights, release
 from harvester_dagster.sets import pushed, versions
 from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.store.locks import Busy
@@ -26,6 +28,9 @@ from harvester_dagster.store.locks import Busy
 EVERY = timedelta(seconds=2)
 QUIET = timedelta(seconds=3)
 """So long nothing must have been pushed to a set before its slower tasks run, which keep further pushes waiting."""
+BEFORE_A_NIGHT = timedelta(minutes=30)
+"""No slower task of a push begins so shortly before a night: the night's harvest would wait for its set."""
+LONGEST_PAUSE = timedelta(minutes=5)
 Report = Callable[[Taken], None]
 
 
@@ -41,25 +46,43 @@ class PushRounds:
         self._installation, self._report, self._progress = installation, report, progress
         self._taken: dict[str, datetime] = {}
         self._followed: set[tuple[str, int]] = set()
+        self._failed: dict[str, tuple[int, datetime]] = {}
+        self._beside = ThreadPoolExecutor(1, "push-follow-ups")
+        self._following: Future[None] | None = None
 
     def round(self) -> bool:
-        """Take what waits, publish it, and let slower tasks follow. Whether anything was done."""
+        """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done."""
         done = [self._safely(key, self._take) for key in self._in_turn()]
         done += [self._safely(key, self._publish) for key in self._ahead()]
-        done += [self._safely(key, self._follow) for key in self._slow()]
-        return any(done)
+        if self._following is None or self._following.done():
+            keys = self._slow()
+            self._following = self._beside.submit(self._follow_all, keys) if keys else None
+        return any(done) or self._following is not None
 
     def _safely(self, key: str, work: Callable[[str], bool]) -> bool:
-        """What fails for one set keeps no other one waiting."""
+        """What fails for one set keeps no other one waiting, and is not tried again at once."""
+        times, since = self._failed.get(key, (0, None))
+        if since and timedelta() <= self._installation.clock() - since < min(
+            timedelta(seconds=2**times), LONGEST_PAUSE
+        ):
+            return False
         try:
-            return work(key)
+            done = work(key)
         except (Busy, versions.Held):
             return False
         except (HarvesterError, PostgresError) as error:
             self._progress(f"{key}: {error}")
         except Exception:
             self._progress(f"{key}: a mistake in this program\n{traceback.format_exc()}")
+        else:
+            self._failed.pop(key, None)
+            return done
+        self._failed[key] = (min(times + 1, 16), self._installation.clock())
         return False
+
+    def _follow_all(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._safely(key, self._follow)
 
     def _in_turn(self) -> list[str]:
         now = self._installation.clock()
@@ -93,7 +116,10 @@ class PushRounds:
     def _slow(self) -> list[str]:
         """Each generation once: what is left of it then is the night's."""
         now = self._installation.clock()
+        tick = missing_nights.newest_tick(self._installation.config, now + BEFORE_A_NIGHT)
         with self._installation.pool.connection() as connection:
+            if tick > now or nights.open_nights(connection):
+                return []
             busy = set(inbox.sets_waiting(connection))
             due = pushed.slow_due(connection, self._installation)
         return [

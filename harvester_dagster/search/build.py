@@ -200,9 +200,11 @@ def retire(work: Work, kept: int = KEPT) -> None:
             wanted = [
                 name
                 for (name,) in connection.execute(
-                    """SELECT indices ->> %s FROM dataset_version WHERE indices ->> %s IS NOT NULL
-                       ORDER BY version_id NOT IN (SELECT version_id FROM current_version), version_id DESC LIMIT %s""",
-                    (entity.name, entity.name, kept),
+                    """SELECT indices ->> %(entity)s
+                       FROM dataset_version v LEFT JOIN current_version c USING (version_id)
+                       WHERE indices ->> %(entity)s IS NOT NULL GROUP BY 1
+                       ORDER BY bool_or(c.version_id IS NOT NULL) DESC, max(v.version_id) DESC LIMIT %(kept)s""",
+                    {"entity": entity.name, "kept": kept},
                 )
             ]
             names = {one.name for one in index.held(connection, config, entity.name)}

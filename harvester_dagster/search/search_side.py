@@ -47,16 +47,16 @@ def search_side(installation: Installation) -> SearchSide | None:
         return None
     with installation.pool.connection() as connection:
         current = versions.current(connection)
-        hindered = _hindered(connection, current) if installation.config.index.require else None
+        hindered = _hindered(connection) if installation.config.index.require else None
         return hindered or (_beside(installation, connection, current) if current else None)
 
 
-def _hindered(connection: Connection[Any], current: Version | None) -> SearchSide | None:
-    """The newest version, where it could not be announced; not one that is older than the current one."""
+def _hindered(connection: Connection[Any]) -> SearchSide | None:
+    """The newest version of a release, where it could not be announced, whatever pushes have made current meanwhile."""
     row = connection.execute(
-        "SELECT version_id, promoted_at FROM dataset_version ORDER BY version_id DESC LIMIT 1"
+        "SELECT version_id, promoted_at FROM dataset_version WHERE NOT pushed ORDER BY version_id DESC LIMIT 1"
     ).fetchone()
-    if row is None or row[1] is not None or (current and row[0] < current.version_id):
+    if row is None or row[1] is not None:
         return None
     report = _report(connection, row[0])
     if report is None or not (report.hindrance or report.outcome == "failed"):

@@ -42,12 +42,14 @@ class NotChosen(HarvesterError):
 
 class Choice(NamedTuple):
     """Which failed results of a task; each that is given narrows it. The srn of a product means its files too; a
-    `reason` is a part of what the failures page shows, in whatever case; a `host` is that of a file's URL."""
+    `reason` is a part of what the failures page shows, in whatever case; a `host` is that of a file's URL. `exact`: one
+    group of that page, whose reason and host are these and not a part of them."""
 
     srns: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     reason: str = ""
     host: str = ""
+    exact: bool = False
 
 
 ALL = Choice()
@@ -182,9 +184,10 @@ def _failed(choice: Choice) -> str:
         "AND u.doc_id = ANY (%(ids)s)" if choice.srns else "",
         "AND s.key = ANY (%(keys)s)" if choice.sets else "",
         f"AND (strpos(lower(x.reason), lower(%(reason)s)) > 0 OR strpos(lower({_REASON}), lower(%(reason)s)) > 0)"
-        if choice.reason
+        if choice.reason and not choice.exact
         else "",
     ]
+    kept = "what = %(reason)s AND host = %(host)s" if choice.exact else "%(host)s = '' OR host = lower(%(host)s)"
     return f"""WITH failed AS MATERIALIZED (
         SELECT * FROM (
             SELECT x.task, x.fingerprint, x.kind, x.reason, x.due_at, d.doc_id, s.key,
@@ -198,7 +201,7 @@ def _failed(choice: Choice) -> str:
             JOIN document d ON d.doc_id = u.doc_id
             JOIN body b ON b.doc_id = r.doc_id AND b.from_gen = r.from_gen
             WHERE true {" ".join(chosen_by)}) each
-        WHERE %(host)s = '' OR host = lower(%(host)s))"""
+        WHERE {kept})"""
 
 
 def _parameters(

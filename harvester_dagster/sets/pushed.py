@@ -18,7 +18,7 @@ from psycopg import Connection
 from harvester_dagster.catalog import World
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import inbox
+from harvester_dagster.publication import audit, inbox
 from harvester_dagster.publication.inbox import Pushed, Waits
 from harvester_dagster.sets import attempts, enrich, fetch, generations, outputs, verdict
 from harvester_dagster.sets.attempts import Attempt, Window
@@ -89,6 +89,10 @@ def take(installation: Installation, key: str, progress: Progress = lambda _: No
             waits = in_the_way(connection, installation, locked.state)
             if waits:
                 return Taken(key, waits, 0, None)
+            if by_hand:
+                count = inbox.decide(connection, locked.set_id, installation.clock(), accept=True)
+                if count:
+                    audit.write(connection, "accept pushes", key, installation.clock(), pushes=count)
             rows = inbox.waiting(connection, locked.set_id, MOST_TAKEN, MOST_BYTES)
             newest = _newest(connection, installation, locked.state, rows)
             _settle_others(connection, rows, newest, installation.clock())
@@ -98,6 +102,23 @@ def take(installation: Installation, key: str, progress: Progress = lambda _: No
         _store(locked, attempt, newest)
         progress(f"{key}: {len(newest)} pushed records")
         return Taken(key, "", len(rows), _judged(locked, attempt, by_hand))
+
+
+def accept(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
+    """Take what was rejected and all that waits, whatever the verdict says: as many generations as that needs. Raises
+    Busy, UnknownSet."""
+    whole = found = take(installation, key, progress, by_hand=True)
+    while found.settled:
+        found = take(installation, key, progress, by_hand=True)
+        attempt = found.attempt or whole.attempt
+        whole = whole._replace(settled=whole.settled + found.settled, attempt=attempt)
+    return whole
+
+
+def take_all(installation: Installation, key: str, progress: Progress = lambda _: None) -> None:
+    """Take all that waits, as many generations as that needs. Raises Busy, UnknownSet."""
+    while take(installation, key, progress).settled:
+        pass
 
 
 def in_the_way(connection: Connection[Any], installation: Installation, state: SetState) -> str:

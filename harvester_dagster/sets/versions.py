@@ -270,9 +270,14 @@ def end_hold(connection: Connection[Any], seen: Hold | None = None) -> None:
 
 
 def before_current(connection: Connection[Any]) -> Version:
-    """The version that was current before this one and holds something else. Raises NotPromotable."""
+    """The version that was current before this one and holds something else. Where pushes have made the current one,
+    that before the release to which they were pushed. Raises NotPromotable."""
     rows = connection.execute(
         f"""{_SELECT} WHERE c.version_id IS NULL AND v.promoted_at IS NOT NULL
+              AND coalesce(v.ceased_at, '-infinity') <= coalesce((
+                SELECT CASE WHEN now.pushed THEN max(n.promoted_at) ELSE 'infinity' END
+                FROM current_version JOIN dataset_version now USING (version_id), dataset_version n
+                WHERE NOT n.pushed AND n.promoted_at <= now.promoted_at GROUP BY now.pushed), 'infinity')
             ORDER BY v.ceased_at DESC NULLS LAST, v.version_id DESC"""
     )
     present = current(connection)

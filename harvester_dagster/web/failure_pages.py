@@ -41,7 +41,9 @@ class FailurePages:
     async def retry(self, request: Request) -> Response:
         """Have a group, or what failed of one document, made anew by the task's next run."""
         task, srn, reason, host = await form_texts(request, "task", "srn", "reason", "host", longest=_LONGEST)
-        choice = Choice((srn,) if srn else (), (), reason, host)
+        if not (srn or reason or host):
+            raise HTTPException(400, "what is to be tried again is named by a document, a reason or a host")
+        choice = Choice((srn,) if srn else (), (), reason, host, exact=True)
         try:
             found = await run_in_threadpool(self._make_due, task, choice)
         except UnknownTask as error:

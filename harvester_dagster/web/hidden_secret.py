@@ -15,8 +15,8 @@ SECRET = "harvester.webhook_secret"
 
 
 class HiddenSecret:
-    """`/webhook/ENTITY/SET/SECRET/` goes on as `/webhook/ENTITY/SET/`: of what comes after the entity the last part, if
-    there are two or more, is the secret. A set whose name has a slash is written with %2F."""
+    """`/webhook/ENTITY/SET/SECRET/` goes on as `/webhook/ENTITY/SET/`: the third part is the secret, and what may
+    come after it is dropped. A set whose name has a slash is written with %2F."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -64,7 +64,7 @@ class Webhook:
         web = self._installation.config.web
         settings = self._installation.config.sets.get(key)
         actor = bearer(request, web)
-        given = request.scope.get(SECRET) or request.headers.get(HEADER, "")
+        given = request.scope.get(SECRET) or _as_sent(request.headers.get(HEADER, ""))
         knows = is_secret(given, secret(settings.webhook_secret_env) if settings else None)
         address = client_address(request, web)
         if settings is None or not self._is_of(entity, key) or not _is_from(settings, address):
@@ -96,6 +96,11 @@ class Webhook:
             number = inbox.put(connection, set_id, found, sender, self._installation.clock())
         said: dict[str, Any] = {"srn": f"{key}:{found.external_id}", "stored": number is not None}
         return JSONResponse(said)
+
+
+def _as_sent(header: str) -> str:
+    """A header's text in UTF-8, as a secret's is; headers are read as Latin-1."""
+    return header.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _is_from(settings: SetSettings, address: str) -> bool:
