@@ -4,6 +4,7 @@ Belongs here: which sets have any, and when its release is asked for. Does not b
 set (`sets/steps.py`).
 """
 
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -112,6 +113,8 @@ def take_pushes(installation: Installation, progress: Callable[[str], None] = la
             pushed.take_all(installation, key, progress)
         except (HarvesterError, PostgresError) as error:  # what waits in one inbox keeps no release back
             progress(f"{key}: {error}")
+        except Exception:
+            progress(f"{key}: a mistake in this program\n{traceback.format_exc()}")
 
 
 def _was_cut(connection: Connection[Any], state: sets.SetState) -> bool:
