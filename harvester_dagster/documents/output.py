@@ -19,7 +19,7 @@ from harvester_dagster.tasks.access_policy import media_type
 from harvester_dagster.tasks.task import Result
 from harvester_dagster.vocabularies.shipped import technical_types
 
-VERSION = 3
+VERSION = 2
 """Raised when the functions here answer differently: every output is produced anew."""
 
 NESTED = ("learning_material", "research_product")
@@ -106,10 +106,10 @@ def is_shown(file: Enriched, making: Making) -> bool:
     return file.state == "active" and not making.hides(file.results)
 
 
-def _priority(properties: Mapping[str, Any]) -> int:
-    """No number but an integer is one: overwrites of old were not looked at."""
+def _priority(properties: Mapping[str, Any]) -> float:
+    """What is no number is none: overwrites of old were not looked at."""
     found = properties.get("priority")
-    return found if isinstance(found, int) else 0
+    return found if isinstance(found, int | float) else 0
 
 
 def in_order(properties: Mapping[str, Any], files: Sequence[Enriched]) -> list[Enriched]:

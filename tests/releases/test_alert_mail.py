@@ -234,7 +234,7 @@ def test_what_smtp_does_not_take_ends_no_night(
     end_of_night(world)
     with world.installation.pool.connection() as connection:
         (row,) = audit.rows(connection, act="mail")
-    assert "SMTP does not take" in row.detail["reason"] and "ssword" not in row.detail["reason"] and box.mails == []
+    assert "SMTP does not take" in row.detail["reason"] and password not in row.detail["reason"] and box.mails == []
 
 
 def test_a_release_that_failed_comes_first(open_world: OpenWorld, postbox: Opened) -> None:

@@ -29,7 +29,7 @@ LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
 )
 LONG = "x" * 5_000
 PATHS = (
-    *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:00:a", "/versions/"),
+    *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
     *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
     *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/"),
 )

@@ -24,6 +24,11 @@ SELECT o.doc_id, o.changed_at, coalesce((
 FROM overwrite o LEFT JOIN document d USING (doc_id) LEFT JOIN harvest_set s USING (set_id)
 ORDER BY o.changed_at;
 
+INSERT INTO dirty (doc_id, set_id)                      -- flat names and priorities of old overwrites count now
+SELECT DISTINCT d.doc_id, d.set_id FROM overwrite o JOIN document of USING (doc_id)
+JOIN document d ON d.doc_id IN (of.doc_id, of.owner_id)
+ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL;
+
 CREATE FUNCTION overwrite_log_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the log of overwrites is append-only';
