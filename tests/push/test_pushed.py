@@ -4,14 +4,16 @@ from datetime import timedelta
 
 import pytest
 
+from harvester_dagster.failures import StorageError
 from harvester_dagster.publication import inbox
-from harvester_dagster.releases import release
-from harvester_dagster.releases.push_rounds import EVERY, PushRounds
+from harvester_dagster.releases import nights, release
+from harvester_dagster.releases.missing_nights import newest_tick
+from harvester_dagster.releases.push_rounds import BEFORE_A_NIGHT, EVERY, QUIET, PushRounds
 from harvester_dagster.sets import pushed, remap, steps, versions
 from harvester_dagster.sets.locked_set import lock_set
 from tests.push.pushing import WITH_SECRET, current, post, push, released, rounds, states, titles
 from tests.sets.conftest import OpenWorld
-from tests.sets.world import KEY, World, check, check_objects
+from tests.sets.world import DAY, KEY, World, check, check_objects
 
 
 def test_a_record_pushed_is_shown_by_a_version_with_its_set_only(world: World, url: str) -> None:
@@ -239,3 +241,69 @@ def test_a_set_that_was_never_harvested_keeps_what_is_pushed(world: World) -> No
     world.night(other)
     rounds(world)
     assert sorted(world.titles(other)) == ["m", "n"]
+
+
+def test_no_slower_task_begins_in_a_night_or_shortly_before_one(world: World, url: str) -> None:
+    def asked() -> list[str]:
+        return [path for path in world.source.asked if path.startswith("/files/d/")]
+
+    tick = newest_tick(world.installation.config, world.now + DAY)
+    world.at(tick - BEFORE_A_NIGHT / 2)
+    post(url, world.source.record("d", files=("there",)))
+    rounds(world)
+    world.forward(QUIET)
+    rounds(world)
+    assert "d" in titles(url) and not asked(), "a night is about to begin"
+    world.at(tick + QUIET)
+    with world.installation.pool.connection() as connection:
+        night = nights.open_night(connection, world.installation.config, world.now).night_id
+    rounds(world)
+    assert not asked(), "a night is open"
+    with world.installation.pool.connection() as connection:
+        nights.end(connection, night, world.now)
+    rounds(world)
+    assert asked()
+    check(world)
+
+
+def test_going_back_leads_before_the_release_and_not_before_a_push(world: World, url: str) -> None:
+    before = current(world)
+    world.source.put("a", title="A bad night")
+    world.night()
+    released(world)
+    for title in ("One", "Two"):
+        world.forward(EVERY)
+        post(url, world.source.record("b", title=title))
+        rounds(world)
+    assert titles(url)["b"] == "Two"
+    with world.installation.pool.connection() as connection:
+        assert versions.before_current(connection).generations == before
+
+
+def test_all_that_waits_is_accepted_by_hand_and_taken_by_a_release(world: World) -> None:
+    most = pushed.MOST_TAKEN
+    push(world, *(world.source.record(f"n{number}") for number in range(most + 1)))
+    assert pushed.accept(world.installation, KEY).settled == most + 1
+    push(world, *(world.source.record(f"m{number}") for number in range(most + 1)))
+    released(world)
+    assert {state for _, state in states(world)} == {"taken"}
+    assert len(world.titles()) == 3 + 2 * (most + 1)
+
+
+def test_what_fails_for_a_set_is_tried_again_after_a_pause(world: World) -> None:
+    tried: list[str] = []
+
+    def fails(key: str) -> bool:
+        tried.append(key)
+        raise StorageError("away", "the objects are away")
+
+    worker = PushRounds(world.installation)
+    for _ in range(3):
+        worker._safely(KEY, fails)
+    assert tried == [KEY]
+    world.forward(timedelta(seconds=2))
+    worker._safely(KEY, fails)
+    world.forward(timedelta(seconds=2))
+    worker._safely(KEY, fails)
+    assert len(tried) == 2, "twice as long each time"
+    assert worker._safely("src:two", lambda _: True), "another set has no pause"
