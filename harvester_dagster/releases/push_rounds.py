@@ -4,7 +4,7 @@ A set gets at most one generation and one version in `EVERY`. Its version is the
 generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Tasks that
 call somebody outside follow when a set's inbox has been quiet, in a generation and version of their own, beside the
 rounds; none begins in a night or shortly before one. All that is to be done is read from the store: a round that is
-killed is done by the next one. A set for which something failed has a pause, twice as long each time.
+killed is done by the next one. What failed for a set has a pause there, twice as long each time.
 
 Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`), publishing (`release.py`), who
 runs it (`cli/push.py`).
@@ -46,7 +46,8 @@ class PushRounds:
         self._installation, self._report, self._progress = installation, report, progress
         self._taken: dict[str, datetime] = {}
         self._followed: set[tuple[str, int]] = set()
-        self._failed: dict[str, tuple[int, datetime]] = {}
+        self._failed: dict[tuple[str, str], tuple[int, datetime]] = {}
+        """What failed for which set: how often in a row, and when last."""
         self._beside = ThreadPoolExecutor(1, "push-follow-ups")
         self._following: Future[None] | None = None
 
@@ -60,8 +61,9 @@ class PushRounds:
         return any(done) or self._following is not None
 
     def _safely(self, key: str, work: Callable[[str], bool]) -> bool:
-        """What fails for one set keeps no other one waiting, and is not tried again at once."""
-        times, since = self._failed.get(key, (0, None))
+        """What fails for one set keeps no other one waiting, nor other work of that set; and has a pause."""
+        what = key, work.__name__
+        times, since = self._failed.get(what, (0, None))
         if since and timedelta() <= self._installation.clock() - since < min(
             timedelta(seconds=2**times), LONGEST_PAUSE
         ):
@@ -75,9 +77,9 @@ class PushRounds:
         except Exception:
             self._progress(f"{key}: a mistake in this program\n{traceback.format_exc()}")
         else:
-            self._failed.pop(key, None)
+            self._failed.pop(what, None)
             return done
-        self._failed[key] = (min(times + 1, 16), self._installation.clock())
+        self._failed[what] = (min(times + 1, 16), self._installation.clock())
         return False
 
     def _follow_all(self, keys: Sequence[str]) -> None:

@@ -307,3 +307,4 @@ def test_what_fails_for_a_set_is_tried_again_after_a_pause(world: World) -> None
     worker._safely(KEY, fails)
     assert len(tried) == 2, "twice as long each time"
     assert worker._safely("src:two", lambda _: True), "another set has no pause"
+    assert worker._safely(KEY, lambda _: True), "nor has other work of this one"
