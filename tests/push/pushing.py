@@ -1,14 +1,11 @@
 """What tests of pushes share: a set with a secret, its webhook and API on a real port, a record pushed in one line."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import requests
-import uvicorn
 from starlette.routing import Mount
 
 from harvester_dagster.installation import Installation
@@ -20,6 +17,7 @@ from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.webhook import Webhook
+from tests.served import served
 from tests.sets.world import KEY, World
 
 SECRET = "a-secret-of-sources"
@@ -33,23 +31,14 @@ def site(installation: Installation, most: int = inbox.MOST_WAITING, log_level: 
     routes = [*Webhook(installation, most).routes(), Mount(PATH, consumer_api(installation))]
     app = create_app(installation.config.web, routes)
     trusted = list(installation.config.web.trusted_proxies)
-    config = uvicorn.Config(
+    with served(
         app,
-        port=0,
         log_level=log_level,
-        lifespan="off",
         timeout_graceful_shutdown=1,
         proxy_headers=bool(trusted),
         forwarded_allow_ips=trusted,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    ) as url:
+        yield url
 
 
 def post(url: str, body: Any, secret: str = SECRET, key: str = KEY, **options: Any) -> requests.Response:

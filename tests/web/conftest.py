@@ -1,13 +1,10 @@
 """The web application on a real port, over a real Solr and PostgreSQL of the test's own."""
 
-import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
-import uvicorn
 
 from harvester_dagster.config import Config, Metastore, Web
 from harvester_dagster.store.database import Pool
@@ -16,6 +13,7 @@ from harvester_dagster.web.app import create_app
 from harvester_dagster.web.launching import ThreadRuns
 from tests.access.conftest import Collection, collection, pool
 from tests.access.meddling import Proxy, meddling
+from tests.served import served
 
 __all__ = ["collection", "pool"]
 
@@ -41,12 +39,5 @@ def site(collection: Collection, pool: Pool, proxy: Proxy) -> Iterator[Site]:
         return datetime.now(UTC)
 
     app = create_app(Web(), AccessPages(config, pool, clock, ThreadRuns(config, pool, clock)).routes())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Site(f"http://127.0.0.1:{port}", collection, proxy, pool)
-    server.should_exit = True
-    thread.join(10)
+    with served(app) as url:
+        yield Site(url, collection, proxy, pool)

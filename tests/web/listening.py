@@ -1,17 +1,15 @@
 """Pages on a port of their own, as long as a block lasts."""
 
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import uvicorn
 from playwright.sync_api import ConsoleMessage, Page, ViewportSize
 from starlette.routing import BaseRoute
 
 from harvester_dagster.config import Web
 from harvester_dagster.web.app import create_app
 from tests.browser import chromium
+from tests.served import served
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
@@ -19,17 +17,8 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 @contextmanager
 def listening(routes: Sequence[BaseRoute], web: Web | None = None) -> Iterator[str]:
     """Their address."""
-    config = uvicorn.Config(create_app(web or Web(), routes), port=0, log_level="warning", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
+    with served(create_app(web or Web(), routes)) as url:
+        yield url
 
 
 @contextmanager

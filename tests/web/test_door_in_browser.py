@@ -1,11 +1,8 @@
 """From beyond this machine: a real browser asks for the token once, and takes it along, into WebSockets too."""
 
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from playwright.sync_api import Error
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +15,7 @@ from harvester_dagster.config import Web
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.web.door import Door
 from tests.browser import chromium
+from tests.served import served
 
 FAR = "192.0.2.7"
 POST = """() => fetch("/graphql", {method: "POST", headers: {"Content-Type": "application/json"},
@@ -50,14 +48,8 @@ def far(recorded: list[tuple[Doer, str]]) -> Iterator[str]:
     async def from_far(scope: Scope, receive: Receive, send: Send) -> None:
         await door({**scope, "client": (FAR, 1)}, receive, send)
 
-    server = uvicorn.Server(uvicorn.Config(from_far, port=0, log_level="warning", lifespan="off", proxy_headers=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with served(from_far, proxy_headers=False) as url:
+        yield url
 
 
 def test_the_token_is_typed_once(far: str, recorded: list[tuple[Doer, str]], monkeypatch: pytest.MonkeyPatch) -> None:

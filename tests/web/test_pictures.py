@@ -1,15 +1,12 @@
 """The route of pictures, asked by a real client: what a published output names, and nothing else of the objects."""
 
 import io
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
-import uvicorn
 from PIL import Image
 
 from harvester_dagster.config import Web
@@ -19,6 +16,7 @@ from harvester_dagster.tasks import check_url, pictures
 from harvester_dagster.tasks.task import Outcome
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.picture_pages import PicturePages
+from tests.served import served
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import Scripted, World, catalog
 
@@ -63,14 +61,8 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
         world.installation.objects.put(f"{MADE}{size}.jpg", picture())
     world.source.put("a/ü?#", files=("x",))
     app = create_app(Web(), PicturePages(world.installation).routes())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Site(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", world)
-    server.should_exit = True
-    thread.join(10)
+    with served(app) as url:
+        yield Site(url, world)
 
 
 @pytest.fixture
