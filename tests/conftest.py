@@ -36,7 +36,13 @@ LONGEST = ("dagster", "benchmarks", "kills", "access", "search")
 """Folders with tests that take long: they come first, so that no worker is left with one in the end."""
 
 for profile, examples in {"dev": 10, "ci": 100, "soak": 5_000}.items():
-    settings.register_profile(profile, max_examples=examples, deadline=None, print_blob=True)
+    settings.register_profile(
+        profile,
+        max_examples=examples,
+        deadline=None,
+        print_blob=True,
+        derandomize=profile == "ci",  # a change is judged by the same examples each time; `make soak` looks for others
+    )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 

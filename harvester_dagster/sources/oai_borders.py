@@ -64,7 +64,7 @@ def headers(page: bytes) -> int:
 
 def pieces(page: bytes, is_well_formed: bool = False) -> Pieces | None:
     """The records of a page (UTF-8 or whatever else keeps ASCII), broken ones too. None: it has no list, or its list
-    does not end. On one that is well-formed, what stands in a comment between records is none."""
+    does not end. On one that is well-formed, what stands in a comment or CDATA between records is none."""
     start = _LIST.search(page)
     ends = list(_LIST_ENDS.finditer(page, start.end())) if start else []
     if not start or not ends:
@@ -97,7 +97,8 @@ def _is_xml(piece: bytes) -> bool:
 
 
 def _blanked(page: bytes) -> bytes:
-    """A well-formed page, spaces in place of the comments and instructions that its parser finds between records."""
+    """A well-formed page, spaces in place of what its parser finds between records that hides what is in it: comments,
+    instructions and CDATA."""
     blanked, parser, opened = bytearray(page), expat.ParserCreate(), 0
 
     def starts(_name: str, _attributes: object) -> None:
@@ -117,6 +118,7 @@ def _blanked(page: bytes) -> bytes:
     parser.StartElementHandler, parser.EndElementHandler = starts, ends
     parser.CommentHandler = lambda _text: blanks(b"-->")
     parser.ProcessingInstructionHandler = lambda _target, _text: blanks(b"?>")
+    parser.StartCdataSectionHandler = lambda: blanks(b"]]>")
     try:
         parser.Parse(page, True)
     except (expat.ExpatError, ValueError, LookupError):  # of an encoding that it does not know

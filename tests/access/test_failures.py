@@ -114,8 +114,9 @@ def test_credentials_that_expire_in_the_middle(
     asked_for: list[Asked] = []
 
     def expired(asked: Asked) -> Instead | None:
-        asked_for.extend([asked] if (asked.is_page if at == "page" else asked.is_update) else [])
-        if len(asked_for) <= 3:
+        is_meant = asked.is_page if at == "page" else asked.is_update
+        asked_for.extend([asked] if is_meant else [])
+        if len(asked_for) <= 3 or not is_meant:
             return None
         some_updates_answered(proxy)
         return Instead(status, b"Unauthorized")

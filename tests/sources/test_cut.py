@@ -45,6 +45,8 @@ AWKWARD = {
     "a comment that names records": oai_list(lom_record("1"), "<!-- <record></record> -->", lom_record("2")),
     "a comment inside": oai_list(lom_record("1", "<!-- </record> -->x"), lom_record("2")),
     "CDATA": oai_list(lom_record("1", "<![CDATA[</record><record>]]>"), lom_record("2")),
+    "CDATA around records": oai_list(lom_record("1"), "<![CDATA[", lom_record("2"), lom_record("3"), "]]>"),
+    "nothing but CDATA": oai_list("<![CDATA[", lom_record("1"), lom_record("2"), "]]>"),
     "a prefix": shuffled_namespaces(oai_list(deleted_record("1"), deleted_record("2"))),
     "a space in the end tag": oai_list(lom_record("1").replace("</record>", "</record >"), lom_record("2")),
     "records inside records": oai_list(
