@@ -64,7 +64,7 @@ check-definitions:
 	@$(call part,definitions,VIRTUAL_ENV=$(CURDIR)/$(VENV) HARVESTER_CONFIG=harvester.example.toml $(BIN)/dg check defs)
 
 check-tests:
-	@$(call part,tests,$(BIN)/python -m pytest -n 2 -p no:schemathesis -p no:anyio -m "not service" $(TESTS))
+	@$(call part,tests,$(BIN)/python -m pytest -n 3 -p no:schemathesis -p no:anyio -m "not service" $(TESTS))
 
 bench: setup  ## measure speed, each figure beside its ceiling
 	@$(BIN)/python -m benchmarks $(BENCH)

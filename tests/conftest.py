@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 SERVICES = {"postgres_url", "opensearch_url", "solr_url", "tika_url", "s3"}
 STARTING = {"benchmarks", "campaign", "consumers", "dagster", "kills", "services", "web"}
 """Folders whose tests start processes or a browser themselves, or (nearly all of them) take a database."""
-LONGEST = ("dagster", "benchmarks", "kills", "access", "search")
+LONGEST = ("dagster", "benchmarks", "kills", "access", "search", "house", "outside", "tasks")
 """Folders with tests that take long: they come first, so that no worker is left with one in the end."""
 
 for profile, examples in {"dev": 10, "ci": 100, "soak": 5_000}.items():
