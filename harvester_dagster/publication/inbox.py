@@ -133,6 +133,15 @@ def dates_taken(
     ).fetchall()
 
 
+def taken_since(connection: Connection[Any], set_id: int, since: datetime) -> list[str]:
+    """The external ids of a set's pushes that were taken since then."""
+    rows = connection.execute(
+        "SELECT DISTINCT external_id FROM push WHERE set_id = %s AND state = 'taken' AND ended_at >= %s",
+        (set_id, since),
+    )
+    return [external_id for (external_id,) in rows]
+
+
 def begin(connection: Connection[Any], push_ids: Sequence[int], attempt_id: int) -> None:
     """An attempt takes these: its verdict settles them."""
     connection.execute("UPDATE push SET attempt_id = %s WHERE push_id = ANY (%s)", (attempt_id, list(push_ids)))

@@ -261,28 +261,3 @@ def catch_up(installation: Installation, progress: Callable[[str], None] = lambd
         behind = report.reason if report else ""
     alerts.tell(installation, alerts.of_search(installation), kind=alerts.SEARCH)
     return behind
-
-
-def follow(installation: Installation, *, progress: Callable[[str], None] = lambda _: None) -> IndexReport | None:
-    """Let the index follow a version that a push has made current: where it stands, if little has changed.
-
-    None: there is no version. Waits while an index is being built.
-    """
-    with installation.pool.connection() as connection:
-        version = versions.current(connection)
-    if version is None:
-        return None
-    started = time.monotonic()
-    try:
-        with working(installation, progress) as work:
-            patched = build.patched(work, version)
-            if patched is not None:
-                report = IndexReport(version.version_id, "ready", "", patched, time.monotonic() - started)
-                build.store(work, report)
-                aliases.move_at(work)
-                return report
-    except (NoIndex, SearchError, BadMapping) as error:
-        progress(str(error))
-    report = build.bring_up(installation, version, progress=progress)
-    aliases.move(installation)
-    return report

@@ -35,7 +35,8 @@ class Writes(NamedTuple):
     undo: list[int]
     """Revisions of the candidate that an earlier batch of the harvest wrote."""
     raw_hashes: list[tuple[int, bytes | None, str | None]]
-    """Revisions that stay, of records that came with other bytes: the hash of these, and the source's date in them."""
+    """Revisions that stay, of records that came with other bytes: the hash of these, none where parts differ, and the
+    source's date in them."""
 
 
 class Compared(NamedTuple):
@@ -110,8 +111,8 @@ class _Batch:
         before that they are what is live."""
         differs = root.doc_id in self.touched or root.doc_id in self.found.touched
         speaks = None if differs and root.from_gen != self.terms.gen else sent.raw_hash
-        if root.raw_hash != speaks:
-            self.found.writes.raw_hashes.append((root.doc_id, speaks, sent.modified_at if speaks else None))
+        if root.raw_hash != speaks or speaks is None:
+            self.found.writes.raw_hashes.append((root.doc_id, speaks, sent.modified_at))
 
     def _family(self, root: KnownDocument | None) -> Sequence[KnownDocument]:
         return (root, *self.parts.get(root.doc_id, ())) if root else ()

@@ -13,11 +13,19 @@ from psycopg import Connection
 from harvester_dagster.sets.locked_set import LockedSet
 
 LIVE = "{alias}.from_gen <= {gen} AND ({alias}.to_gen IS NULL OR {alias}.to_gen > {gen})"
+SOURCE_DATE = """coalesce(CASE WHEN {alias}.parts_gen <= {gen} THEN {alias}.parts_modified_at END,
+                         {alias}.seen_modified_at, {alias}.source_modified_at)"""
 
 
 def live(alias: str, gen: str) -> str:
     """The SQL condition under which a revision or output is live at a generation (a parameter or a column)."""
     return LIVE.format(alias=alias, gen=gen)
+
+
+def source_date(alias: str, gen: str) -> str:
+    """The SQL of the date that its source gave a record last, of what holds at a generation: of the bytes that its
+    revision was made from, of later ones that said the same, or of those in which only parts of it changed."""
+    return SOURCE_DATE.format(alias=alias, gen=gen)
 
 
 def clean(connection: Connection[Any], locked: LockedSet, attempt_id: int) -> None:
@@ -38,6 +46,11 @@ def clean(connection: Connection[Any], locked: LockedSet, attempt_id: int) -> No
     for narrow in ("revision", "output"):
         connection.execute(f"DELETE FROM {narrow} WHERE set_id = %(set)s AND from_gen > %(gen)s", parameters)
         connection.execute(f"UPDATE {narrow} SET to_gen = NULL WHERE set_id = %(set)s AND to_gen > %(gen)s", parameters)
+    connection.execute(
+        """UPDATE revision SET parts_gen = NULL, parts_modified_at = NULL
+           WHERE set_id = %(set)s AND parts_gen > %(gen)s""",
+        parameters,
+    )
     connection.execute("UPDATE task_progress SET gen = %(gen)s WHERE set_id = %(set)s AND gen > %(gen)s", parameters)
     connection.execute(
         "SELECT FROM dirty WHERE set_id = %(set)s AND done_in > %(gen)s ORDER BY doc_id FOR UPDATE", parameters

@@ -16,7 +16,7 @@ from psycopg import Connection
 
 from harvester_dagster.installation import Installation
 from harvester_dagster.sets.fetch import kind_of
-from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.generations import live, source_date
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sources.kind import Listed
 from harvester_dagster.store.database import copy
@@ -36,7 +36,7 @@ CREATE TEMPORARY TABLE listed ON COMMIT DROP AS
 _KNOWN = f"""
 CREATE TEMPORARY TABLE known ON COMMIT DROP AS
     SELECT d.external_id COLLATE "C" AS external_id,
-           coalesce(r.seen_modified_at, r.source_modified_at) COLLATE "C" AS datestamp
+           {source_date("r", "%(gen)s")} COLLATE "C" AS datestamp
     FROM revision r JOIN document d USING (doc_id)
     WHERE r.set_id = %(set)s AND r.entity = %(entity)s AND {live("r", "%(gen)s")}
 """

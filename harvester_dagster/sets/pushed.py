@@ -24,7 +24,7 @@ from harvester_dagster.sets import attempts, enrich, fetch, generations, outputs
 from harvester_dagster.sets.attempts import Attempt, Window
 from harvester_dagster.sets.extract import Chunk, CutPage, SentRecord, extracted
 from harvester_dagster.sets.fetch import Storing
-from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.generations import live, source_date
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sets.stage import stage
@@ -221,7 +221,7 @@ def _accepted(
 ) -> Mapping[str, _Accepted]:
     entity = fetch.kind_of(installation, state.key).entity
     rows = connection.execute(
-        f"""SELECT d.external_id, coalesce(r.seen_modified_at, r.source_modified_at), e.ended_by
+        f"""SELECT d.external_id, {source_date("r", "%(gen)s")}, e.ended_by
             FROM document d
             LEFT JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
             LEFT JOIN LATERAL (

@@ -14,6 +14,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.processes.cycle_collection import rarely_collected
+from harvester_dagster.publication import inbox
 from harvester_dagster.sets import attempts, generations, known, problems, write
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.compare import Terms, compared, new_documents
@@ -202,6 +203,7 @@ class _Staging:
     def _close_unseen(self) -> None:
         """What a complete harvest did not contain is gone, with all that it owned; unless records so broken that they
         have no name may be all that is missed."""
+        self._see_pushed()
         unseen = sorted(self.accepted.unseen)
         if 0 < len(unseen) <= self.problems.nameless:
             self.problems.note(
@@ -214,6 +216,25 @@ class _Staging:
         for start in range(0, len(unseen), self.limits.compared):
             with self.locked.connection() as connection:
                 write.close_with_parts(connection, self.locked, unseen[start : start + self.limits.compared])
+
+    def _see_pushed(self) -> None:
+        """A list may lag behind what its source has just pushed, by as much as a delta allows for."""
+        settings = self.locked.installation.config.sets.get(self.locked.key)
+        if not self.accepted.unseen or settings is None:
+            return
+        with self.locked.connection() as connection:
+            since = self.attempt.watermark - settings.overlap
+            pushed = inbox.taken_since(connection, self.terms.set_id, since)
+            late = self.accepted.unseen.intersection(
+                known.ids_of(connection, self.terms.set_id, self.terms.entity, pushed)
+            )
+        if late:
+            self.accepted.see(late)
+            self.problems.note(
+                f"{len(late)} records that were pushed since {since:%Y-%m-%d %H:%M} UTC did not come: they stay until "
+                "the next whole list"
+            )
+            self._write_problems()
 
     def counts(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
         """Per entity: new, changed, deleted, unchanged; of the records: unreadable, notes, by state."""

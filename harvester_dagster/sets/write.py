@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import Connection
 
 from harvester_dagster.sets.compare import Writes
-from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.generations import live, source_date
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.store.database import analyze, copy
 
@@ -155,7 +155,12 @@ def _renew_raw_hashes(
 ) -> None:
     if renewed:
         connection.execute(
-            f"""UPDATE revision r SET raw_hash = u.raw_hash, seen_modified_at = coalesce(u.seen, r.seen_modified_at)
+            f"""UPDATE revision r SET
+                    raw_hash = u.raw_hash,
+                    seen_modified_at = CASE WHEN u.raw_hash IS NULL THEN {source_date("r", "%(gen)s - 1")}
+                        ELSE coalesce(u.seen, r.seen_modified_at) END,
+                    parts_gen = CASE WHEN u.raw_hash IS NULL THEN %(gen)s END,
+                    parts_modified_at = CASE WHEN u.raw_hash IS NULL THEN u.seen END
                 FROM unnest(%(ids)s::bigint[], %(hashes)s::bytea[], %(seen)s::text[]) u (doc_id, raw_hash, seen)
                 WHERE r.doc_id = u.doc_id AND {live("r", "%(gen)s")}""",
             {

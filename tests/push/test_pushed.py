@@ -88,6 +88,58 @@ def test_what_a_harvest_ended_does_not_come_back_by_an_older_push(world: World, 
     assert states(world) == [("a", "older")] and "a" not in titles(url)
 
 
+def test_an_older_push_does_not_undo_what_a_harvest_says_of_files_alone(world: World, url: str) -> None:
+    world.forward(timedelta(hours=1))
+    between = world.source.record("a", files=("from long ago",))
+    world.forward(timedelta(hours=1))
+    world.source.put("a", files=("one", "two", "three"))
+    generation = world.state().accepted_gen
+    world.night()
+    released(world)
+    assert world.state().accepted_gen == generation + 1
+    files = world.outputs()
+    post(url, between)
+    rounds(world)
+    assert states(world) == [("a", "older")] and world.outputs() == files
+    world.forward(timedelta(hours=1))
+    post(url, world.source.record("a", files=("four",)))
+    rounds(world)
+    assert states(world)[-1] == ("a", "taken") and world.outputs() != files
+    check(world)
+
+
+def test_the_date_of_a_rejected_harvest_holds_nothing_up(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2, deletes="no")
+    world.source.put("a", "b", "c")
+    world.night()
+    between = world.source.record("a", title="Pushed")
+    world.forward(timedelta(hours=1))
+    world.source.forget("b", "c")
+    world.source.put("a", files=("one", "two", "three"))
+    world.night()
+    assert world.attempts()[-1] == ("full", "rejected")
+    push(world, between)
+    rounds(world)
+    assert states(world) == [("a", "taken")] and world.titles()["a"] == "Pushed"
+    check(world)
+
+
+def test_a_whole_list_that_lags_ends_nothing_that_was_just_pushed(world: World, url: str) -> None:
+    world.forward(timedelta(hours=1))
+    post(url, world.source.record("new"))
+    rounds(world)
+    assert "new" in titles(url)
+    world.forward(timedelta(minutes=10))
+    world.night(asked="full")
+    released(world)
+    assert "new" in titles(url), "a delta of that time would have asked for it"
+    world.forward(timedelta(hours=2))
+    world.night(asked="full")
+    released(world)
+    assert "new" not in titles(url)
+    check(world)
+
+
 def test_while_a_harvest_is_open_pushes_wait_for_its_end(world: World, url: str) -> None:
     world.source.put("b", title="Harvested")
     steps.harvest(world.installation, KEY, run_id="run")

@@ -13,7 +13,9 @@ from opensearchpy import OpenSearch
 from harvester_dagster import config, installation
 from harvester_dagster.releases import release, retention
 from harvester_dagster.search import aliases, build, index_state
+from harvester_dagster.search.build import EntityReport, IndexReport
 from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import Version
 from tests.search.conftest import OpenWorld
 from tests.search.proxy import Asked, Cut, meddling
 from tests.search.world import World, product
@@ -109,16 +111,24 @@ def test_another_mapping_is_shown_by_a_release_in_which_no_set_has_moved(world: 
         assert changed.aliased() == {f"{world.alias}--main-1-r2"}
 
 
+def patched(world: World, version: Version) -> tuple[EntityReport, ...] | None:
+    """A version is made current, and written into the index that is shown; None: more differs than is patched."""
+    with build.working(world.installation, print) as work:
+        versions.promote(world.installation, version)
+        found = build.patched(work, version)
+        if found is not None:
+            build.store(work, IndexReport(version.version_id, "ready", "", found, 0))
+            aliases.move_at(work)
+    return found
+
+
 def test_a_push_is_written_into_the_index_where_it_stands(world: World) -> None:
     world.accept(_many(5, "oud"))
     _release(world)
     before = world.aliased()
     world.accept({"p1": product("p1", "nieuw"), "p2": None})
-    versions.promote(world.installation, world.prepare())
-    report = release.follow(world.installation)
-    assert report is not None
-    (made,) = report.entities
-    assert (report.outcome, made.how, made.changed, made.removed) == ("ready", "patch", 1, 1)
+    (made,) = patched(world, world.prepare()) or ()
+    assert (made.how, made.changed, made.removed) == ("patch", 1, 1)
     assert world.aliased() == before
     assert world.shown()["a:one:p1"] == "nieuw"
     assert index_state.status(world.installation).behind == ""
@@ -133,9 +143,8 @@ def test_a_push_that_was_cut_is_finished(world: World) -> None:
     with world.installation.pool.connection() as connection:  # as a process that died on the way leaves it
         connection.execute("UPDATE search_index SET moving_to = %s", (version.version_id,))
     world.client.delete(index=world.alias + "--main-1", id="a:one:p2", refresh=True)
-    report = release.follow(world.installation)
-    assert report is not None
-    assert (report.outcome, report.entities[0].how) == ("ready", "patch")
+    (made,) = patched(world, version) or ()
+    assert made.how == "patch"
     assert world.shown()["a:one:p1"] == "nieuw"
 
 
@@ -143,10 +152,9 @@ def test_a_large_push_becomes_an_index_of_its_own(world: World) -> None:
     world.accept(_many(5 * build.PATCHED, "oud"))
     _release(world)
     world.accept(_many(build.PATCHED + 1, "nieuw"))
-    versions.promote(world.installation, world.prepare())
-    report = release.follow(world.installation)
-    assert report is not None
-    assert report.entities[0].how == "clone"
+    assert patched(world, world.prepare()) is None
+    report = release.bring_up_index(world.installation, None)
+    assert report and report.entities[0].how == "clone"
     found = world.client.count(index=world.alias, body={"query": {"match": {"title": "nieuw"}}})
     assert found["count"] == build.PATCHED + 1
 

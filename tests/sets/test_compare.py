@@ -308,7 +308,7 @@ class TestOneBatch:
         store = self.store()
         changed = self.content._replace(files=(("x", "v2"), ("y", "v1")))
         first, second = store.harvest([[sent("a", changed)], [sent("a", changed, noise=1)]])
-        assert (first.writes.raw_hashes, second.writes.raw_hashes) == ([(1, None, None)], [])
+        assert (first.writes.raw_hashes, second.writes.raw_hashes) == ([(1, None, None)], [(1, None, None)])
         store.reject()
         assert store.revisions[1, 1].raw_hash is None, "it would say that the file of the rejected candidate is live"
 
