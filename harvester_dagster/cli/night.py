@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from typing import Annotated
@@ -28,6 +26,7 @@ from harvester_dagster.config import takes_pushes
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import night_progress, status
 from harvester_dagster.installation import Installation
+from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights
 from harvester_dagster.releases.missing_nights import MissingNights
@@ -173,9 +172,7 @@ def up(
         config = loaded(for_tasks=True)
         stack.enter_context(services(config, for_tasks=True))
         installation = _with_port(stack.enter_context(opened()), pages_port)
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        stop = StopSignals()
         automatic = config.night.automation
         printing.console.print(f"Starting the Dagster UI{' and its daemon' if automatic else ''} …", style="dim")
         code = stack.enter_context(CodeServer())

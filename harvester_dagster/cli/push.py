@@ -1,8 +1,6 @@
 """`harvester push …`: the worker that takes what sources push, and what becomes of a push that was rejected."""
 
-import signal
 import sys
-import threading
 from enum import Enum
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import MENDABLE, Commands, Json, Key
 from harvester_dagster.cli.session import dagster_home, opened
+from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import audit, inbox
 from harvester_dagster.releases.push_rounds import PushRounds
 from harvester_dagster.sets import pushed, sets
@@ -35,9 +34,7 @@ def push_work(
     once: Annotated[bool, typer.Option("--once", help="Do what there is to do now, then end.")] = False,
 ) -> None:
     """Take what was pushed, and publish it within seconds, until Ctrl-C. `harvester up` runs one."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     with opened(for_tasks=True) as installation:
         dagster_home(installation.config)
         from harvester_dagster.cli.dagster_runs import PushReports

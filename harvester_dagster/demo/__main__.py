@@ -5,12 +5,11 @@ Belongs here: the command line and its signals. Does not belong here: anything t
 
 import argparse
 import os
-import signal
 import sys
-import threading
 
 from harvester_dagster.demo.lies import UnknownLieError, help_text, telling
 from harvester_dagster.demo.server import serve
+from harvester_dagster.processes.stop_signals import StopSignals
 
 
 def main() -> int:
@@ -22,12 +21,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     token = os.environ.get(arguments.token_env) if arguments.token_env else None
-    asked_to_stop = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: asked_to_stop.set())
+    stop = StopSignals()
     with serve(arguments.port, arguments.lie, token) as sample:
         print(f"READY {sample.url}", flush=True)
-        asked_to_stop.wait()
+        stop.wait()
     return 0
 
 

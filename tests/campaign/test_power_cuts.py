@@ -87,6 +87,14 @@ class Twin:
             return next((name for name in KINDS if name in said), said[:60])
         return "one that had ended"
 
+    def left(self) -> str:
+        """The processes that are there, with their parents."""
+        found = []
+        for process in self.up.processes():
+            with suppress(psutil.Error):
+                found.append(f"{process.pid} of {process.ppid()}, {process.status()}: {' '.join(process.cmdline())}")
+        return "\n".join(found)
+
     def releasing(self) -> int | None:
         """The process of a release that is going on, waited for no longer than a night takes."""
         deadline = time.monotonic() + A_NIGHT
@@ -197,7 +205,9 @@ def test_after_kills_of_single_processes_the_night_goes_on(twin: Twin) -> None:
         begun = time.monotonic()
         if twin.up.process.poll() is not None:
             twin.up.let_go()
-            eventually(lambda: not twin.up.processes(), "the end of what it had started", seconds=120)
+            eventually(
+                lambda: not twin.up.processes(), f"the end of what was started, after {victims}", twin.left, seconds=120
+            )
             twin.up.start()
         twin.check()
         seconds = time.monotonic() - begun

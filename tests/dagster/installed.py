@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import psutil
-import psycopg
+from psycopg_pool import ConnectionPool
 
 from harvester_dagster import config as configuration
 from harvester_dagster.cli import dagster_settings
@@ -187,8 +187,15 @@ class Up:
         )
         assert self.process.poll() is None, self.said()
         self.store_url = url = self._stack.enter_context(launcher.postgres(self.home))
-        self.store = self._stack.enter_context(psycopg.connect(url, autocommit=True))
-        self.store.execute("SET search_path = harvester")
+        self.store = self._stack.enter_context(
+            ConnectionPool(  # whose server a test may kill
+                url,
+                min_size=1,
+                check=ConnectionPool.check_connection,
+                kwargs={"autocommit": True, "options": "-c search_path=harvester"},
+                open=True,
+            )
+        )
         os.environ["DAGSTER_HOME"] = str(self.home / "dagster")
         os.environ["HARVESTER_POSTGRES_URL"] = url
         os.environ["DAGSTER_POSTGRES_URL"] = dagster_settings.storage_url(url)
@@ -267,7 +274,8 @@ class Up:
 
     def night(self) -> int:
         """Open one, as `harvester night` does; its id."""
-        return nights.open_night(self.store, self.config, utc_now()).night_id
+        with self.store.connection() as connection:
+            return nights.open_night(connection, self.config, utc_now()).night_id
 
     def wait_for_night(self, night_id: int) -> None:
         eventually(
@@ -316,7 +324,8 @@ class Up:
         )
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        return self.store.execute(query, parameters or None).fetchall()
+        with self.store.connection() as connection:
+            return connection.execute(query, parameters or None).fetchall()
 
     def one(self, query: str, *parameters: Any) -> Any:
         ((value,),) = self.rows(query, *parameters)

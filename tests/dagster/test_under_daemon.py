@@ -107,7 +107,8 @@ def test_at_the_deadline_the_release_goes_on_without_a_set_that_is_not_ready(up:
         eventually(lambda: "two" in up.source.waiting, "the run that asks for src:two")
         eventually(lambda: up.outcomes(night)["src:one"] == "success", "the other set")
         assert up.one("SELECT released_at FROM night WHERE night_id = %s", night) is None
-        up.store.execute("UPDATE night SET deadline_at = %s WHERE night_id = %s", (utc_now(), night))
+        with up.store.connection() as connection:
+            connection.execute("UPDATE night SET deadline_at = %s WHERE night_id = %s", (utc_now(), night))
         up.wait_for_night(night)
         assert up.generations() == {"src:one": 2, "src:two": 2}
         assert up.outcomes(night)["src:two"] is None
