@@ -64,7 +64,8 @@ check-definitions:
 	@$(call part,definitions,VIRTUAL_ENV=$(CURDIR)/$(VENV) HARVESTER_CONFIG=harvester.example.toml $(BIN)/dg check defs)
 
 check-tests:
-	@$(call part,tests,$(BIN)/python -m pytest -n 3 -p no:schemathesis -p no:anyio -m "not service" $(TESTS))
+	@$(call part,tests,($(BIN)/python -m pytest -n 3 -p no:schemathesis -p no:anyio -m "not service" $(TESTS) || \
+		{ [ $$? != 5 ] || echo "Every test there needs a service: make test TESTS=\"$(TESTS)\""; false; }))
 
 bench: setup  ## measure speed, each figure beside its ceiling
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -35,6 +35,7 @@ FILE = {
     **{"srn": "a:b:c:f", "url": URL, "hash": "h", "state": "active", "title": "F", "type": "document"},
     **{"is_link": False, "copyright": None, "mime_type": None, "access_rights": "OpenAccess", "priority": 0},
     **{"language": None, "provider": None},
+    **CATALOG.making("files", CONFIG).fields("a:b:c:f", {}),
 }
 AUTHOR = {"name": "Jan", "email": None}
 

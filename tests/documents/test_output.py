@@ -232,7 +232,7 @@ def test_without_files_what_comes_from_the_main_file_is_null() -> None:
 
 def test_an_embedded_file_has_these_keys_and_never_its_text() -> None:
     keys = {"srn", "url", "hash", "state", "title", "type", "is_link", "copyright", "mime_type", "access_rights"}
-    keys |= {"priority", "language", "provider"}
+    keys |= {"priority", "language", "provider", *FILES_ALONE.fields(SRN, {})}
     shown = _file("b", {"image_preview": _found(PREVIEWS), "youtube_api": _found({"duration": "PT1M"})})
     bare, rich = _output(_file("a", _text("secret words")), shown)["files"]
     assert set(bare) == keys
