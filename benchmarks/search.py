@@ -157,8 +157,8 @@ def _words(own: random.Random, words: str, count: int) -> str:
     return " ".join(own.choice(words.split()) + own.choice((*ends, str(own.randrange(50)))) for _ in range(count))
 
 
-def product(number: int, edition: int = 1) -> dict[str, Any]:
-    """An output of 2.5 KB."""
+def product(number: int, edition: int = 1, key: str = KEY, name: str = "") -> dict[str, Any]:
+    """An output of 2.5 KB; `name`: its external id."""
     own = random.Random(number * 1_000 + edition)
     properties = {
         "title": _words(own, DUTCH, 6),
@@ -169,8 +169,8 @@ def product(number: int, edition: int = 1) -> dict[str, Any]:
         "publishers": ["Hogeschool"],
         "publisher_date": "2024-05-01",
     }
-    name = f"p{number}"
-    return product_output(Enriched(f"{KEY}:{name}", KEY, name, "active", properties), [], MAKING)
+    name = name or f"p{number}"
+    return product_output(Enriched(f"{key}:{name}", key, name, "active", properties), [], MAKING)
 
 
 def accept(opened: Installation, products: dict[int, dict[str, Any]]) -> None:

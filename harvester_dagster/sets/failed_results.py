@@ -21,15 +21,8 @@ from harvester_dagster.tasks.task import Task
 
 SAMPLES = 10
 MOST_SRNS = 1_000
-_LONGEST_REASON = 200
 FAILED = "(x.kind IN ('failure', 'retry') OR (x.reason <> '' AND x.due_at IS NOT NULL))"
 """As the partial index `result_failed` has it."""
-_REASON = f"""left(regexp_replace(regexp_replace(regexp_replace(
-    x.reason, '\\s+', ' ', 'g'), '[a-z]+://[^\\s''"]+', '…', 'g'),
-    ' \\(day \\d+ of \\d+\\)$', ''), {_LONGEST_REASON})"""
-"""Without the address and the count of days: what failed in one way has one reason."""
-_HOST = """coalesce(lower(left(substring(b.body::json -> 'properties' ->> 'url'
-    FROM '^[a-zA-Z]+://(?:[^/?#]*@)?(\\[[^]/?#]*\\]|[^/?#:]*)'), 250)), '')"""
 
 
 class UnknownTask(HarvesterError):
@@ -183,25 +176,25 @@ def _failed(choice: Choice) -> str:
     chosen_by = [
         "AND u.doc_id = ANY (%(ids)s)" if choice.srns else "",
         "AND s.key = ANY (%(keys)s)" if choice.sets else "",
-        f"AND (strpos(lower(x.reason), lower(%(reason)s)) > 0 OR strpos(lower({_REASON}), lower(%(reason)s)) > 0)"
+        "AND (strpos(lower(x.reason), lower(%(reason)s)) > 0 OR strpos(lower(x.what), lower(%(reason)s)) > 0)"
         if choice.reason and not choice.exact
         else "",
     ]
-    kept = "what = %(reason)s AND host = %(host)s" if choice.exact else "%(host)s = '' OR host = lower(%(host)s)"
+    if choice.exact:
+        chosen_by.append("AND x.what = %(reason)s AND x.host = %(host)s")
+    elif choice.host:
+        chosen_by.append("AND x.host = lower(%(host)s)")
     return f"""WITH failed AS MATERIALIZED (
-        SELECT * FROM (
-            SELECT x.task, x.fingerprint, x.kind, x.reason, x.due_at, d.doc_id, s.key,
-                   s.key || ':' || d.external_id AS srn, {_REASON} AS what, {_HOST} AS host
-            FROM unnest(%(tasks)s::text[], %(versions)s::int[]) t (task, version)
-            JOIN result x ON x.task = t.task AND x.version = t.version AND {FAILED}
-            JOIN task_use u ON u.fingerprint = x.fingerprint AND u.task = x.task
-            JOIN harvest_set s ON s.set_id = u.set_id AND s.retired_at IS NULL AND s.withdrawn_at IS NULL
-            JOIN revision r ON r.doc_id = u.doc_id AND r.from_gen = u.from_gen AND r.state = 'active'
-                           AND {live("r", "s.accepted_gen")}
-            JOIN document d ON d.doc_id = u.doc_id
-            JOIN body b ON b.doc_id = r.doc_id AND b.from_gen = r.from_gen
-            WHERE true {" ".join(chosen_by)}) each
-        WHERE {kept})"""
+        SELECT x.task, x.fingerprint, x.kind, x.reason, x.due_at, d.doc_id, s.key,
+               s.key || ':' || d.external_id AS srn, x.what, x.host
+        FROM unnest(%(tasks)s::text[], %(versions)s::int[]) t (task, version)
+        JOIN result x ON x.task = t.task AND x.version = t.version AND {FAILED}
+        JOIN task_use u ON u.fingerprint = x.fingerprint AND u.task = x.task
+        JOIN harvest_set s ON s.set_id = u.set_id AND s.retired_at IS NULL AND s.withdrawn_at IS NULL
+        JOIN revision r ON r.doc_id = u.doc_id AND r.from_gen = u.from_gen AND r.state = 'active'
+                       AND {live("r", "s.accepted_gen")}
+        JOIN document d ON d.doc_id = u.doc_id
+        WHERE true {" ".join(chosen_by)})"""
 
 
 def _parameters(

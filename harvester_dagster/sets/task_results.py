@@ -15,6 +15,11 @@ from harvester_dagster.tasks.task import Item, Outcome, Result, Task
 
 STANDING = "ORDER BY (x.kind = 'retry'), x.version DESC LIMIT 1"
 """Which of the results of one input counts: while a new version is pending or retrying, the last one that ended."""
+_LONGEST_REASON = 200
+_WHAT = f"""left(regexp_replace(regexp_replace(regexp_replace(
+    reason, '\\s+', ' ', 'g'), '[a-z]+://[^\\s''"]+', '…', 'g'), ' \\(day \\d+ of \\d+\\)$', ''), {_LONGEST_REASON})"""
+"""Without the address and the count of days: what failed in one way has one reason."""
+_HOST = """coalesce(lower(left(substring(url FROM '^[a-zA-Z]+://(?:[^/?#]*@)?(\\[[^]/?#]*\\]|[^/?#:]*)'), 250)), '')"""
 
 
 def known(connection: Connection[Any], task: Task, marks: Sequence[bytes]) -> dict[bytes, Result]:
@@ -40,14 +45,15 @@ def store(
     done = sorted(done, key=lambda pair: pair[0].fingerprint)  # two sets that share results never cross
     done = [(item, _standing(item, outcome, now)) for item, outcome in done]
     connection.execute(
-        """INSERT INTO result (task, version, fingerprint, kind, data, reason, due_at, attempts, finished_at)
-           SELECT %(task)s, %(version)s, mark, kind, data::json, reason, due_at, attempts, %(now)s
+        f"""INSERT INTO result (task, version, fingerprint, kind, data, reason, due_at, attempts, finished_at, what,
+               host)
+           SELECT %(task)s, %(version)s, mark, kind, data::json, reason, due_at, attempts, %(now)s, {_WHAT}, {_HOST}
            FROM unnest(%(marks)s::bytea[], %(kinds)s::text[], %(data)s::text[], %(reasons)s::text[],
-                       %(due)s::timestamptz[], %(attempts)s::int[])
-                AS u (mark, kind, data, reason, due_at, attempts)
+                       %(due)s::timestamptz[], %(attempts)s::int[], %(urls)s::text[])
+                AS u (mark, kind, data, reason, due_at, attempts, url)
            ON CONFLICT (task, version, fingerprint) DO UPDATE SET kind = excluded.kind, data = excluded.data,
                reason = excluded.reason, due_at = excluded.due_at, attempts = excluded.attempts,
-               finished_at = excluded.finished_at""",
+               finished_at = excluded.finished_at, what = excluded.what, host = excluded.host""",
         {
             "task": task.name,
             "version": task.version,
@@ -58,6 +64,7 @@ def store(
             "reasons": [outcome.reason.replace("\0", "")[:2000] for _, outcome in done],
             "due": [outcome.due_at for _, outcome in done],
             "attempts": [_attempts(item, outcome) for item, outcome in done],
+            "urls": [_url(item, outcome) for item, outcome in done],
         },
     )
     news = [item.fingerprint for item, outcome in done if _says_more(item, outcome)]
@@ -119,6 +126,13 @@ def _standing(item: Item, outcome: Outcome, now: datetime) -> Outcome:
     if outcome.data is None and before and before.kind != "retry":
         return outcome._replace(kind=before.kind, data=before.data, due_at=due_at)
     return outcome._replace(due_at=due_at)
+
+
+def _url(item: Item, outcome: Outcome) -> str | None:
+    """Of a document whose result may count as failed (`failed_results.py`), as far as it has one."""
+    url = item.subject.properties.get("url")
+    failed = outcome.kind in ("failure", "retry") or outcome.reason
+    return url.replace("\0", "") if failed and isinstance(url, str) else None
 
 
 def _attempts(item: Item, outcome: Outcome) -> int:

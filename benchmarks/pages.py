@@ -1,0 +1,108 @@
+"""How fast the operator's pages answer at size: 300 sets, a year of nights, 100,000 failures; over HTTP, in process.
+
+Each page is asked for once, and then ASKED times, one after the other; what counts is the 95th percentile of the whole
+answer. The index is a real one, so that the page of search is measured with what its server takes.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import urllib3
+
+from benchmarks import year_of_nights
+from benchmarks.rows import Row
+from harvester_dagster import config, installation
+from harvester_dagster.installation import Installation
+from harvester_dagster.releases import release
+from harvester_dagster.services import launcher
+from harvester_dagster.sets import versions
+from harvester_dagster.web import serving
+from harvester_dagster.web.launching import NotStarted
+
+ASKED = 30
+MOST_MS = 150
+PAGES = {
+    "/": "the night",
+    "/set/s01:t05/": "a set",
+    "/set/s00:t06/": "a set whose candidate waits",
+    "/failures/": "failures",
+    "/sources/": "sources",
+    "/source/s00/": "a source",
+    "/document/?srn=s00:t00:p00000001": "a product",
+    "/document/?srn=s00:t01:f00000002": "a file whose tasks failed",
+    "/search/?q=zorg+patienten": "search, two words",
+    "/search/?q=praktijk&filter=language:nl&page=3": "search, narrowed, third page",
+    "/versions/": "versions",
+    "/alerts/": "alerts",
+    "/audit/": "audit",
+    "/harvest/status": "access, status",
+    "/harvest/log": "access, log",
+    "/debug/article": "access, a document",
+    "/cache/update": "access, journals",
+}
+
+
+class _Nothing:
+    """Begins no run: nothing is pressed here."""
+
+    def _refused(self, *_: object) -> str:
+        raise NotStarted("nothing is begun here")
+
+    harvest = accept = retry = release = roll_back = _refused
+
+    def launch(self, endpoint: str, mode: str, request: int) -> None:
+        self._refused()
+
+
+def measure(documents: int = 50_000) -> Iterator[Row]:
+    """`documents`: products and files."""
+    with tempfile.TemporaryDirectory(prefix="bench-pages-") as folder, _world(Path(folder), documents) as opened:
+        with serving.served(opened, _Nothing()) as url, urllib3.PoolManager() as http:
+            for path, name in PAGES.items():
+                seconds = [_asked(http, url + path) for _ in range(1 + ASKED)][1:]
+                p50, p95 = (1000 * each for each in (statistics.median(seconds), _p95(seconds)))
+                yield Row(f"{name}, {documents:,} documents: p50", p50, "ms", MOST_MS, p50 / MOST_MS, "")
+                yield Row(f"{name}, {documents:,} documents: p95", p95, "ms", MOST_MS, p95 / MOST_MS, "≤ 150 ms")
+
+
+def _p95(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=20)[18]
+
+
+def _asked(http: urllib3.PoolManager, address: str) -> float:
+    begun = time.perf_counter()
+    answer = http.request("GET", address, headers={"accept": "text/html"})
+    assert answer.status == 200, (address, answer.status)
+    return time.perf_counter() - begun
+
+
+@contextmanager
+def _world(folder: Path, documents: int) -> Iterator[Installation]:
+    os.environ["HARVESTER_HOME"] = str(folder)
+    with launcher.postgres(folder) as database, launcher.opensearch(folder) as server:
+        read = config.parse(
+            {
+                "platform": "bench",
+                "sources": year_of_nights.configured(),
+                "index": {"url": server},
+                "metastore": {"bench": {"url": "http://127.0.0.1:9"}},
+                "web": {"port": 0},
+            }
+        )
+        with installation.opened(read, database) as opened:
+            year_of_nights.fill(opened, documents)
+            version = versions.prepare(opened, night_id=year_of_nights.NIGHTS)
+            assert version is not None
+            release.publish(opened, version)
+            yield opened
+
+
+if __name__ == "__main__":
+    for row in measure(*map(int, sys.argv[1:2])):
+        print(f"{row.name:<60} {row.value:>10,.1f} {row.unit}  {row.target}", flush=True)

@@ -1,0 +1,41 @@
+"""Failed results with what they are grouped by: the reason in few words, and the host of the document's URL."""
+
+from alembic import op
+
+revision = "0016"
+down_revision = "0014"
+
+SCHEMA = r"""
+SET search_path TO harvester;
+
+ALTER TABLE result
+    ADD COLUMN what text NOT NULL DEFAULT '',           -- the reason without addresses and the count of days
+    ADD COLUMN host text NOT NULL DEFAULT '';           -- of the URL of the document that it was made for
+
+UPDATE result x SET
+    what = left(regexp_replace(regexp_replace(regexp_replace(
+        reason, '\s+', ' ', 'g'), '[a-z]+://[^\s''"]+', '…', 'g'), ' \(day \d+ of \d+\)$', ''), 200),
+    host = coalesce((
+        SELECT lower(left(substring(b.body::json -> 'properties' ->> 'url'
+            FROM '^[a-zA-Z]+://(?:[^/?#]*@)?(\[[^]/?#]*\]|[^/?#:]*)'), 250))
+        FROM task_use u JOIN body b USING (doc_id, from_gen)
+        WHERE u.fingerprint = x.fingerprint AND u.task = x.task ORDER BY u.doc_id, u.from_gen LIMIT 1), '')
+WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
+
+DROP INDEX result_failed;
+CREATE INDEX result_failed ON result (task, version, what, host) INCLUDE (fingerprint, due_at)
+    WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
+"""
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql(SCHEMA)
+
+
+def downgrade() -> None:
+    op.get_bind().exec_driver_sql(
+        """DROP INDEX harvester.result_failed;
+           CREATE INDEX result_failed ON harvester.result (task, version)
+               WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
+           ALTER TABLE harvester.result DROP COLUMN what, DROP COLUMN host"""
+    )
