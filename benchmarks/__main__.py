@@ -35,6 +35,7 @@ MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "search": lambda _: import_module("benchmarks.search").measure(),
     "access": lambda _: import_module("benchmarks.access").measure(),
     "consumers": lambda asked: import_module("benchmarks.consumers").measure(asked.documents, asked.seconds),
+    "pages": lambda asked: import_module("benchmarks.pages").measure(1_000_000 if asked.million else 50_000),
 }
 HOW_TO_READ = """\
 Each figure stands beside its ceiling, measured in the same run on the same machine: the same work with nothing of this
@@ -69,7 +70,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, each figure beside its ceiling.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASURES)}; none: all")
-    parser.add_argument("--million", action="store_true", help="harvest 1,000,000 documents too (an hour)")
+    parser.add_argument(
+        "--million", action="store_true", help="harvest 1,000,000 documents too (an hour), pages over as many"
+    )
     parser.add_argument("--night", action="store_true", help="also a night of 50 sets through Dagster's daemon")
     parser.add_argument("--documents", type=int, default=20_000, help="of the benchmark consumers")
     parser.add_argument("--seconds", type=int, default=15, help="of its mixture of requests")

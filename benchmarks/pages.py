@@ -62,13 +62,17 @@ class _Nothing:
 
 def measure(documents: int = 50_000) -> Iterator[Row]:
     """`documents`: products and files."""
-    with tempfile.TemporaryDirectory(prefix="bench-pages-") as folder, _world(Path(folder), documents) as opened:
-        with serving.served(opened, _Nothing()) as url, urllib3.PoolManager() as http:
-            for path, name in PAGES.items():
-                seconds = [_asked(http, url + path) for _ in range(1 + ASKED)][1:]
-                p50, p95 = (1000 * each for each in (statistics.median(seconds), _p95(seconds)))
-                yield Row(f"{name}, {documents:,} documents: p50", p50, "ms", MOST_MS, p50 / MOST_MS, "")
-                yield Row(f"{name}, {documents:,} documents: p95", p95, "ms", MOST_MS, p95 / MOST_MS, "≤ 150 ms")
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-pages-") as folder,
+        _world(Path(folder), documents) as opened,
+        serving.served(opened, _Nothing()) as url,
+        urllib3.PoolManager() as http,
+    ):
+        for path, name in PAGES.items():
+            seconds = [_asked(http, url + path) for _ in range(1 + ASKED)][1:]
+            p50, p95 = (1000 * each for each in (statistics.median(seconds), _p95(seconds)))
+            yield Row(f"{name}, {documents:,} documents: p50", p50, "ms", MOST_MS, p50 / MOST_MS, "")
+            yield Row(f"{name}, {documents:,} documents: p95", p95, "ms", MOST_MS, p95 / MOST_MS, "≤ 150 ms")
 
 
 def _p95(seconds: list[float]) -> float:

@@ -5,7 +5,7 @@ here: measuring.
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from psycopg import Connection
@@ -97,7 +97,8 @@ _NIGHTS = (
               CASE state WHEN 'accepted' THEN '' ELSE 'products shrank from 1,620 to 900 (44 %%)' END,
               CASE state WHEN 'accepted' THEN night_id END, 41, 4000000
        FROM (SELECT *, (night_id + set_id) %% 30 = 0 AS is_full,
-                    CASE WHEN (night_id + set_id) %% 30 = 0 THEN 1600 ELSE 40 + (night_id * set_id) %% 50 END AS records,
+                    CASE WHEN (night_id + set_id) %% 30 = 0 THEN 1600
+                         ELSE 40 + (night_id * set_id) %% 50 END AS records,
                     CASE WHEN (set_id = %(rejected)s AND night_id = %(nights)s)
                               OR (night_id * 7 + set_id) %% 97 = 0 THEN 'rejected'
                          WHEN (set_id = %(failed)s AND night_id = %(nights)s)
@@ -146,8 +147,8 @@ _DOCUMENTS = (
        UNION ALL SELECT doc_id, set_id, entity, %(nights)s,
               CASE WHEN set_id = %(rejected)s AND doc_id %% 500 < 2 THEN %(nights)s + 1 END, 'active',
               sha256(int8send(-doc_id)), %(nights)s FROM document WHERE doc_id %% 100 < 2
-       UNION ALL SELECT doc_id, set_id, entity, %(nights)s + 1, NULL, 'active', sha256(int8send(doc_id + 1000000000)), %(nights)s + 1
-       FROM document WHERE set_id = %(rejected)s AND doc_id %% 500 < 2""",
+       UNION ALL SELECT doc_id, set_id, entity, %(nights)s + 1, NULL, 'active', sha256(int8send(doc_id + 1000000000)),
+              %(nights)s + 1 FROM document WHERE set_id = %(rejected)s AND doc_id %% 500 < 2""",
     """INSERT INTO body (doc_id, from_gen, body)
        SELECT doc_id, from_gen, CASE entity
            WHEN 'files' THEN '{"properties":{"title":"A file","mime_type":"application/pdf","url":"https://h'
@@ -193,7 +194,8 @@ _RESULTS = (
 _PEOPLE = (
     """INSERT INTO audit (at, actor, act, subject, address, outcome, detail)
        SELECT %(first)s::timestamptz + n * interval '10 minutes', 'token:library',
-              (ARRAY['harvest', 'push', 'overwrite', 'mail'])[n %% 4 + 1], 's00:t00', '192.0.2.1', 'done', '{"run": "x"}'
+              (ARRAY['harvest', 'push', 'overwrite', 'mail'])[n %% 4 + 1], 's00:t00', '192.0.2.1', 'done',
+              '{"run": "x"}'
        FROM generate_series(1, %(nights)s * 144) n""",
     """INSERT INTO overwrite_log (doc_id, at, actor, fields)
        SELECT doc_id, %(now)s, 'token:library', '{"title": "Other"}' FROM document WHERE doc_id %% 1001 = 1""",

@@ -4,7 +4,7 @@ Belongs here: gathering it from the rows that the night wrote, as plain data. Ho
 the business of those.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -108,13 +108,14 @@ class Status(NamedTuple):
     """Sets of which something pushed is not settled or not shown."""
 
 
-def status(installation: Installation, *, with_news: bool = True) -> Status:
-    """The state of the installation as of now: the version, and every set that is not withdrawn. `with_news`: the news
-    take as long as the last release changed much; all else does not grow with documents."""
+def status(installation: Installation, *, brief: bool = False) -> Status:
+    """The state of the installation as of now: the version, and every set that is not withdrawn. `brief`: without the
+    news, which take as long as the last release changed much (all else does not grow with documents), and without what
+    the tasks did, a row for each of every set."""
     by_key = {row.key: row for row in standings.standings(installation)}
     with installation.pool.connection() as connection:
         current = versions.current(connection)
-        lines = _lines(installation, connection, by_key)
+        lines = _lines(installation, connection, by_key, sets.all_sets(connection), with_tasks=not brief)
         return Status(
             current.version_id if current else None,
             current.promoted_at if current else None,
@@ -122,10 +123,17 @@ def status(installation: Installation, *, with_news: bool = True) -> Status:
             lines,
             search_side(installation),
             _due(installation),
-            news(connection, installation.catalog, current) if current and with_news else "",
+            news(connection, installation.catalog, current) if current and not brief else "",
             installation.config.timezone,
             _pushes(installation, connection),
         )
+
+
+def set_line(installation: Installation, state: sets.SetState) -> SetLine | None:
+    """One set as `status` has it; None: it is withdrawn."""
+    by_key = {row.key: row for row in standings.standings(installation)}
+    with installation.pool.connection() as connection:
+        return next(iter(_lines(installation, connection, by_key, [state], with_tasks=True)), None)
 
 
 def _pushes(installation: Installation, connection: Any) -> list[PushLine]:
@@ -152,11 +160,20 @@ def _due(installation: Installation) -> ReleaseDue | None:
     return ReleaseDue(waiting.due_since, waiting.sets, times)
 
 
-def _lines(installation: Installation, connection: Any, by_key: Mapping[str, SetStanding]) -> list[SetLine]:
+def _lines(
+    installation: Installation,
+    connection: Any,
+    by_key: Mapping[str, SetStanding],
+    states: Sequence[sets.SetState],
+    *,
+    with_tasks: bool,
+) -> list[SetLine]:
     """A line for each set that stands somehow: as many questions for three hundred as for one."""
-    newest = attempts.newest_harvests(connection)
+    set_ids = [state.set_id for state in states]
+    newest = attempts.newest_harvests(connection, set_ids)
     ids = [attempt.attempt_id for attempt in newest.values()]
-    tasks, notes = _tasks(installation, connection), problems.of_lists(connection, ids)
+    tasks = _tasks(installation, connection, set_ids) if with_tasks else {}
+    notes = problems.of_lists(connection, ids)
     tallies = dict(connection.execute("SELECT attempt_id, tally FROM attempt WHERE attempt_id = ANY (%s)", (ids,)))
     published = dict(
         connection.execute(
@@ -165,7 +182,7 @@ def _lines(installation: Installation, connection: Any, by_key: Mapping[str, Set
         )
     )
     lines = []
-    for state in sets.all_sets(connection):
+    for state in states:
         if found := by_key.get(state.key):
             harvest = newest.get(state.set_id)
             line = _line(state, found, harvest, published.get(state.set_id, {}), tasks.get(state.set_id, []))
@@ -174,12 +191,12 @@ def _lines(installation: Installation, connection: Any, by_key: Mapping[str, Set
     return lines
 
 
-def _tasks(installation: Installation, connection: Any) -> dict[int, list[TaskLine]]:
+def _tasks(installation: Installation, connection: Any, set_ids: list[int]) -> dict[int, list[TaskLine]]:
     """What each task did, in the order of the catalogue, by the set's id."""
     order = {task.name: place for place, task in enumerate(installation.catalog.tasks)}
     found: dict[int, list[TaskLine]] = {}
     for set_id, *line in connection.execute(
-        "SELECT set_id, task, outcomes, reused, seconds, examples FROM task_report"
+        "SELECT set_id, task, outcomes, reused, seconds, examples FROM task_report WHERE set_id = ANY (%s)", (set_ids,)
     ):
         found.setdefault(set_id, []).append(TaskLine(*line))
     return {set_id: sorted(lines, key=lambda line: order.get(line.task, 99)) for set_id, lines in found.items()}

@@ -20,9 +20,44 @@ from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Task
 
 SAMPLES = 10
+LOOKED = 10
+"""Results of a group that are followed to their documents, where all groups are shown."""
 MOST_SRNS = 1_000
 FAILED = "(x.kind IN ('failure', 'retry') OR (x.reason <> '' AND x.due_at IS NOT NULL))"
 """As the partial index `result_failed` has it."""
+
+
+_USES = f"""JOIN task_use u ON u.fingerprint = x.fingerprint AND u.task = x.task
+        JOIN harvest_set s ON s.set_id = u.set_id AND s.retired_at IS NULL AND s.withdrawn_at IS NULL
+        JOIN revision r ON r.doc_id = u.doc_id AND r.from_gen = u.from_gen AND r.state = 'active'
+                       AND {live("r", "s.accepted_gen")}
+        JOIN document d ON d.doc_id = u.doc_id"""
+"""The accepted, active documents that have a result."""
+_ALL_GROUPS = f"""
+WITH counted AS MATERIALIZED (
+    SELECT x.task, x.version, x.what, x.host, count(*) AS results, count(*) FILTER (WHERE x.due_at <= %(now)s) AS due,
+           count(*) FILTER (WHERE x.due_at IS NULL) AS never, min(x.due_at) FILTER (WHERE x.due_at > %(now)s) AS next_at
+    FROM unnest(%(tasks)s::text[], %(versions)s::int[]) t (task, version)
+    JOIN result x ON x.task = t.task AND x.version = t.version AND {FAILED}
+    GROUP BY x.task, x.version, x.what, x.host ORDER BY results DESC, x.task, x.what, x.host LIMIT %(most)s
+)
+SELECT c.task, c.what AS reason, c.host, CASE WHEN is_whole THEN used.results ELSE c.results END AS results,
+       CASE WHEN is_whole THEN used.documents END AS documents, CASE WHEN is_whole THEN used.due ELSE c.due END AS due,
+       CASE WHEN is_whole THEN used.never ELSE c.never END AS never,
+       CASE WHEN is_whole THEN used.next_at ELSE c.next_at END AS next_at, coalesce(used.samples, '{{}}') AS samples
+FROM (SELECT *, results <= {LOOKED} AS is_whole FROM counted) c CROSS JOIN LATERAL (
+    SELECT count(DISTINCT fingerprint) AS results, count(DISTINCT doc_id) AS documents,
+           count(DISTINCT fingerprint) FILTER (WHERE due_at <= %(now)s) AS due,
+           count(DISTINCT fingerprint) FILTER (WHERE due_at IS NULL) AS never,
+           min(due_at) FILTER (WHERE due_at > %(now)s) AS next_at, (array_agg(DISTINCT srn))[1:3] AS samples
+    FROM (SELECT x.fingerprint, x.due_at, u.doc_id, s.key || ':' || d.external_id AS srn
+          FROM (SELECT task, fingerprint, due_at FROM result x
+                WHERE x.task = c.task AND x.version = c.version AND x.what = c.what AND x.host = c.host AND {FAILED}
+                ORDER BY x.task, x.version, x.what, x.host LIMIT {LOOKED}) x
+          {_USES}) of_group) used
+WHERE NOT is_whole OR used.documents > 0
+ORDER BY results DESC, c.task, c.what, c.host
+"""
 
 
 class UnknownTask(HarvesterError):
@@ -69,17 +104,16 @@ class Chosen(NamedTuple):
 class FailureGroup(NamedTuple):
     """What failed in one way: `host` is empty for documents without a URL, `samples` are a few srns. `due`: how many
     results are due already, `next_at`: when the next of the others is, `never`: how many are not tried again by
-    themselves."""
+    themselves. `documents`: None where they were not counted."""
 
     task: str
     reason: str
     host: str
     results: int
-    documents: int
+    documents: int | None
     due: int
     never: int
     next_at: datetime | None
-    sets: list[str]
     samples: list[str]
 
 
@@ -91,10 +125,10 @@ def task_named(installation: Installation, name: str) -> Task:
 
 
 def groups(
-    installation: Installation, connection: Connection[Any], most: int, choice: Choice = ALL
+    installation: Installation, connection: Connection[Any], srns: Sequence[str], most: int
 ) -> list[FailureGroup]:
-    """What failed, what concerns most documents first; at most so many groups."""
-    tasks = installation.catalog.tasks
+    """What failed of these documents, what concerns most of them first; at most so many groups. Raises NotChosen."""
+    tasks, choice = installation.catalog.tasks, Choice(tuple(srns))
     with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
         return cursor.execute(
             f"""{_failed(choice)}
@@ -103,10 +137,24 @@ def groups(
                        count(DISTINCT fingerprint) FILTER (WHERE due_at <= %(now)s) AS due,
                        count(DISTINCT fingerprint) FILTER (WHERE due_at IS NULL) AS never,
                        min(due_at) FILTER (WHERE due_at > %(now)s) AS next_at,
-                       array_agg(DISTINCT key) AS sets, (array_agg(DISTINCT srn))[1:3] AS samples
+                       (array_agg(DISTINCT srn))[1:3] AS samples
                 FROM failed GROUP BY task, what, host
                 ORDER BY documents DESC, task, what, host LIMIT %(most)s""",
             {**_parameters(installation, connection, tasks, choice), "most": most},
+        ).fetchall()
+
+
+def all_groups(installation: Installation, connection: Connection[Any], most: int) -> list[FailureGroup]:
+    """Everything that failed, most results first; at most so many groups.
+
+    Read along the index: to find the documents of a hundred thousand results takes a second. So only the first LOOKED
+    results of a group are followed to theirs: a group of no more is as exact as in `groups`, and left out where all its
+    documents are gone; in a larger one results whose documents are gone count until retention removes them.
+    """
+    tasks = installation.catalog.tasks
+    with connection.cursor(row_factory=class_row(FailureGroup)) as cursor:
+        return cursor.execute(
+            _ALL_GROUPS, {**_parameters(installation, connection, tasks, ALL), "most": most}
         ).fetchall()
 
 
@@ -189,11 +237,7 @@ def _failed(choice: Choice) -> str:
                s.key || ':' || d.external_id AS srn, x.what, x.host
         FROM unnest(%(tasks)s::text[], %(versions)s::int[]) t (task, version)
         JOIN result x ON x.task = t.task AND x.version = t.version AND {FAILED}
-        JOIN task_use u ON u.fingerprint = x.fingerprint AND u.task = x.task
-        JOIN harvest_set s ON s.set_id = u.set_id AND s.retired_at IS NULL AND s.withdrawn_at IS NULL
-        JOIN revision r ON r.doc_id = u.doc_id AND r.from_gen = u.from_gen AND r.state = 'active'
-                       AND {live("r", "s.accepted_gen")}
-        JOIN document d ON d.doc_id = u.doc_id
+        {_USES}
         WHERE true {" ".join(chosen_by)})"""
 
 

@@ -73,7 +73,7 @@ class DocumentPages:
             "history": history,
             "overwritten": fields is not None,
             "typed": msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() if fields else "",
-            "groups": failed_results.groups(self._installation, connection, _GROUPS, Choice(srns=(srn,))),
+            "groups": failed_results.groups(self._installation, connection, (srn,), _GROUPS),
             "command": lambda group: failed_results.command(group.task, Choice((srn,), (), group.reason, group.host)),
         }
 

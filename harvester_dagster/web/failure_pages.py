@@ -16,7 +16,7 @@ from harvester_dagster.sets import failed_results
 from harvester_dagster.sets.failed_results import Choice, Chosen, FailureGroup, NotChosen, UnknownTask
 from harvester_dagster.web.page_frame import PageFrame, form_texts
 
-_GROUPS = 200
+_GROUPS = 100
 _LONGEST = 3_000
 """Characters of what a group is chosen by."""
 
@@ -32,9 +32,9 @@ class FailurePages:
         return [Route("/failures/", self.failures), Route("/failures/retry", self.retry, methods=["POST"])]
 
     def failures(self, request: Request) -> Response:
-        """Every group, those first that concern most documents."""
+        """Every group, those first that have most results."""
         with self._installation.reading.connection() as connection:
-            groups = failed_results.groups(self._installation, connection, _GROUPS + 1)
+            groups = failed_results.all_groups(self._installation, connection, _GROUPS + 1)
         more = len(groups) > _GROUPS
         return self._frame.page(request, "failures.html", groups=groups[:_GROUPS], more=more, command=_command)
 

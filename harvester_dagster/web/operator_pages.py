@@ -61,7 +61,7 @@ class OperatorPages:
 
     def night(self, request: Request) -> Response:
         """What needs a hand, the last night or the one that goes on, every set beside what is usual, earlier nights."""
-        found = status.status(self._installation, with_news=False)
+        found = status.status(self._installation, brief=True)
         with self._installation.pool.connection() as connection:
             running = nights.open_nights(connection)
             return self._page(
@@ -79,8 +79,7 @@ class OperatorPages:
     def set(self, request: Request) -> Response:
         """One set: its harvests, what is usual, and a candidate that waits beside what is accepted."""
         state = self._state(request)
-        found = status.status(self._installation, with_news=False)
-        line = next((each for each in found.sets if each.key == state.key), None)
+        line = status.set_line(self._installation, state)
         if line is None:
             raise HTTPException(404, f"{state.key} is withdrawn")
         with self._installation.pool.connection() as connection:

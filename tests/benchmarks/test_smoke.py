@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import harvest, reconciling, tasks
+from benchmarks import harvest, pages, reconciling, tasks
 from benchmarks.rows import Row, is_met
 from benchmarks.source import JSON, LOM, Shape, answer, page_templates, records
 from harvester_dagster.sources.registry import KINDS
@@ -45,3 +45,8 @@ def test_the_tasks_benchmark_in_small() -> None:
     found = {row.name: row for row in tasks.measure(products=100, urls=20, hosts=5)}
     assert len(found) == 4
     assert all(row.value > 0 for row in found.values())
+
+
+def test_the_pages_benchmark_in_small() -> None:
+    found = [row.name for row in pages.measure(documents=2_000)]
+    assert len(found) == len(set(found)) == 2 * len(pages.PAGES)

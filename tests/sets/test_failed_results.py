@@ -1,5 +1,6 @@
 """Failed results: grouped by task, reason and host; chosen by document, set, reason or host, and due then."""
 
+import importlib
 from typing import Any
 
 import pytest
@@ -8,15 +9,15 @@ from hypothesis import strategies as st
 
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import failed_results
-from harvester_dagster.sets.failed_results import ALL, Choice, Chosen, FailureGroup, NotChosen, UnknownTask
+from harvester_dagster.sets.failed_results import Choice, Chosen, FailureGroup, NotChosen, UnknownTask
 from harvester_dagster.tasks.task import Outcome, Task
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, Scripted, World, catalog
 
 
-def found(world: World, choice: Choice = ALL) -> list[FailureGroup]:
+def found(world: World) -> list[FailureGroup]:
     with world.installation.pool.connection() as connection:
-        return failed_results.groups(world.installation, connection, 100, choice)
+        return failed_results.all_groups(world.installation, connection, 100)
 
 
 def due_now(world: World, task: str, **choice: Any) -> Chosen:
@@ -60,12 +61,10 @@ def test_they_are_grouped_by_reason_and_host_with_what_is_due_when(gone: World) 
     answered_404, *others = found(gone)
     assert (answered_404.task, answered_404.reason, answered_404.host) == ("check_url", "answered 404", "127.0.0.1")
     assert (answered_404.results, answered_404.documents, answered_404.due, answered_404.never) == (2, 2, 0, 0)
-    assert answered_404.next_at is not None and answered_404.next_at > gone.now and answered_404.sets == [KEY]
+    assert answered_404.next_at is not None and answered_404.next_at > gone.now
     assert set(answered_404.samples) < files_of(gone, "a") | files_of(gone, "b")
-    assert [(group.reason, group.sets) for group in others] == [
-        ("answered 403", [KEY]),
-        ("answered 410", ["src:two"]),
-    ]
+    assert [group.reason for group in others] == ["answered 403", "answered 410"]
+    assert others[1].samples[0].startswith("src:two:")
     assert others[0].due == 1, "what may pass is tried again at the next run"
 
 
@@ -161,9 +160,51 @@ def test_documents_that_are_gone_and_versions_before_do_not_count(open_world: Op
     world.night()
     world.source.delete("b00")
     world.night()
-    assert [(group.documents, group.samples[1]) for group in found(world)] == [(30, f"{KEY}:b01")]
+    (group,) = found(world)
+    assert (group.results, group.documents) == (31, None), "of so many only the first are followed to their documents"
+    assert len(group.samples) == 3 and f"{KEY}:b00" not in group.samples
     newer = open_world(catalog=catalog(Task("echo", "products", 2, ("$.title",), task.row.run)), min_documents=0)
     assert found(newer) == []
+
+
+def test_a_small_group_counts_what_is_there_and_goes_with_its_documents(open_world: OpenWorld) -> None:
+    task = Scripted()
+    task.answer = lambda item: Outcome("failure", reason="few" if item.srn[-1] in "ab" else "many")
+    world = open_world(catalog=catalog(task.row), min_documents=0)
+    world.source.put("a", "b", *(f"c{number:02}d" for number in range(40)))
+    world.night()
+    assert [(group.reason, group.results, group.documents) for group in found(world)] == [
+        ("many", 40, None),
+        ("few", 2, 2),
+    ]
+    world.source.delete("a")
+    world.night()
+    assert [(group.reason, group.results, group.documents) for group in found(world)][1:] == [("few", 1, 1)]
+    world.source.delete("b")
+    world.night()
+    assert [group.reason for group in found(world)] == ["many"]
+
+
+def of_documents(world: World, *srns: str) -> list[FailureGroup]:
+    with world.installation.pool.connection() as connection:
+        return failed_results.groups(world.installation, connection, srns, 100)
+
+
+def test_those_of_one_product_are_its_files_too(gone: World) -> None:
+    assert [(group.reason, group.host, group.results) for group in of_documents(gone, f"{KEY}:b")] == [
+        ("answered 403", "127.0.0.1", 1),
+        ("answered 404", "127.0.0.1", 1),
+    ]
+    assert of_documents(gone, f"{KEY}:c") == []
+
+
+def test_rows_from_before_are_grouped_as_new_ones(gone: World) -> None:
+    migration = importlib.import_module("harvester_dagster.store.migrations.versions.0016_pages_at_size")
+    before = gone.rows("SELECT task, fingerprint, what, host FROM result ORDER BY 1, 2")
+    assert {row[3] for row in before} == {"", "127.0.0.1"}
+    gone.change(migration.DOWNGRADE)
+    gone.change(migration.SCHEMA)
+    assert gone.rows("SELECT task, fingerprint, what, host FROM result ORDER BY 1, 2") == before
 
 
 def test_a_result_that_is_shared_counts_once(open_world: OpenWorld) -> None:
@@ -175,7 +216,7 @@ def test_a_result_that_is_shared_counts_once(open_world: OpenWorld) -> None:
     world.night()
     world.night("src:two")
     (group,) = found(world)
-    assert (group.results, group.documents, group.sets) == (1, 3, [KEY, "src:two"])
+    assert (group.results, group.documents) == (1, 3)
     assert due_now(world, "echo", srns=(f"{KEY}:a",)).results == 1
     assert is_due(world) == {f"{KEY}:a", f"{KEY}:b", "src:two:c"}
 
@@ -212,11 +253,11 @@ def test_each_group_is_chosen_by_its_own_words(broken: tuple[World, Scripted], r
     world.change("DELETE FROM result")
     world.tasks(again="failed")
     groups = found(world)
-    assert sum(group.documents for group in groups) == 6 and is_due(world) == set()
+    assert sum(group.results for group in groups) == 6 and is_due(world) == set()
     for group in groups:
         if group.reason:
             chosen = due_now(world, "echo", reason=group.reason)
-            assert chosen.documents >= group.documents
+            assert chosen.results >= group.results
             assert set(group.samples) <= {sample.srn for sample in chosen.samples} <= is_due(world)
     assert {srn[-1] for srn in is_due(world)} == {str(place) for place, reason in enumerate(reasons) if reason}
 

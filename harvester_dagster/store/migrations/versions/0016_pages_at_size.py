@@ -1,4 +1,4 @@
-"""Failed results with what they are grouped by: the reason in few words, and the host of the document's URL."""
+"""What pages ask for when there are many nights: failed results with what they are grouped by, and three indices."""
 
 from alembic import op
 
@@ -25,6 +25,17 @@ WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
 DROP INDEX result_failed;
 CREATE INDEX result_failed ON result (task, version, what, host) INCLUDE (fingerprint, due_at)
     WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
+
+CREATE INDEX attempt_of_night ON attempt (night_id, set_id, attempt_id) WHERE night_id IS NOT NULL;
+CREATE INDEX attempt_ended ON attempt (ended_at) WHERE mode <> 'push';
+CREATE INDEX publication_of_version ON publication (version_id);
+"""
+DOWNGRADE = """
+DROP INDEX harvester.result_failed, harvester.attempt_of_night, harvester.attempt_ended,
+    harvester.publication_of_version;
+CREATE INDEX result_failed ON harvester.result (task, version)
+    WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
+ALTER TABLE harvester.result DROP COLUMN what, DROP COLUMN host;
 """
 
 
@@ -33,9 +44,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.get_bind().exec_driver_sql(
-        """DROP INDEX harvester.result_failed;
-           CREATE INDEX result_failed ON harvester.result (task, version)
-               WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
-           ALTER TABLE harvester.result DROP COLUMN what, DROP COLUMN host"""
-    )
+    op.get_bind().exec_driver_sql(DOWNGRADE)
