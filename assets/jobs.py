@@ -5,6 +5,7 @@ release asset: a partitioned run on `*` would promote inside every set's run. Da
 https://docs.dagster.io/guides/build/jobs/asset-jobs and https://docs.dagster.io/guides/build/ops
 """
 
+from collections import Counter
 from typing import Any
 
 import dagster as dg
@@ -16,8 +17,9 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import release
-from harvester_dagster.sets import reconcile, sets, steps, versions
+from harvester_dagster.sets import failed_results, reconcile, sets, steps, versions
 from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.store.locks import Busy
 
 AssetJob = Any
 """What `define_asset_job` returns: Dagster exports no name for it."""
@@ -158,6 +160,46 @@ def reconcile_with_source(
 def reconcile_set() -> None:
     """One step: `reconcile_with_source`."""
     reconcile_with_source()
+
+
+class RetryConfig(dg.Config):
+    """Which task, and the sets whose results of it are due."""
+
+    task: str
+    sets: list[str]
+
+
+@dg.op(
+    name=names.RETRY_RESULTS_OP,
+    description="Make the results of a task that are due anew, in some sets; what is found is published by a release.",
+)
+def retry_results(
+    context: dg.OpExecutionContext, config: RetryConfig, harvester: dg.ResourceParam[Installation]
+) -> None:
+    """Set by set, each as far as its lock can be had. Raises UnknownTask, and Busy for the sets that were not."""
+    task = failed_results.task_named(harvester, config.task)
+    made, busy = Counter[str](), list[Busy]()
+    for key in config.sets:
+        try:
+            (report,) = steps.tasks(harvester, key, [task], run_id=context.run_id, progress=context.log.info)
+        except Busy as error:
+            busy.append(error)
+            continue
+        made.update(report.outcomes)
+        context.log.info("%s: %s", key, dict(report.outcomes) or "nothing was due")
+    context.add_output_metadata(dict(made))
+    if busy:
+        raise busy[0]
+
+
+@dg.job(
+    name=names.RETRY_JOB,
+    executor_def=dg.in_process_executor,
+    description="Make due results of a task anew (see `harvester tasks retry`). A run can be repeated at any time.",
+)
+def retry() -> None:
+    """One step: `retry_results`."""
+    retry_results()
 
 
 class RollbackConfig(dg.Config):

@@ -62,6 +62,7 @@ ACCEPT_CANDIDATE_OP = "accept_candidate"
 ROLL_BACK_OP = "roll_back"
 MEND_OP = "mend_what_was_cut"
 RECONCILE_SET_OP = "reconcile_with_source"
+RETRY_RESULTS_OP = "retry_results"
 
 # Hooks: what a run does when one of its steps failed.
 SET_RUN_FAILED = "set_run_failed"
@@ -82,6 +83,7 @@ ACCEPT_JOB = "accept"
 ROLLBACK_JOB = "rollback"
 MEND_JOB = "mend"
 RECONCILE_JOB = "reconcile_set"
+RETRY_JOB = "retry"
 
 # Schedules and sensors.
 NIGHTLY = "nightly"

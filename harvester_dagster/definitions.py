@@ -53,6 +53,7 @@ def build(config: Config, catalog: Catalog = CATALOG, resources: Mapping[str, An
             jobs.rollback,
             jobs.mend,
             jobs.reconcile_set,
+            jobs.retry,
             *access_jobs,
         ],
         schedules=[

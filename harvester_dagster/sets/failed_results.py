@@ -101,6 +101,13 @@ class Chosen(NamedTuple):
     samples: tuple[Sample, ...]
 
 
+class MadeAnew(NamedTuple):
+    """Of results that were made due: how many wait for their task's run, and how many failed in the same way again."""
+
+    waiting: int
+    failed_again: int
+
+
 class FailureGroup(NamedTuple):
     """What failed in one way: `host` is empty for documents without a URL, `samples` are a few srns. `due`: how many
     results are due already, `next_at`: when the next of the others is, `never`: how many are not tried again by
@@ -174,6 +181,20 @@ def make_due(installation: Installation, task: Task, choice: Choice) -> Chosen:
     return found
 
 
+def made_anew(
+    installation: Installation, connection: Connection[Any], task: Task, choice: Choice, since: datetime
+) -> MadeAnew:
+    """What has become of results that were made due at `since`. Raises NotChosen."""
+    row = connection.execute(
+        f"""{_failed(choice)}
+            SELECT count(DISTINCT fingerprint) FILTER (WHERE finished_at < %(since)s AND due_at <= %(since)s),
+                   count(DISTINCT fingerprint) FILTER (WHERE finished_at >= %(since)s) FROM failed""",
+        {**_parameters(installation, connection, [task], choice), "since": since},
+    ).fetchone()
+    assert row is not None
+    return MadeAnew(*row)
+
+
 # Locked in the order in which results are stored; one that ended well meanwhile is left alone.
 _MADE_DUE = f""", mine AS (
     SELECT x.task, x.version, x.fingerprint FROM result x
@@ -233,7 +254,7 @@ def _failed(choice: Choice) -> str:
     elif choice.host:
         chosen_by.append("AND x.host = lower(%(host)s)")
     return f"""WITH failed AS MATERIALIZED (
-        SELECT x.task, x.fingerprint, x.kind, x.reason, x.due_at, d.doc_id, s.key,
+        SELECT x.task, x.fingerprint, x.kind, x.reason, x.due_at, x.finished_at, d.doc_id, s.key,
                s.key || ':' || d.external_id AS srn, x.what, x.host
         FROM unnest(%(tasks)s::text[], %(versions)s::int[]) t (task, version)
         JOIN result x ON x.task = t.task AND x.version = t.version AND {FAILED}

@@ -4,6 +4,7 @@ Belongs here: the interface. Does not belong here: Dagster (`cli/dagster_runs.py
 may ask for one (`guard.py`).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 
@@ -15,6 +16,9 @@ class Acts(Protocol):
 
     def accept(self, key: str, attempt: int) -> str:
         """A rejected candidate after all, the one that was looked at."""
+
+    def retry(self, task: str, sets: Sequence[str]) -> str:
+        """Make what is due of a task anew, in these sets."""
 
     def release(self) -> str:
         """What the sets have accepted; it ends a hold."""

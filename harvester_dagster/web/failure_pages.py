@@ -1,22 +1,32 @@
-"""The page of failures: what failed of the tasks, by reason and host, and a button that has a group tried again.
+"""The page of failures: what failed of the tasks, by reason and host, a button that has a group tried again, and how
+that goes.
 
 Belongs here: requests. Does not belong here: grouping and choosing (`sets/failed_results.py`), and the work itself,
-which the next run of the task does.
+which a run in Dagster does.
 """
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import failed_results
-from harvester_dagster.sets.failed_results import Choice, Chosen, FailureGroup, NotChosen, UnknownTask
+from harvester_dagster.sets.failed_results import Choice, FailureGroup, NotChosen, UnknownTask
+from harvester_dagster.web.acts import Acts
+from harvester_dagster.web.launching import NotStarted
 from harvester_dagster.web.page_frame import PageFrame, form_texts
 
 _GROUPS = 100
+_ASKED = ("task", "srn", "reason", "host")
 _LONGEST = 3_000
 """Characters of what a group is chosen by."""
 
@@ -24,12 +34,17 @@ _LONGEST = 3_000
 class FailurePages:
     """The page of one installation's failed results."""
 
-    def __init__(self, installation: Installation, dagster: str) -> None:
-        self._installation, self._frame = installation, PageFrame(installation.config.zone, dagster)
+    def __init__(self, installation: Installation, acts: Acts, dagster: str) -> None:
+        self._installation, self._acts = installation, acts
+        self._frame = PageFrame(installation.config.zone, dagster)
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
-        return [Route("/failures/", self.failures), Route("/failures/retry", self.retry, methods=["POST"])]
+        return [
+            Route("/failures/", self.failures),
+            Route("/failures/retry", self.retry, methods=["POST"]),
+            Route("/failures/retried/", self.retried),
+        ]
 
     def failures(self, request: Request) -> Response:
         """Every group, those first that have most results."""
@@ -39,24 +54,73 @@ class FailurePages:
         return self._frame.page(request, "failures.html", groups=groups[:_GROUPS], more=more, command=_command)
 
     async def retry(self, request: Request) -> Response:
-        """Have a group, or what failed of one document, made anew by the task's next run."""
-        task, srn, reason, host = await form_texts(request, "task", "srn", "reason", "host", longest=_LONGEST)
-        if not (srn or reason or host):
-            raise HTTPException(400, "what is to be tried again is named by a document, a reason or a host")
-        choice = Choice((srn,) if srn else (), (), reason, host, exact=True)
-        try:
-            found = await run_in_threadpool(self._make_due, task, choice)
-        except UnknownTask as error:
-            raise HTTPException(404, str(error)) from error
-        except NotChosen as error:
-            raise HTTPException(400, str(error)) from error
-        then = failed_results.command_of_work(task, found.sets)
-        return self._frame.page(request, "retried.html", task=task, found=found, then=then, srn=srn)
+        """Have a group, or what failed of one document, made anew by a run that begins now."""
+        asked = dict(zip(_ASKED, await form_texts(request, *_ASKED, longest=_LONGEST), strict=True))
+        with _said():
+            return await run_in_threadpool(self._retry, request, asked)
 
-    def _make_due(self, name: str, choice: Choice) -> Chosen:
-        installation = self._installation
+    def _retry(self, request: Request, asked: dict[str, str]) -> Response:
+        installation, choice, name = self._installation, _choice(asked), asked["task"]
+        at = installation.clock()
         with audit.trying(installation.pool, "retry results", name, installation.clock):
-            return failed_results.make_due(installation, failed_results.task_named(installation, name), choice)
+            found = failed_results.make_due(installation, failed_results.task_named(installation, name), choice)
+        values: dict[str, Any] = {**asked, "results": found.results}
+        if not found.results:
+            return self._frame.page(request, "retried.html", **values)
+        try:
+            with audit.trying(installation.pool, "retry task", name, installation.clock):
+                run_id = self._acts.retry(name, found.sets)
+        except NotStarted as error:  # they stay due
+            then = failed_results.command_of_work(name, found.sets)
+            return self._frame.page(request, "retried.html", 502, not_begun=error, then=then, **values)
+        audit.told(installation.pool, "retry task", name, installation.clock(), run=run_id, sets=len(found.sets))
+        told = {**values, "at": at.isoformat(), "run": run_id}
+        return RedirectResponse(f"/failures/retried/?{urlencode(told)}", 303)
+
+    def retried(self, request: Request) -> Response:
+        """How the run goes that a button has begun: how many results wait for it."""
+        given = request.query_params
+        asked = {name: given.get(name, "")[:_LONGEST] for name in _ASKED}
+        results, run_id = given.get("results", ""), given.get("run", "")[:100]
+        if not (results.isascii() and results.isdigit() and len(results) < 10):
+            raise HTTPException(400, "results: a number is needed")
+        with _said(), self._installation.reading.connection() as connection:
+            task = failed_results.task_named(self._installation, asked["task"])
+            found = failed_results.made_anew(
+                self._installation, connection, task, _choice(asked), _moment(given.get("at", ""))
+            )
+        return self._frame.page(
+            request, "retried.html", **asked, results=int(results), run_id=run_id, found=found, not_begun=None
+        )
+
+
+def _choice(asked: Mapping[str, str]) -> Choice:
+    """Raises HTTPException where nothing was named."""
+    srn, reason, host = (asked[name] for name in ("srn", "reason", "host"))
+    if not (srn or reason or host):
+        raise HTTPException(400, "what is to be tried again is named by a document, a reason or a host")
+    return Choice((srn,) if srn else (), (), reason, host, exact=True)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise HTTPException(400, "at: a time with its zone is needed")
+    return moment
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """What is not there is told to whoever asked for it."""
+    try:
+        yield
+    except UnknownTask as error:
+        raise HTTPException(404, str(error)) from error
+    except NotChosen as error:
+        raise HTTPException(400, str(error)) from error
 
 
 def _command(group: FailureGroup) -> str:

@@ -51,7 +51,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *SearchPage(installation, dagster).routes(),
         *AlertPage(installation, dagster).routes(),
         *DocumentPages(installation, dagster).routes(),
-        *FailurePages(installation, dagster).routes(),
+        *FailurePages(installation, launcher, dagster).routes(),
         *pages.routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),

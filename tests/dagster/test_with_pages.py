@@ -56,6 +56,15 @@ def test_a_set_that_is_harvested_from_its_page_is_released_from_there_too(up: Up
     assert key in requests.get(pages + "/", timeout=60).text
 
 
+def test_a_retry_is_one_run_for_all_of_its_sets(up: Up) -> None:
+    finished = "SELECT min(finished_at) FROM task_report JOIN harvest_set USING (set_id) WHERE task = 'check_url'"
+    before = up.one(finished)
+    run_id = DagsterLauncher(up.socket).retry("check_url", KEYS)
+    run = eventually(partial(ended, up, run_id), "the end of the retry")
+    assert (run.job_name, run.is_success) == ("retry", True)
+    assert up.one(finished) > before, "the task ran over each set"
+
+
 def ended(up: Up, run_id: str) -> dg.DagsterRun | None:
     found = up.instance.get_run_by_id(run_id)
     return found if found and found.is_finished else None

@@ -85,7 +85,16 @@ def test_the_names_are_those_under_which_dagster_has_recorded_what_was() -> None
         "set_current_dataset_version:search_follows",
         *("vocabularies:vocabularies_taken_over", "journals:journals_valid", "access_updates:updates_applied"),
     }
-    jobs = {"harvest_set", "release", "harvest_vocabularies", "decide_access", "accept", "rollback", "reconcile_set"}
+    jobs = {
+        "harvest_set",
+        "release",
+        "harvest_vocabularies",
+        "decide_access",
+        "accept",
+        "rollback",
+        "reconcile_set",
+        "retry",
+    }
     assert {job.name for job in built.resolve_all_job_defs()} >= jobs
     repository = built.get_repository_def()
     assert {each.name for each in repository.schedule_defs} >= {

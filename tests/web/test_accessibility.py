@@ -90,11 +90,11 @@ def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
 
 
 def routes(world: World) -> list[Any]:
-    dagster = "http://dagster.example:3000"
+    dagster, acts = "http://dagster.example:3000", Here(world)
     return [
-        *OperatorPages(world.installation, Here(world), dagster).routes(),
+        *OperatorPages(world.installation, acts, dagster).routes(),
         *DocumentPages(world.installation, dagster).routes(),
-        *FailurePages(world.installation, dagster).routes(),
+        *FailurePages(world.installation, acts, dagster).routes(),
         *SourcePages(world.installation, dagster).routes(),
         *SearchPage(world.installation, dagster).routes(),
         *AlertPage(world.installation, dagster).routes(),

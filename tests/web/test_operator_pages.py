@@ -1,6 +1,7 @@
 """The pages of the morning over a real store, in a real browser: what needs a hand is seen, pressed, and then so."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
@@ -30,6 +31,7 @@ class Here:
     def __init__(self, world: World) -> None:
         self._world = world
         self.away = False
+        self.retried: list[tuple[str, tuple[str, ...]]] = []
 
     def harvest(self, key: str) -> str:
         if self.away:
@@ -40,6 +42,12 @@ class Here:
     def accept(self, key: str, attempt: int) -> str:
         steps.accept(self._world.installation, key, attempt_id=attempt)
         return "run-of-an-acceptance"
+
+    def retry(self, task: str, sets: Sequence[str]) -> str:
+        if self.away:
+            raise NotStarted("Dagster is away")
+        self.retried.append((task, tuple(sets)))
+        return "run-of-a-retry"
 
     def release(self) -> str:
         released(self._world)
@@ -73,7 +81,7 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
     routes = [
         *OperatorPages(world.installation, acts, dagster).routes(),
         *DocumentPages(world.installation, dagster).routes(),
-        *FailurePages(world.installation, dagster).routes(),
+        *FailurePages(world.installation, acts, dagster).routes(),
     ]
     with listening(routes, world.installation.config.web) as url:
         yield Site(url, world, acts)
@@ -192,14 +200,46 @@ def test_a_group_of_failures_is_retried(site: Site, page: Page) -> None:
     expect(group).to_contain_text("127.0.0.1")
     expect(group).to_contain_text("from 2026-03-02 02:30:00")
     expect(group).to_contain_text("harvester tasks retry check_url --reason 'answered 404' --host 127.0.0.1")
+    site.world.forward(timedelta(seconds=1))
     group.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("2 results of check_url are due now")
-    expect(page.locator("main")).to_contain_text(f"harvester tasks retry check_url {KEY} --results expired")
-    assert due(site.world) == 2
+    expect(page.get_by_role("link", name="run run-of-a")).to_have_attribute(
+        "href", "http://dagster.example:3000/runs/run-of-a-retry"
+    )
+    assert (due(site.world), site.acts.retried) == (2, [("check_url", (KEY,))])
+    progress = page.get_by_role("status")
+    expect(progress).to_have_text("2 of them wait.")
+    site.world.source.files = {"a/a": 404}
+    site.world.forward(timedelta(seconds=1))
+    site.world.tasks()
+    expect(progress).to_have_text("All of them were made anew; 1 failed in the same way again.", timeout=20_000)
     page.get_by_role("link", name="What failed").click()
-    expect(group).to_contain_text("2 with the next run")
-    (row,) = audited(site.world)
-    assert (row["actor"], row["act"], row["subject"], row["outcome"]) == ("local", "retry results", "check_url", "done")
+    expect(group).to_contain_text("from 2026-")
+    acts = [(row["actor"], row["act"], row["subject"], row["outcome"]) for row in audited(site.world)]
+    assert acts == [("local", act, "check_url", "done") for act in ("retry results", "retry task")]
+
+
+def test_what_is_due_stays_due_where_no_run_can_be_begun(site: Site) -> None:
+    failing(site.world)
+    site.acts.away = True
+    chosen = {"task": "check_url", "reason": "answered 404", "host": "127.0.0.1"}
+    answer = requests.post(f"{site.url}/failures/retry", data=chosen, timeout=30)
+    assert answer.status_code == 502 and "Dagster is away" in answer.text
+    assert f"harvester tasks retry check_url {KEY} --results expired" in answer.text
+    assert due(site.world) == 2
+    assert [(row["act"], row["outcome"]) for row in audited(site.world)] == [
+        ("retry results", "done"),
+        ("retry task", "refused"),
+    ]
+
+
+def test_how_a_retry_goes_is_asked_with_what_it_was(site: Site) -> None:
+    failing(site.world)
+    chosen = {"task": "check_url", "reason": "answered 404", "results": "2", "at": "2026-03-01T00:00:00+00:00"}
+    assert get(site, "/failures/retried/", **chosen).status_code == 200
+    for wrong in ({"task": "x"}, {"results": "two"}, {"at": "now"}, {"at": "2026-03-01"}, {"reason": ""}, {"srn": "x"}):
+        assert get(site, "/failures/retried/", **chosen | wrong).status_code in {400, 404}, wrong
+    assert EVIL not in get(site, "/failures/retried/", **chosen | {"run": EVIL, "reason": EVIL}).text
 
 
 def test_what_failed_of_one_document_is_retried_on_its_page(site: Site, page: Page) -> None:
@@ -273,7 +313,8 @@ def test_what_is_pressed_must_be_there_and_allowed(site: Site, monkeypatch: pyte
 
 def test_reasons_from_outside_are_text(site: Site, page: Page) -> None:
     failing(site.world)
-    site.world.change("UPDATE result SET reason = %s WHERE kind = 'failure'", f"{EVIL}\n'\"</code>")
+    said = f"{EVIL} '\"</code>"
+    site.world.change("UPDATE result SET reason = %s, what = %s WHERE kind = 'failure'", said, said)
     page.goto(f"{site.url}/failures/")
     expect(page.get_by_role("row").filter(has_text="onerror")).to_have_count(1)
     page.get_by_role("button", name="Retry").click()
