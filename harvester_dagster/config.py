@@ -408,16 +408,42 @@ class Metastore(Section):
     doi_resolver_email: str = ""
 
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+"""This machine's names for itself."""
 SCOPES = ("read-raw", "push", "overwrite", "takedown", "operate")
 """What a token can allow: to read raw records; to push documents; to overwrite what is shown of one; to take one down;
 to start, stop and decide what an operator does."""
+
+
+Scope = Literal["read-raw", "push", "overwrite", "takedown", "operate"]
 
 
 class NamedToken(Section):
     """A token that somebody holds: its secret is in an environment variable, its scopes say what it allows."""
 
     token_env: Annotated[Variable, AfterValidator(_needed)]
-    scopes: Annotated[tuple[Literal["read-raw", "push", "overwrite", "takedown", "operate"], ...], Field(min_length=1)]
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+
+
+class Login(Section):
+    """People who sign in at a provider of OpenID Connect; without an issuer nobody does. `scopes`: what each value of
+    the claim allows."""
+
+    issuer: UrlOrEmpty = ""
+    client_id: str = ""
+    client_secret_env: Variable = ""
+    claim: str = "groups"
+    scopes: dict[str, tuple[Scope, ...]] = {}
+
+    @model_validator(mode="after")
+    def _somebody_may_something(self) -> "Login":
+        wanted: dict[str, Any] = {"client_id": self.client_id, "claim": self.claim, "scopes": self.scopes}
+        if missing := [key for key, value in wanted.items() if self.issuer and not value]:
+            raise Unfit(*(Mistake(key, "is missing beside issuer", "write it there") for key in missing))
+        parts = urlsplit(self.issuer)
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise Unfit(Mistake("issuer", "what it says could be changed on the way", "write an address with https://"))
+        return self
 
 
 class Web(Section):
@@ -432,6 +458,13 @@ class Web(Section):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     tokens: dict[str, NamedToken] = {}
+    login: Login = Login()
+
+    @model_validator(mode="after")
+    def _a_login_comes_back(self) -> "Web":
+        if self.login.issuer and not self.public_url:
+            raise Unfit(Mistake("public_url", "is missing beside login", "write where browsers reach these pages"))
+        return self
 
     @field_validator("tokens")
     @classmethod

@@ -47,6 +47,7 @@
     ├── UnknownEndpoint, UnknownRule, BadJournals      access: named by a person, and not there or not readable
     ├── InProgress, StoppedBefore    access: a run of the endpoint is under way, or was stopped before it began
     ├── NotStarted, NotServed        web: Dagster did not start a run; the pages did not come up
+    ├── NotSignedIn                  web: a person's login at the provider came to nothing
     ├── UnknownLieError              demo: no sample source lies like that
     └── RunFailed                    cli: a Dagster run failed
 

@@ -118,6 +118,7 @@ def _called(config: Config) -> Iterator[tuple[str, str]]:
         yield from ((f"sources.{name}.set.{key}.url", own["url"]) for key, own in source.set.items() if "url" in own)
     yield from ((f"vocabularies.skos.{place}.url", skos.url) for place, skos in enumerate(config.vocabularies.skos))
     yield from ((f"metastore.{name}.doi_resolver_url", one.doi_resolver_url) for name, one in config.metastore.items())
+    yield "web.login.issuer", config.web.login.issuer
 
 
 def unset(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake]:

@@ -70,6 +70,7 @@ def named(config: Config, environment: Mapping[str, str] = os.environ) -> Iterat
     urls += [(f"source {name}", source.url) for name, source in config.sources.items()]
     urls += [(f"vocabulary {skos.name}", skos.url) for skos in config.vocabularies.skos]
     urls += [(f"DOI resolver of {name}", endpoint.doi_resolver_url) for name, endpoint in config.metastore.items()]
+    urls.append(("login", config.web.login.issuer))
     urls += [(key, environment.get(variable, "")) for key, variable in _told_by(config).items()]
     return _origins(urls)
 

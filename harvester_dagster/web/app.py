@@ -20,8 +20,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harvester_dagster.config import Web
+from harvester_dagster.web import guard
 from harvester_dagster.web.guard import WriteGuard
 from harvester_dagster.web.hidden_secret import HiddenSecret
+from harvester_dagster.web.sessions import Sessions, SignedIn
 
 _FOLDER = Path(__file__).parent
 _HEADERS = (
@@ -42,24 +44,32 @@ templates = Environment(
 templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
 
 
-def create_app(web: Web, routes: Sequence[BaseRoute]) -> Starlette:
-    """The application with these routes, the static files, the headers of every answer that has none of its own, and
-    the guard of writing requests."""
-    return Starlette(
+def create_app(web: Web, routes: Sequence[BaseRoute], sessions: Sessions | None = None) -> Starlette:
+    """The application with these routes, the static files, the headers of every answer that has none of its own, the
+    guard of writing requests, and whoever has signed in."""
+    made = Starlette(
         routes=[*routes, Mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")],
         middleware=[
             Middleware(HiddenSecret),
             Middleware(_Headers),
+            *([Middleware(SignedIn, sessions=sessions)] if sessions else []),
             Middleware(WriteGuard, web=web),
             Middleware(_Bounded),
         ],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
+    made.state.web = web
+    return made
 
 
 def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """A page made from a template; every value is escaped there."""
-    text = templates.get_template(template).render(path=request.url.path, **values)
+    """A page made from a template; every value is escaped there. It shows the buttons that whoever looks may press."""
+    web: Web = request.app.state.web
+    person = guard.signed_in(request)
+    shown = {"may": guard.may(request, web), "person": person.doer.name if person else "", "login": web.login.issuer}
+    asked = request.url
+    shown["here"] = (f"{asked.path}?{asked.query}" if asked.query else asked.path) if request.method == "GET" else "/"
+    text = templates.get_template(template).render(path=request.url.path, **shown, **values)
     return HTMLResponse(text, status)
 
 

@@ -89,9 +89,8 @@ class FailurePages:
             found = failed_results.made_anew(
                 self._installation, connection, task, _choice(asked), _moment(given.get("at", ""))
             )
-        return self._frame.page(
-            request, "retried.html", **asked, results=int(results), run_id=run_id, found=found, not_begun=None
-        )
+        values: dict[str, Any] = {**asked, "results": int(results), "run_id": run_id, "found": found}
+        return self._frame.page(request, "retried.html", **values)
 
 
 def _choice(asked: Mapping[str, str]) -> Choice:

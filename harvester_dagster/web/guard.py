@@ -2,6 +2,7 @@
 
     a named token       the scopes that `[web.tokens.NAME]` gives it
     HARVESTER_TOKEN     all scopes but `takedown`
+    who has signed in   on pages: the scopes that `[web.login.scopes]` gives what the provider says of them
     at this machine     `local`, all scopes: on pages; the API and what is raw always need a token
 
 Belongs here: what is known of whoever made a request: the address, the token, the site. Three ask it: our pages, where
@@ -22,12 +23,11 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from harvester_dagster.config import SCOPES, Web, secret
+from harvester_dagster.config import LOOPBACK, SCOPES, Web, secret
 from harvester_dagster.publication import audit
 from harvester_dagster.publication.audit import Doer
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _TOKEN_HEADER = "x-harvester-token"
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII | re.IGNORECASE)
@@ -38,6 +38,10 @@ _OTHER_SITES = frozenset({"cross-site", "same-site"})
 OPERATE = "operate"
 API = "/api/"
 """Below it nothing is written without a token, wherever it comes from."""
+LOGOUT = "/logout"
+"""Whoever has signed in may leave, whatever their scopes (`login_pages.py`)."""
+PERSON = "harvester.person"
+"""Where the Actor who has signed in is, in the request's scope (`sessions.py`)."""
 WEBHOOK = "/webhook/"
 """Below it sources push: who may is a matter of each set (`webhook.py`)."""
 _ALL = frozenset(SCOPES)
@@ -60,7 +64,7 @@ class WriteGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with why it may not change anything."""
-        if scope["type"] == "http" and scope["method"] not in _READING and not scope["path"].startswith(WEBHOOK):
+        if scope["type"] == "http" and scope["method"] not in _READING and not _is_elsewhere(scope["path"]):
             is_api = scope["path"].startswith(API)
             found = admitted(Request(scope), self._web, None if is_api else OPERATE, by_token=is_api)
             if isinstance(found, str):
@@ -70,6 +74,11 @@ class WriteGuard:
                 await self._app(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _is_elsewhere(path: str) -> bool:
+    """Whether who may write there is asked by the route itself."""
+    return path.startswith(WEBHOOK) or path == LOGOUT
 
 
 def _problem(reason: str) -> Response:
@@ -86,13 +95,29 @@ def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = 
     """
     actor = bearer(request, web)
     if actor is None:
-        if by_token or not is_here(request, web):
+        person = None if by_token else signed_in(request)
+        if person is None and (by_token or not is_here(request, web)):
             where = "this" if by_token else "an action from beyond this machine"
-            return f"{where} needs a token, such as that of {web.token_env} (Authorization: Bearer ...)"
+            instead = "" if by_token or not web.login.issuer else ", or that you sign in (/login)"
+            return f"{where} needs a token, such as that of {web.token_env} (Authorization: Bearer ...){instead}"
         if reason := not_by_our_name(request, web) or not_from_our_page(request):
             return reason
-        actor = local(request, web)
+        actor = person or local(request, web)
     return actor if scope is None or scope in actor.scopes else f"{actor.doer.name} has not the scope {scope!r}"
+
+
+def signed_in(request: HTTPConnection) -> Actor | None:
+    """Who has signed in, in this browser; None: nobody."""
+    person: Actor | None = request.scope.get(PERSON)
+    return person
+
+
+def may(request: HTTPConnection, web: Web) -> frozenset[str]:
+    """The scopes of whoever looks at a page: what they would be admitted to, were the page to ask."""
+    found = bearer(request, web) or signed_in(request)
+    if found is None and is_here(request, web) and not not_by_our_name(request, web):
+        found = local(request, web)
+    return found.scopes if found else frozenset()
 
 
 def local(request: HTTPConnection, web: Web) -> Actor:
@@ -105,7 +130,7 @@ def not_by_our_name(request: HTTPConnection, web: Web) -> str | None:
     were us, but for that. None: it is ours."""
     asked = request.headers.get("host", "")
     host = urlsplit(f"//{asked}").hostname if _HOST.fullmatch(asked) else ""
-    if host and host in _HERE | {web.host, urlsplit(web.public_url).hostname}:
+    if host and host in LOOPBACK | {web.host, urlsplit(web.public_url).hostname}:
         return None
     return f"{asked[:200]!r} is not a name of this machine; use localhost, or name it as public_url of [web]"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import uvicorn
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
@@ -22,10 +22,12 @@ from harvester_dagster.web.app import create_app
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.launching import LaunchedRuns, Launcher
+from harvester_dagster.web.login_pages import LoginPages
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
 from harvester_dagster.web.search_page import SearchPage
+from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.webhook import Webhook
 
@@ -45,7 +47,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     web = installation.config.web
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
     pages = AccessPages(installation.config, installation.pool, installation.clock, runs)
-    routes = [
+    routes: list[BaseRoute] = [
         *OperatorPages(installation, launcher, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
         *SearchPage(installation, dagster).routes(),
@@ -56,9 +58,13 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),
     ]
+    routes += [*Webhook(installation).routes(), Mount(PATH, consumer_api(installation))]
+    sessions = Sessions(web, installation.pool, installation.clock) if web.login.issuer else None
+    if sessions:
+        routes += LoginPages(installation, sessions).routes()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(web, [*routes, *Webhook(installation).routes(), Mount(PATH, consumer_api(installation))]),
+            create_app(web, routes, sessions),
             host=web.host,
             port=web.port,
             log_level="warning",

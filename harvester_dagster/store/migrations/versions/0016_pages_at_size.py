@@ -1,4 +1,5 @@
-"""What pages ask for when there are many nights: failed results with what they are grouped by, and three indices."""
+"""What pages ask for when there are many nights: failed results with what they are grouped by, three indices, and
+logins that were ended before their time."""
 
 from alembic import op
 
@@ -29,8 +30,14 @@ CREATE INDEX result_failed ON result (task, version, what, host) INCLUDE (finger
 CREATE INDEX attempt_of_night ON attempt (night_id, set_id, attempt_id) WHERE night_id IS NOT NULL;
 CREATE INDEX attempt_ended ON attempt (ended_at) WHERE mode <> 'push';
 CREATE INDEX publication_of_version ON publication (version_id);
+
+CREATE TABLE ended_login (                              -- sessions that somebody has left, until they would have ended
+    session text PRIMARY KEY,
+    until   timestamptz NOT NULL
+);
 """
 DOWNGRADE = """
+DROP TABLE harvester.ended_login;
 DROP INDEX harvester.result_failed, harvester.attempt_of_night, harvester.attempt_ended,
     harvester.publication_of_version;
 CREATE INDEX result_failed ON harvester.result (task, version)

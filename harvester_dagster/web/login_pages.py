@@ -1,0 +1,101 @@
+"""Signing in and leaving: the way to the provider, the way back, the end of a session.
+
+Belongs here: requests, and where they lead then. Does not belong here: what is asked of the provider
+(`login_provider.py`), cookies (`sessions.py`), what a person may (`guard.py`).
+"""
+
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit
+from harvester_dagster.publication.audit import Doer
+from harvester_dagster.shown_text import one_line
+from harvester_dagster.web import guard
+from harvester_dagster.web.app import problem
+from harvester_dagster.web.login_provider import CALLBACK, NotSignedIn, Provider
+from harvester_dagster.web.sessions import Sessions
+
+_LONGEST = 2_000
+"""Characters of what a browser brings back, and of where it goes then."""
+_NOT_KEPT = {"Cache-Control": "no-store"}
+
+
+class LoginPages:
+    """Signing in at the provider of one installation."""
+
+    def __init__(self, installation: Installation, sessions: Sessions) -> None:
+        self._installation, self._sessions = installation, sessions
+        self._provider = Provider(installation.config.web, installation.outside, installation.clock)
+
+    def routes(self) -> list[Route]:
+        """The routes, for the application."""
+        return [
+            Route("/login", self.login),
+            Route(CALLBACK, self.back),
+            Route(guard.LOGOUT, self.logout, methods=["POST"]),
+        ]
+
+    def login(self, request: Request) -> Response:
+        """To the provider; 502 where it is away."""
+        try:
+            asked = self._provider.asked()
+        except NotSignedIn as error:
+            return problem(request, 502, str(error))
+        answer = RedirectResponse(asked.address, 303, _NOT_KEPT)
+        then = own_path(request.query_params.get("next", ""))
+        self._sessions.begin_login(answer, asked.state, asked.nonce, asked.verifier, then)
+        return answer
+
+    def back(self, request: Request) -> Response:
+        """From the provider: a session begins, or it is said why not."""
+        answer = self._back(request)
+        answer.headers.update(_NOT_KEPT)
+        self._sessions.forget_login(answer)
+        return answer
+
+    def _back(self, request: Request) -> Response:
+        given = {name: request.query_params.get(name, "")[:_LONGEST] for name in ("state", "code", "error", "iss")}
+        begun = self._sessions.begun_login(request)
+        if begun is None or not hmac.compare_digest(given["state"].encode(), begun.state.encode()):
+            return problem(request, 400, "this login was not begun in this browser, or too long ago; sign in again")
+        issuer = self._installation.config.web.login.issuer
+        if given["iss"] not in ("", issuer):  # RFC 9207
+            return problem(request, 400, "the answer is of another login provider; sign in again")
+        if given["error"] or not given["code"]:
+            said = one_line(given["error"])[:100] or "it sent no code"
+            return problem(request, 403, f"the login provider did not let you in: {said}; sign in again")
+        try:
+            person = self._provider.person(given["code"], begun.nonce, begun.verifier)
+        except NotSignedIn as error:
+            return problem(request, 403, str(error))
+        answer = RedirectResponse(begun.then, 303)
+        self._sessions.begin(answer, person.name, person.values)
+        with audit.acting(Doer(person.name, guard.client_address(request, self._installation.config.web))):
+            audit.told(self._installation.pool, "sign in", "", self._installation.clock())
+        return answer
+
+    def logout(self, request: Request) -> Response:
+        """The session is over, here and wherever a copy of it is."""
+        if reason := guard.not_from_our_page(request):
+            return problem(request, 403, reason)
+        answer = RedirectResponse("/", 303, _NOT_KEPT)
+        self._sessions.end(request, answer)
+        if person := guard.signed_in(request):
+            with audit.acting(person.doer):
+                audit.told(self._installation.pool, "sign out", "", self._installation.clock())
+        return answer
+
+
+def own_path(text: str) -> str:
+    """A path of these pages, with its query; for all else that of the night."""
+    plain = text.isprintable() and text.startswith("/") and "\\" not in text and len(text) <= _LONGEST
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "/"
+    return text if plain and not (parts.scheme or parts.netloc) and not text.startswith("//") else "/"
