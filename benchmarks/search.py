@@ -157,11 +157,11 @@ def _words(own: random.Random, words: str, count: int) -> str:
     return " ".join(own.choice(words.split()) + own.choice((*ends, str(own.randrange(50)))) for _ in range(count))
 
 
-def product(number: int, edition: int = 1, key: str = KEY, name: str = "") -> dict[str, Any]:
-    """An output of 2.5 KB; `name`: its external id."""
+def product(number: int, edition: int = 1, key: str = KEY, name: str = "", word: str = "") -> dict[str, Any]:
+    """An output of 2.5 KB; `name`: its external id; `word`: one of its title that few others have."""
     own = random.Random(number * 1_000 + edition)
     properties = {
-        "title": _words(own, DUTCH, 6),
+        "title": f"{_words(own, DUTCH, 6)} {word}".strip(),
         "language": "nl",
         "description": _words(own, DUTCH, 70),
         "keywords": [_words(own, ENGLISH, 1) for _ in range(4)],

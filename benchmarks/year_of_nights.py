@@ -73,7 +73,7 @@ def _templates(connection: Connection[Any], opened: Installation) -> None:
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for number in range(TEMPLATES):
-            body = stored(product(number, key=_KEY, name=_NAME), form)
+            body = stored(product(number, key=_KEY, name=_NAME, word=f"thema{number}"), form)
             yield (number, *(part.decode() if isinstance(part, bytes) else part for part in body))
 
     columns, types = ("number", "body", "index_head", "common_at"), ("int4", "text", "text", "int4")

@@ -255,6 +255,12 @@ def newest_harvests(connection: Connection[Any], set_ids: Sequence[int] | None =
     return {row.set_id: row for row in rows}
 
 
+def last_ended(connection: Connection[Any]) -> datetime | None:
+    """When an attempt of any set ended last; pushes, of which there are many, aside."""
+    row = connection.execute("SELECT max(ended_at) FROM attempt WHERE mode <> 'push'").fetchone()
+    return row[0] if row else None
+
+
 def going_on(connection: Connection[Any], set_id: int) -> Attempt | None:
     """A harvest or replay of the set that was begun and has not come to its end; work of the day is none."""
     found = last(connection, set_id, states=OPEN)

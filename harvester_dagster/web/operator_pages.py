@@ -5,6 +5,7 @@ button's run does. Reading is free; who may press is asked by the guard, and eac
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +18,7 @@ from harvester_dagster.config import source_of
 from harvester_dagster.consumers import changes
 from harvester_dagster.consumers.field_differences import DocumentDifference, described
 from harvester_dagster.explain import news, night_progress, night_report, status
-from harvester_dagster.explain.night_report import Harvest
+from harvester_dagster.explain.night_report import Harvest, Usual
 from harvester_dagster.explain.status import SetLine
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
@@ -44,6 +45,8 @@ class OperatorPages:
         self._page = PageFrame(installation.config.zone, dagster).page
         self._news = (-1, "")
         """What was told of the newest seq: a page that looks again every few seconds does not compare versions."""
+        self._usual: tuple[datetime | None, dict[tuple[str, str], Usual]] = (None, {})
+        """What was usual when an attempt ended last: medians over 18,000 harvests of 300 sets take 40 ms."""
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -72,7 +75,7 @@ class OperatorPages:
                 running=running[-1] if running else None,
                 progress=self._progress(connection, running[-1].night_id) if running else [],
                 nights=night_report.nights(connection, _NIGHTS),
-                marks=marks(night_report.usual(connection), found.sets),
+                marks=marks(self._usually(connection), found.sets),
                 troubled=[line for line in found.sets if line.needs_a_hand],
             )
 
@@ -174,6 +177,12 @@ class OperatorPages:
     def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:
         tasks, now = len(self._installation.catalog.tasks), self._installation.clock()
         return night_progress.lines(connection, night_id, tasks, now, self._installation.config.night)
+
+    def _usually(self, connection: Any) -> dict[tuple[str, str], Usual]:
+        ended = attempts.last_ended(connection)
+        if ended is None or ended != self._usual[0]:
+            self._usual = ended, night_report.usual(connection)
+        return self._usual[1]
 
     def _news_told(self, connection: Any) -> str:
         seq = log.newest(connection)
