@@ -10,7 +10,8 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
@@ -33,12 +34,15 @@ from harvester_dagster.shown_text import one_line
 CALLBACK = "/login/callback"
 SKEW_SECONDS = 60
 """By which its clock and ours may differ."""
+_MEND = "try again in a while; a token needs no provider"
 _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 """Signatures by a key that only the provider has: neither none, nor a secret that is shared."""
 _KNOWN_SECONDS = 3600.0
-_SECONDS = 10
-_KEYS_AGAIN_SECONDS = 30.0
-"""Between two looks for a key that is not known."""
+_SECONDS = 5
+_WAIT_SECONDS = 2.0
+"""For somebody else who asks the provider the same."""
+_AWAY_SECONDS = 5.0
+"""So long after it did not answer it is not asked again: whoever asks for a login would keep a thread of the pages."""
 _Read = TypeVar("_Read")
 _NAME = 100
 """Characters of what a person is called."""
@@ -88,13 +92,15 @@ class _Tokens(msgspec.Struct):
 
 
 class Provider:
-    """The provider of one installation. What it says of itself is asked once an hour."""
+    """The provider of one installation. What it says of itself is asked once an hour; for a key that is not known it is
+    asked again, at most every `keys_again` seconds."""
 
-    def __init__(self, web: Web, outside: Outside, clock: Callable[[], datetime]) -> None:
-        self._login, self._outside, self._clock = web.login, outside, clock
+    def __init__(self, web: Web, outside: Outside, clock: Callable[[], datetime], *, keys_again: float = 30.0) -> None:
+        self._login, self._outside, self._clock, self._keys_again = web.login, outside, clock, keys_again
         self._back = f"{web.public_url}{CALLBACK}"
         self._lock = threading.Lock()
         self._known: _Known | None = None
+        self._away: tuple[float, NotSignedIn] | None = None
         self._keys: KeySet | None = None
         self._keys_at = 0.0
 
@@ -182,10 +188,27 @@ class Provider:
         return Person(f"person:{name}", values)
 
     def _endpoints(self) -> _Known:
-        with self._lock:
+        with self._alone():
             if self._known is None or self._known.until < time.monotonic():
                 self._known = self._discovered()
             return self._known
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One at a time asks the provider what it says of itself. Raises NotSignedIn where that takes too long, and for
+        a while after it was away."""
+        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+            raise NotSignedIn("the login provider is slow to answer", _MEND)
+        try:
+            if self._away and time.monotonic() < self._away[0]:
+                raise NotSignedIn(*self._away[1].args)
+            self._away = None
+            yield
+        except NotSignedIn as error:
+            self._away = self._away or (time.monotonic() + _AWAY_SECONDS, error)
+            raise
+        finally:
+            self._lock.release()
 
     def _discovered(self) -> _Known:
         issuer = self._login.issuer
@@ -204,9 +227,9 @@ class Provider:
         return _Known(found.authorization_endpoint, found.token_endpoint, found.jwks_uri, until)
 
     def _key_set(self, known: _Known, *, anew: bool = False) -> KeySet:
-        with self._lock:
+        with self._alone():
             age = time.monotonic() - self._keys_at
-            if self._keys is None or age > _KNOWN_SECONDS or (anew and age > _KEYS_AGAIN_SECONDS):
+            if self._keys is None or age > _KNOWN_SECONDS or (anew and age >= self._keys_again):
                 said = self._got(known.keys)
                 self._keys = KeySet.import_key_set({"keys": _read(said.body, _Keys).keys})
                 self._keys_at = time.monotonic()
@@ -226,7 +249,7 @@ class Provider:
             raise NotSignedIn(
                 f"the login provider {urlsplit(self._login.issuer).hostname} did not answer as it should: "
                 f"{error.sentence}",
-                "try again in a while; a token needs no provider",
+                _MEND,
             ) from error
 
 
@@ -236,7 +259,7 @@ def _read(body: bytes, kind: type[_Read]) -> _Read:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotSignedIn(
             f"the login provider did not answer as it should: {one_line(str(error))[:200]}",
-            "try again in a while; a token needs no provider",
+            _MEND,
         ) from error
 
 

@@ -1,6 +1,8 @@
 """People who sign in at a provider of OpenID Connect, and what they may then, from beyond this machine."""
 
+import dataclasses
 import socket
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -16,8 +18,10 @@ from harvester_dagster import config
 from harvester_dagster.config import Web
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.publication import audit
+from harvester_dagster.web import serving as all_pages
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.login_pages import LoginPages, own_path
+from harvester_dagster.web.login_provider import NotSignedIn, Provider
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.sessions import LASTS, Sessions
 from tests.served import served
@@ -54,6 +58,16 @@ def provider() -> Iterator[SigningProvider]:
 def site(open_world: OpenWorld, provider: SigningProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoginSite]:
     with serving(open_world, provider, monkeypatch) as found:
         yield found
+
+
+class NoRuns(Here):
+    """Nothing is begun."""
+
+    def __init__(self) -> None:
+        """Over no world."""
+
+    def launch(self, endpoint: str, mode: str, request: int) -> None:
+        raise AssertionError(endpoint, mode, request)
 
 
 class serving:
@@ -208,11 +222,34 @@ def test_clocks_may_differ_by_a_minute(site: LoginSite) -> None:
         assert (answer.status_code, press(site, who)) == (200, ADMITTED), claims
 
 
-def test_a_new_key_of_the_provider_is_asked_for(site: LoginSite) -> None:
-    assert signed_in(site)[1].status_code == 200
+def person_of(provider: Provider) -> str:
+    asked = provider.asked()
+    back = requests.get(asked.address, allow_redirects=False, timeout=30).headers["Location"]
+    (code,) = parse_qs(urlsplit(back).query)["code"]
+    return provider.person(code, asked.nonce, asked.verifier).name
+
+
+def test_a_new_key_of_the_provider_is_asked_for_and_not_too_often(site: LoginSite) -> None:
+    of = site.world.installation
+    eager, patient = (Provider(of.config.web, of.outside, of.clock, keys_again=seconds) for seconds in (0.0, 3_600.0))
+    assert person_of(eager) == person_of(patient) == WHO
     site.provider.keys = [UNKNOWN]
     site.provider.token = signing_provider.by_an_unknown_key
-    assert signed_in(site)[1].status_code == 403, "so soon after the last look it is not looked again"
+    assert person_of(eager) == WHO
+    with pytest.raises(NotSignedIn, match="not proved"):
+        person_of(patient)
+    site.provider.token = None
+    with pytest.raises(NotSignedIn, match="not proved"):
+        person_of(eager)
+
+
+def test_a_code_is_worth_nothing_without_what_it_was_asked_with(site: LoginSite) -> None:
+    of = site.world.installation
+    provider = Provider(of.config.web, of.outside, of.clock)
+    asked = provider.asked()
+    requests.get(asked.address, allow_redirects=False, timeout=30)
+    with pytest.raises(NotSignedIn, match="did not answer as it should"):
+        provider.person("code-0", asked.nonce, asked.verifier[:-1] + "x")
 
 
 def begun(site: LoginSite) -> tuple[requests.Session, str]:
@@ -251,7 +288,10 @@ def test_a_provider_that_is_away_is_one_sentence_and_a_token_needs_none(site: Lo
     assert "a token needs no provider" in answer.text
     assert press(site, somebody(), Authorization="Bearer a-token") == ADMITTED
     site.provider.is_away = False
-    assert signed_in(site)[1].status_code == 200
+    begun = time.monotonic()
+    while signed_in(site)[1].status_code != 200:
+        assert time.monotonic() < begun + 60, "it is asked again in a while"
+        time.sleep(0.2)
 
 
 @pytest.mark.parametrize(
@@ -341,6 +381,17 @@ def test_cookies_go_by_https_alone_where_browsers_come_by_it(site: LoginSite, mo
     fewer = web.model_copy(update={"login": web.login.model_copy(update={"scopes": {}})})
     later = Sessions(fewer, site.world.installation.pool, site.world.installation.clock).actor(request)
     assert later is not None and later.scopes == frozenset(), "what the configuration takes away is gone"
+
+
+def test_it_is_served_beside_all_pages(site: LoginSite) -> None:
+    installation = site.world.installation
+    web = installation.config.web.model_copy(update={"port": 0})
+    own = dataclasses.replace(installation, config=installation.config.model_copy(update={"web": web}))
+    with all_pages.served(own, NoRuns()) as url:
+        there = somebody().get(f"{url}/login", allow_redirects=False, timeout=30)
+        assert there.status_code == 303 and there.headers["Location"].startswith(f"{site.provider.url}/authorize?")
+        text = somebody().get(f"{url}/audit/?x=y", timeout=30).text
+        assert 'href="/login?next=/audit/%3Fx%3Dy"' in text and "<button>" not in text
 
 
 def test_the_way_to_the_provider_says_what_is_asked(site: LoginSite) -> None:
