@@ -61,9 +61,9 @@ class FailurePages:
 
     def _retry(self, request: Request, asked: dict[str, str]) -> Response:
         installation, choice, name = self._installation, _choice(asked), asked["task"]
-        at = installation.clock()
         with audit.trying(installation.pool, "retry results", name, installation.clock):
             found = failed_results.make_due(installation, failed_results.task_named(installation, name), choice)
+        at = installation.clock()  # not before they became due
         values: dict[str, Any] = {**asked, "results": found.results}
         if not found.results:
             return self._frame.page(request, "retried.html", **values)

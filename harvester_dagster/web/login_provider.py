@@ -52,7 +52,7 @@ class NotSignedIn(HarvesterError):
     """A person's login came to nothing; the message says why and what to do."""
 
 
-class Asked(NamedTuple):
+class LoginAsked(NamedTuple):
     """A login that is begun: where the browser goes, and what is held against what comes back."""
 
     address: str
@@ -104,7 +104,7 @@ class Provider:
         self._keys: KeySet | None = None
         self._keys_at = 0.0
 
-    def asked(self) -> Asked:
+    def asked(self) -> LoginAsked:
         """Begin a login. Raises NotSignedIn."""
         known = self._endpoints()
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
@@ -119,7 +119,7 @@ class Provider:
             code_challenge=create_s256_code_challenge(verifier),
             code_challenge_method="S256",
         )
-        return Asked(address, state, nonce, verifier)
+        return LoginAsked(address, state, nonce, verifier)
 
     def person(self, code: str, nonce: str, verifier: str) -> Person:
         """Whom a code that came back stands for. Raises NotSignedIn."""
