@@ -1,5 +1,7 @@
 """The pages of the morning over a real store, in a real browser: what needs a hand is seen, pressed, and then so."""
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -231,6 +233,15 @@ def test_what_is_due_stays_due_where_no_run_can_be_begun(site: Site) -> None:
         ("retry results", "done"),
         ("retry task", "refused"),
     ]
+
+
+def test_a_retry_is_counted_from_when_its_results_became_due(site: Site) -> None:
+    failing(site.world)
+    usual, ticks = site.world.installation, itertools.count(1)
+    ticking = dataclasses.replace(usual, clock=lambda: usual.clock() + timedelta(milliseconds=next(ticks)))
+    chosen = {"task": "check_url", "reason": "answered 404", "host": "127.0.0.1"}
+    with listening(FailurePages(ticking, site.acts, "").routes(), usual.config.web) as url:
+        assert "2 of them wait" in requests.post(f"{url}/failures/retry", data=chosen, timeout=30).text
 
 
 def test_how_a_retry_goes_is_asked_with_what_it_was(site: Site) -> None:
