@@ -4,7 +4,7 @@ logins that were ended before their time."""
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 
 SCHEMA = r"""
 SET search_path TO harvester;
