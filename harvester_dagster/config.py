@@ -243,6 +243,8 @@ class Store(Section):
     retention_days: Days = 14
     history_days: Days = 400
     retention_code_versions: Count = 3
+    takedown_key_env: Variable = ""
+    """The key by which what was purged is known again; empty: a file of the state folder."""
 
 
 class Network(Section):

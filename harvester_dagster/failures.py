@@ -20,6 +20,8 @@
     │   └── NotWhole                 its list ended, and by its own words is not all there
     ├── BadOverwrite                 publication: an operator's values that cannot be taken
     │   └── NotOverwritable          a field that may not be overwritten, or not so
+    ├── NotTakenDown                 publication: what cannot be taken down, or brought back
+    │   └── ManyTakedowns            so many within a day that it must be said twice
     ├── UnknownSet, UnknownTask      sets: there is no such set, or task
     ├── NotChosen                    sets: nothing was chosen to be tried again, or what is not there
     ├── NotOpen                      sets: the run's attempt is no longer the set's open one

@@ -24,11 +24,12 @@ class PublishedChange(NamedTuple):
     before: str | None = None
 
 
-Along = Literal["from_gen", "to_gen"]
+Along = Literal["from_gen", "to_gen", "takedowns"]
 
 
 class FeedPlace(NamedTuple):
-    """How far a feed has been read: which set (its id), along which index, after which row."""
+    """How far a feed has been read: which set (its id), along which index, after which row. Takedowns come last: their
+    documents in the order of their ids."""
 
     set_id: int = 0
     along: Along = "from_gen"
@@ -44,11 +45,13 @@ class ChangePage(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What is compared: of each set (by id) the generations before and after, and its key."""
+    """What is compared: of each set (by id) the generations before and after, its key, and the documents that were
+    taken down in between, or came back."""
 
     before: Mapping[int, int]
     after: Mapping[int, int]
     keys: Mapping[int, str]
+    turned: Mapping[int, Sequence[int]]
 
 
 def between(connection: Connection[Any], seq: int, found: Snapshot) -> Difference:
@@ -63,7 +66,8 @@ def between(connection: Connection[Any], seq: int, found: Snapshot) -> Differenc
     moved = [set_id for set_id in {*before, *after} if before.get(set_id, 0) != after.get(set_id, 0)]
     if any(0 < before.get(set_id, 0) < oldest[set_id] for set_id in moved):
         raise NoLongerKept(f"what was shown at seq {seq} is not kept any more", "begin anew with after=0")
-    return of_generations(connection, before, after)
+    turned = log.documents_between(connection, seq, found.seq) if seq else {}
+    return of_generations(connection, before, after, turned)
 
 
 _PAGE = f"""
@@ -71,6 +75,7 @@ WITH rows AS (
     SELECT o.{{along}} AS gen, o.doc_id FROM output o
     WHERE o.set_id = %(set)s AND (o.{{along}}, o.doc_id) > (%(gen)s, %(doc)s) AND o.{{along}} <= %(high)s
       AND (%(entities)s::text[] IS NULL OR o.entity = ANY (%(entities)s))
+      AND NOT o.doc_id = ANY (%(turned)s)
       AND NOT EXISTS (
           SELECT FROM output e WHERE e.doc_id = o.doc_id AND {{seen}})
     ORDER BY 1, 2 LIMIT %(most)s)
@@ -91,7 +96,18 @@ _ENDS = _PAGE.format(
     seen="""(e.from_gen + 0 > %(low)s AND e.from_gen + 0 <= %(high)s
              OR e.to_gen + 0 > %(low)s AND e.to_gen + 0 < o.to_gen)""",
 )
-_WALKS: Final[tuple[tuple[Along, str], ...]] = (("from_gen", _BEGINS), ("to_gen", _ENDS))
+# What was taken down or came back is told as it is shown now, whatever it was: where it was seen, it must be put right.
+_TURNED = f"""
+SELECT 0, d.doc_id, d.external_id, d.entity, false, b.body, NULL
+FROM document d
+LEFT JOIN output y ON y.doc_id = d.doc_id AND y.published AND {live("y", "%(new)s")}
+LEFT JOIN output_body b ON b.doc_id = y.doc_id AND b.from_gen = y.from_gen
+WHERE d.doc_id = ANY (%(turned)s) AND d.doc_id > %(doc)s
+  AND (%(entities)s::text[] IS NULL OR d.entity = ANY (%(entities)s))
+ORDER BY 2 LIMIT %(most)s
+"""
+_WALKS: Final[tuple[tuple[Along, str], ...]] = (("from_gen", _BEGINS), ("to_gen", _ENDS), ("takedowns", _TURNED))
+_ORDER = [along for along, _ in _WALKS]
 
 
 def page(
@@ -123,12 +139,14 @@ def _batches(
         old, new = difference.before.get(set_id, 0), difference.after.get(set_id, 0)
         low, high = min(old, new), max(old, new)
         start = place if set_id == place.set_id else FeedPlace(set_id)
-        asked = {"set": set_id, "old": old, "new": new, "low": low, "high": high, **wanted}
+        turned = list(difference.turned.get(set_id, ()))
+        asked = {"set": set_id, "old": old, "new": new, "low": low, "high": high, "turned": turned, **wanted}
         for along, statement in _WALKS:
-            if (along, start.along) == ("from_gen", "to_gen"):
+            if _ORDER.index(along) < _ORDER.index(start.along) or (along == "takedowns" and not turned):
                 continue
             gen, doc_id = (start.gen, start.doc_id) if along == start.along else (0, 0)
-            gen, doc_id = max((gen, doc_id), (low, 2**62))
+            if along != "takedowns":
+                gen, doc_id = max((gen, doc_id), (low, 2**62))
             while True:
                 values = {**asked, "gen": gen, "doc": doc_id, "most": left}
                 rows = connection.execute(statement, values, prepare=False).fetchall()  # planned for these values
@@ -153,11 +171,19 @@ def whole(connection: Connection[Any], difference: Difference, at_once: int = 1_
         place = found.place
 
 
-def of_generations(connection: Connection[Any], before: Mapping[int, int], after: Mapping[int, int]) -> Difference:
-    """What is to be compared of two versions, or of a set and its candidate: set id → generation."""
+def of_generations(
+    connection: Connection[Any],
+    before: Mapping[int, int],
+    after: Mapping[int, int],
+    turned: Mapping[int, Sequence[int]] | None = None,
+) -> Difference:
+    """What is to be compared of two versions, or of a set and its candidate: set id → generation; and what was taken
+    down in between, or came back, where that is to be told."""
+    turned = turned or {}
     moved = [set_id for set_id in {*before, *after} if before.get(set_id, 0) != after.get(set_id, 0)]
-    keys = connection.execute("SELECT set_id, key FROM harvest_set WHERE set_id = ANY (%s)", (moved,)).fetchall()
-    return Difference(before, after, dict(sorted(keys)))
+    concerned = [*moved, *turned]
+    keys = connection.execute("SELECT set_id, key FROM harvest_set WHERE set_id = ANY (%s)", (concerned,)).fetchall()
+    return Difference(before, after, dict(sorted(keys)), turned)
 
 
 def current(connection: Connection[Any]) -> Snapshot | None:

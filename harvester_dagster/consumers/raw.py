@@ -18,6 +18,7 @@ SELECT r.doc_id, r.from_gen, r.state, r.source_modified_at, b.body FROM document
 JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
 JOIN body b ON b.doc_id = r.doc_id AND b.from_gen = r.from_gen
 WHERE d.set_id = %(set)s AND d.entity = %(entity)s AND d.external_id = %(id)s
+  AND NOT EXISTS (SELECT FROM takedown t WHERE t.doc_id IN (d.doc_id, d.owner_id))
 """
 _TASKS = f"""
 SELECT u.task, x.version, x.kind, x.data, x.reason, x.due_at, x.attempts, x.finished_at

@@ -37,6 +37,18 @@ def searched(connection: Connection[Any], config: Config, entity: str) -> Search
     return Searched(*row) if row else Searched()
 
 
+def withheld(connection: Connection[Any], config: Config, entity: str) -> set[str]:
+    """The srns of what was taken down, or came back, since the index that the alias shows heard of it."""
+    rows = connection.execute(
+        """SELECT k.key || ':' || d.external_id
+           FROM search_index s JOIN publication_document p ON p.seq > s.overlay_seq
+           JOIN document d ON d.doc_id = p.doc_id AND d.entity = s.entity JOIN harvest_set k ON k.set_id = d.set_id
+           WHERE s.entity = %s AND s.shown AND starts_with(s.name, %s)""",
+        (entity, index.prefix(config, entity)),
+    )
+    return {srn for (srn,) in rows}
+
+
 def documents(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The documents of the hits, each with its `score` and the words that were found (`highlight`)."""
     return [

@@ -41,12 +41,14 @@ class PublishedSet(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What is shown at a seq, or in a version. `sets`: in the order of their documents' srns."""
+    """What is shown at a seq, or in a version. `sets`: in the order of their documents' srns; `overlay`: the newest seq
+    of a takedown, whose documents no version shows."""
 
     seq: int
     as_of: datetime
     version_id: int
     sets: tuple[PublishedSet, ...]
+    overlay: int = 0
 
     @property
     def generations(self) -> dict[int, int]:
@@ -136,7 +138,8 @@ def snapshot(connection: Connection[Any], shown: Shown | None) -> Snapshot:
         ).fetchall()
     )
     sets = (PublishedSet(keys[set_id], set_id, gen) for set_id, gen in shown.generations.items())
-    return Snapshot(shown.seq, shown.as_of, shown.version_id, tuple(sorted(sets, key=_in_order)))
+    overlay = log.newest_takedown(connection)
+    return Snapshot(shown.seq, shown.as_of, shown.version_id, tuple(sorted(sets, key=_in_order)), overlay)
 
 
 def _in_order(one: PublishedSet) -> str:
@@ -244,7 +247,9 @@ LEFT JOIN output o ON o.doc_id = d.doc_id AND o.published AND {live("o", "%(gen)
 LEFT JOIN output_body b ON b.doc_id = o.doc_id AND b.from_gen = o.from_gen
 WHERE d.set_id = %(set)s AND d.entity = %(entity)s AND d.external_id > %(after)s AND d.doc_id IN (
     SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s
-    UNION SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s)
+    UNION SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s
+    UNION SELECT doc_id FROM publication_document
+    WHERE set_id = %(set)s AND seq >= %(first)s AND seq <= %(seq)s)
 ORDER BY d.external_id LIMIT %(most)s
 """
 
@@ -255,7 +260,9 @@ def page_since(
     """The documents whose present state became the published one after a moment (UTC), those that are not shown any
     more among them. Not since their source changed them: since consumers see them so."""
     moved: dict[int, tuple[int, int]] = {}
-    for move in log.moves_after(connection, moment, found.seq):  # one after another they have no gap between them
+    moves = log.moves_after(connection, moment, found.seq)
+    since = {"first": moves[0].seq if moves else 0, "seq": found.seq}
+    for move in moves:  # one after another they have no gap between them
         low, high = moved.get(move.set_id, (move.from_gen, move.from_gen))
         moved[move.set_id] = min(low, move.to_gen), max(high, move.to_gen)
     shown = {one.set_id: one for one in found.sets}
@@ -266,7 +273,7 @@ def page_since(
 
     def asked(one: PublishedSet, beyond: str, left: int) -> list[tuple[Any, ...]]:
         low, high = moved[one.set_id]
-        window = {"low": low, "high": high, "gen": one.gen}
+        window = {"low": low, "high": high, "gen": one.gen, **since}
         asked_for = {"set": one.set_id, "entity": entity, "after": beyond, "most": left, **window}
         return bytes_cursor(connection).execute(_SINCE, asked_for).fetchall()
 

@@ -1,11 +1,12 @@
-"""The publication log: what consumers were shown since when, one number (`seq`) a promotion or rollback.
+"""The publication log: what consumers were shown since when, one number (`seq`) a promotion, rollback or takedown.
 
 The one truth for `modified_since`, the feed of changes and every date that says since when something is shown. A row
-says that a set went from one generation to another (0: nothing of it). Belongs here: writing it, reading what was shown
+says that a set went from one generation to another (0: nothing of it), or that documents of it were taken down or came
+back (`publication_document` names them) while it stayed. Belongs here: writing it, reading what was shown
 at a seq. Does not belong here: the documents that differ (`sets/versions.py`, `consumers/`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -48,15 +49,42 @@ def write(
     ]
     if not moved:
         return None
+    return _written(connection, version_id, moved, now, takedown=False)
+
+
+def write_documents(connection: Connection[Any], set_id: int, doc_ids: Sequence[int], now: datetime) -> int | None:
+    """Note that these documents of a set were taken down or came back, in the transaction that makes it so; its seq.
+    None: nothing is published yet. The caller holds the promotion lock."""
+    shown = shown_at(connection)
+    if shown is None or not doc_ids:
+        return None
+    gen = shown.generations.get(set_id, 0)
+    seq = _written(connection, shown.version_id, [(set_id, gen, gen)], now, takedown=True)
+    connection.execute(
+        "INSERT INTO publication_document (seq, doc_id, set_id) SELECT %s, unnest(%s::bigint[]), %s",
+        (seq, list(doc_ids), set_id),
+    )
+    return seq
+
+
+def _written(
+    connection: Connection[Any],
+    version_id: int,
+    moved: Sequence[tuple[int, int, int]],
+    now: datetime,
+    *,
+    takedown: bool,
+) -> int:
     row = connection.execute(
-        """INSERT INTO publication (seq, at, version_id, set_id, from_gen, to_gen)
-           SELECT last.seq + 1, greatest(%(now)s, last.at + interval '1 microsecond'), %(version)s, u.*
+        """INSERT INTO publication (seq, at, version_id, takedown, set_id, from_gen, to_gen)
+           SELECT last.seq + 1, greatest(%(now)s, last.at + interval '1 microsecond'), %(version)s, %(takedown)s, u.*
            FROM unnest(%(sets)s::int[], %(old)s::int[], %(new)s::int[]) u,
                 (SELECT coalesce(max(seq), 0) AS seq, coalesce(max(at), '-infinity') AS at FROM publication) last
            RETURNING seq""",
         {
             "now": now,
             "version": version_id,
+            "takedown": takedown,
             "sets": [set_id for set_id, _, _ in moved],
             "old": [old for _, old, _ in moved],
             "new": [new for _, _, new in moved],
@@ -89,6 +117,24 @@ def newest(connection: Connection[Any]) -> int:
     assert row is not None
     seq: int = row[0]
     return seq
+
+
+def newest_takedown(connection: Connection[Any]) -> int:
+    """The seq of the newest takedown, or undoing of one; 0: there was none."""
+    row = connection.execute("SELECT coalesce(max(seq), 0) FROM publication WHERE takedown").fetchone()
+    assert row is not None
+    seq: int = row[0]
+    return seq
+
+
+def documents_between(connection: Connection[Any], after: int, up_to: int) -> dict[int, list[int]]:
+    """Which documents went or came back by themselves behind a seq, up to another: set id → their ids."""
+    rows = connection.execute(
+        """SELECT set_id, array_agg(DISTINCT doc_id ORDER BY doc_id) FROM publication_document
+           WHERE seq > %s AND seq <= %s GROUP BY 1 ORDER BY 1""",
+        (after, up_to),
+    )
+    return dict(rows.fetchall())
 
 
 def shown_at(connection: Connection[Any], seq: int | None = None) -> Shown | None:

@@ -56,6 +56,34 @@ def count(installation: Installation) -> Counts:
     return counts
 
 
+def turn(connection: Connection[Any], catalog: Catalog, doc_ids: Sequence[int], sign: int) -> None:
+    """Take published documents from the kept counts (-1), or add them (1), in the transaction that withholds them or
+    gives them back: while they are published. What differs from those counts is then counted as ever."""
+    connection.execute("LOCK TABLE vocabulary_count IN SHARE ROW EXCLUSIVE MODE")
+    counted = _counted(catalog)
+    generations, _ = _kept(connection, _digest(counted))
+    counts = {one.vocabulary: Counter[str]() for rows in counted.values() for one in rows}
+    for counting in [_Counting(entity, rows) for entity, rows in counted.items() if rows]:
+        bodies = connection.execute(_BODIES, {"ids": list(doc_ids), "entity": counting.entity})
+        shown = (body for set_id, begun, ended, body in bodies if begun <= generations.get(set_id, 0) < ended)
+        counting.add(counts, (body.encode() for body in shown), sign)
+    rows = [(field, value, n) for field, values in counts.items() for value, n in values.items()]
+    connection.execute(
+        """INSERT INTO vocabulary_count (field, value, count)
+           SELECT * FROM unnest(%s::text[], %s::text[], %s::int[])
+           ON CONFLICT (field, value) DO UPDATE SET count = vocabulary_count.count + excluded.count""",
+        [list(column) for column in zip(*rows, strict=True)] or [[], [], []],
+    )
+    connection.execute("DELETE FROM vocabulary_count WHERE count <= 0 AND field <> %s", (OF_VERSION,))
+
+
+_BODIES = """
+SELECT o.set_id, o.from_gen, coalesce(o.to_gen, 2147483647), b.body
+FROM output o JOIN output_body b USING (doc_id, from_gen)
+WHERE o.doc_id = ANY (%(ids)s) AND o.entity = %(entity)s AND o.published
+"""
+
+
 def counts_of(connection: Connection[Any], catalog: Catalog, generations: Mapping[int, int]) -> Counts:
     """How often each value occurs where each set is shown at a generation (set id → generation), from the kept counts
     and what differs from these."""

@@ -13,7 +13,7 @@ from psycopg import Connection
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import build, index, mapping
+from harvester_dagster.search import build, index, mapping, overlay
 from harvester_dagster.search.build import Work, working
 from harvester_dagster.search.connection import NoIndex, Refused, SearchError, asking, sorted_failure
 from harvester_dagster.search.mapping import BadMapping
@@ -122,6 +122,7 @@ def move_at(work: Work) -> str:
     if current is None:
         return ""
     plan = _plan(work, current)
+    _obey(work, current, plan)
     if plan.actions:
         _check_names(work, plan)
         with asking("moving the aliases"):
@@ -135,6 +136,14 @@ def move_at(work: Work) -> str:
             (current.version_id,),
         )
     return "; ".join(plan.lacking)
+
+
+def _obey(work: Work, version: Version, plan: _Plan) -> None:
+    """No alias shows what was taken down while its index was made, or waited."""
+    for entity, name in plan.showing.items():
+        definition = mapping.definition(work.installation.catalog, entity, work.installation.config)
+        if definition:
+            overlay.bring(work.client, work.installation.pool, name, version, definition, work.sending)
 
 
 def _plan(work: Work, version: Version) -> _Plan:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import bulk, bulk_lines, index, mapping
+from harvester_dagster.publication import log
+from harvester_dagster.search import bulk, bulk_lines, index, mapping, overlay
 from harvester_dagster.search.bulk import AS_USUAL, BulkSent, Rejected, Sending
 from harvester_dagster.search.bulk_lines import Lines
 from harvester_dagster.search.connection import NoIndex, Refused, SearchError, connected
@@ -225,8 +226,11 @@ class Build:
         self.pool, self.client = work.installation.pool, work.client
         self.started = time.monotonic()
         with self.pool.connection() as connection:
+            self.overlay_seq = log.newest_takedown(connection)
+            """What is read from here on obeys that takedown, and all before it."""
             self.published = bulk_lines.sums(connection, version, self.entity)
-            """What a complete index holds. A version never changes, so it is added up once."""
+            """What a complete index holds. A version changes by takedowns only, so it is added up once, and after
+            these."""
 
     def run(self, rebuild: bool) -> EntityReport:
         """A verified index by the least work: the one that is there, a clone with the difference, or one from
@@ -261,6 +265,7 @@ class Build:
 
     def _keep(self, own: KeptIndex) -> EntityReport | None:
         """Look at the index that holds the version already, and try again what it lacks; None: it is not right."""
+        self._obey(own.name)
         with self.pool.connection() as connection:
             rejected = self._rejected(connection, own.name)
         if rejected:
@@ -291,8 +296,16 @@ class Build:
         with self.pool.connection() as connection:
             name = index.free_name(self.client, connection, config, self.entity, self.version.version_id)
             connection.execute(
-                "INSERT INTO search_index (name, entity, definition, made_at) VALUES (%s, %s, %s, %s)",
-                (name, self.entity, self.definition.digest, work.installation.clock()),
+                """INSERT INTO search_index (name, entity, definition, made_at, overlay_seq)
+                   SELECT %s, %s, %s, %s, coalesce((SELECT overlay_seq FROM search_index WHERE name = %s), %s)""",
+                (
+                    name,
+                    self.entity,
+                    self.definition.digest,
+                    work.installation.clock(),
+                    base.name if base else None,
+                    self.overlay_seq,
+                ),
             )
         try:
             if base:
@@ -356,8 +369,23 @@ class Build:
                     self.work.progress(f"{name}: {number:,} of {self.published.documents:,}")
                 yield line
 
+    def _obey(self, name: str) -> bool:
+        """Have an index show nothing that was taken down meanwhile, and what came back; whether there was any."""
+        brought = overlay.bring(self.client, self.pool, name, self.version, self.definition, self.work.sending)
+        if brought:
+            with self.pool.connection() as connection:
+                self.published = bulk_lines.sums(connection, self.version, self.entity)
+        return brought
+
     def _finish(self, name: str, sent: BulkSent) -> Verified:
-        """Refresh, verify; the store then says what the index holds."""
+        """Obey takedowns, verify; the store then says what the index holds."""
+        self._obey(name)
+        verdict = self._verified(name, sent)
+        while verdict.wrong and self._obey(name):  # something was taken down while it was looked at
+            verdict = self._verified(name, sent)
+        return verdict
+
+    def _verified(self, name: str, sent: BulkSent) -> Verified:
         index.refresh(self.client, name)
         with self.pool.connection() as connection:
             connection.execute("DELETE FROM search_rejected WHERE name = %s", (name,))

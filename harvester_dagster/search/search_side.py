@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.search import index, mapping
+from harvester_dagster.search import index, mapping, overlay
 from harvester_dagster.search.mapping import BadMapping
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import Version
@@ -79,6 +79,8 @@ def _beside(installation: Installation, connection: Connection[Any], current: Ve
         for one in index.held(connection, installation.config, entity.name)
     }
     if wanted <= shown & finished:
+        if overlay.is_behind(connection):
+            return SearchSide("behind", current.version_id, "a takedown, or its undoing, is not in its index yet")
         return SearchSide("follows", current.version_id)
     if report and report.hindrance:
         return _told("behind", report)

@@ -21,6 +21,7 @@ from harvester_dagster.config import Config
 from harvester_dagster.documents import object_addresses, output
 from harvester_dagster.installation import Installation
 from harvester_dagster.processes.cycle_collection import rarely_collected
+from harvester_dagster.publication import takedowns
 from harvester_dagster.sets.assemble import Batch, FoundResult, Live, New, StandingOutput, assembled
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.generations import live
@@ -148,6 +149,9 @@ class _Production:
             standing = self._standing(connection, roots)
             batch = Batch(self.state.key, self.version, self.accept_at, documents, results, standing)
             new = self.installation.workers.run(assembled, batch)
+            if withheld := takedowns.among(connection, roots):
+                parts = {document.doc_id for document in documents if document.owner_id in withheld}
+                new = [made._replace(published=made.published and made.doc_id not in withheld | parts) for made in new]
             written, closed = self._write(connection, new, standing)
         invalid = [made for made in new if made.reasons]
         names = {document.doc_id: document.external_id for document in documents if invalid}

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.publication import audit, inbox
-from harvester_dagster.sets import attempts, outputs
+from harvester_dagster.sets import attempts, outputs, withheld
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.sets import SetState
@@ -85,6 +85,7 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
     with locked.connection() as connection:
         if state.staged_attempt != attempt.attempt_id or state.accepted_gen != attempt.base_gen:
             raise attempts.NotOpen(f"{key}: attempt {attempt.attempt_id} was superseded; harvest the set again")
+        withheld.withhold_candidate(connection, state.set_id)
         historic = published(connection, state)
         now_there = proposed(connection, state, historic)
         settings = installation.config.sets.get(key)

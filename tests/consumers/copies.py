@@ -93,22 +93,32 @@ class Walker:
         self.found: list[str] = []
         self.next: str | None = None
         self.began: Copy = {}
+        self.free: set[str] = set()
+        """What was taken down meanwhile, and perhaps brought back: it may have come or not."""
+
+    def forget(self, srn: str) -> None:
+        """A document is taken down."""
+        self.free.add(srn)
 
     def read_page(self, shown: Copy) -> None:
         """`shown`: what is published now."""
         if self.next is None:
-            self.found, self.began = [], shown
+            self.found, self.began, self.free = [], shown, set()
         answer = self.client.get(self.next or f"/product/?page_size={self.page_size}")
         if answer.status_code in (TOO_OLD, 417):
             self.next = None
             return
         assert answer.status_code == 200, answer.text
         page = answer.json()
-        assert all(document == self.began[document["srn"]] for document in page["results"])
-        self.found += [document["srn"] for document in page["results"]]
+        came = [document for document in page["results"] if document["srn"] not in self.free]
+        assert all(document == self.began[document["srn"]] for document in came)
+        self.found += [document["srn"] for document in came]
         self.next = page["next"]
         if self.next is None:
-            assert self.found == sorted(srn for srn, each in self.began.items() if each["entity"] == "products")
+            products = sorted(srn for srn, each in self.began.items() if each["entity"] == "products")
+            assert [srn for srn in self.found if srn not in self.free] == [
+                srn for srn in products if srn not in self.free
+            ]
 
 
 def walked(client: TestClient, path: str, asked: dict[str, Any]) -> dict[str, Any] | None:

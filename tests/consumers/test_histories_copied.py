@@ -1,5 +1,5 @@
-"""Whatever is harvested, promoted, rolled back and cleaned away, whoever reads pages ends with exactly what is current:
-slow readers, readers that stop in the middle, readers that come back after the retention."""
+"""Whatever is harvested, promoted, rolled back, taken down and cleaned away, whoever reads pages ends with exactly what
+is current: slow readers, readers that stop in the middle, readers that come back after the retention."""
 
 import uuid
 from pathlib import Path
@@ -9,13 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harvester_dagster.releases import taking_down
+from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import NotPromotable
 from harvester_dagster.tasks import check_url, normalize_publisher_year
 from tests.consumers.copies import Copy, FeedReader, SinceReader, Walker, client_of
 from tests.sets.conftest import source
 from tests.sets.scripted_source import ScriptedSource
-from tests.sets.test_histories import SETS, History, Step, beginning, fresh_world, step
+from tests.sets.test_histories import SETS, History, Step, beginning, fresh_world, keys, names, step
 from tests.sets.world import World, catalog
 
 __all__ = ["source"]
@@ -27,6 +29,7 @@ consumed = st.one_of(
     st.tuples(st.sampled_from(["release", "rollback", "release"])),
     st.tuples(st.just("feed"), st.integers(0, FEEDS - 1), st.booleans()),
     st.tuples(st.sampled_from(["since", "walk", "walk"])),
+    st.tuples(st.sampled_from(["take down", "take down", "bring back"]), keys, names),
 )
 
 
@@ -36,6 +39,7 @@ class ConsumedHistory(History):
         client = client_of(world.installation)
         self.feeds = [FeedReader(client, page_size) for _ in range(FEEDS)]
         self.reader, self.walker = SinceReader(client, page_size), Walker(client, page_size)
+        self.taken = set[str]()
 
     def shown(self) -> Copy:
         with self.world.installation.pool.connection() as connection:
@@ -43,7 +47,27 @@ class ConsumedHistory(History):
         if current is None:
             return {}
         outputs = (self.outputs_of(current.version_id, key) for key in SETS)
-        return {body["srn"]: body for each in outputs for body in each.values()}
+        shown = {body["srn"]: body for each in outputs for body in each.values()}
+        assert not [srn for srn in shown for taken in self.taken if srn == taken or srn.startswith(f"{taken}:")]
+        return shown
+
+    def named(self, key: str, name: str) -> Named | None:
+        found = self.world.rows(
+            "SELECT doc_id, set_id FROM document WHERE set_id = %s AND external_id = %s", self.set_id(key), name
+        )
+        return Named(*found[0], f"{key}:{name}") if found else None
+
+    def take_down(self, key: str, name: str) -> None:
+        if named := self.named(key, name):
+            taking_down.take_down(self.world.installation, named, "A case", confirmed=True)
+            self.taken.add(named.srn)
+            self.walker.forget(named.srn)
+
+    def bring_back(self, key: str, name: str) -> None:
+        named = self.named(key, name)
+        if named and named.srn in self.taken:
+            taking_down.undo(self.world.installation, named)
+            self.taken.discard(named.srn)
 
     def rollback(self) -> None:
         with self.world.installation.pool.connection() as connection:

@@ -132,7 +132,8 @@ class ChangeRoutes:
             else:
                 seq, after, entity, *rest = self._cursors.read(_WALK, asked.cursor)
                 found, place = snapshots.at(connection, seq), FeedPlace(*rest)
-            tag = answers.tag_of(found.seq if found else 0, str(request.url))
+            overlay = (found.overlay,) if found and asked.cursor else ()  # else it is no newer than the seq
+            tag = answers.tag_of(found.seq if found else 0, *overlay, str(request.url))
             if answers.is_known(request, tag):
                 return answers.not_modified(tag)
             if found is None:
@@ -164,7 +165,7 @@ class ChangeRoutes:
             old, new = asked.old, asked.new
         with self._installation.reading.connection() as connection:
             before, after = snapshots.of_version(connection, old), snapshots.of_version(connection, new)
-            tag = answers.tag_of(old, new, str(request.url))
+            tag = answers.tag_of(old, new, after.overlay, str(request.url))
             if answers.is_known(request, tag):
                 return answers.not_modified(tag)
             compared = changes.of_generations(connection, before.generations, after.generations)

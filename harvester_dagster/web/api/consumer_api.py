@@ -17,6 +17,7 @@ from harvester_dagster.web.api.limits import Bounds
 from harvester_dagster.web.api.overwrite_routes import OverwriteRoutes
 from harvester_dagster.web.api.search_routes import SearchRoutes
 from harvester_dagster.web.api.sitemap_routes import SitemapRoutes
+from harvester_dagster.web.api.takedown_routes import TakedownRoutes
 from harvester_dagster.web.api.task_routes import TaskRoutes
 from harvester_dagster.web.api.vocabulary_routes import VocabularyRoutes
 
@@ -55,4 +56,5 @@ def routers(installation: Installation, cursors: Cursors) -> list[APIRouter]:
         SearchRoutes(installation).router(),
         OverwriteRoutes(installation).router(),
         TaskRoutes(installation).router(),
+        TakedownRoutes(installation).router(),
     ]

@@ -3,15 +3,12 @@
 Belongs here: signing, and the key. Does not belong here: what a cursor says (each walk has its own words).
 """
 
-import os
-import secrets
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from harvester_dagster.config import Web, home, secret
+from harvester_dagster.config import Web
+from harvester_dagster.store.kept_keys import kept_key
 from harvester_dagster.web.api.problem_details import ApiProblem
 
 LONGEST = 4_000
@@ -45,19 +42,5 @@ class Cursors:
 
 
 def key_of(web: Web) -> str:
-    """The key of this installation: from its variable, else from a file that is made once in the state folder."""
-    return secret(web.secret_env) or _kept(home() / "cursors.key")
-
-
-def _kept(path: Path) -> str:
-    with suppress(FileExistsError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-        try:
-            os.link(beside, path)  # whole or not at all; the first one stays
-        finally:
-            beside.unlink()
-    return path.read_text()
+    """The key of this installation."""
+    return kept_key("cursors", web.secret_env)

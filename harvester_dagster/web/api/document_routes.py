@@ -127,7 +127,7 @@ class DocumentRoutes:
     ) -> Response:
         walk = f"{entity.name}/{kind}"
         found, since, position = self._begun(connection, walk, asked)
-        tag = answers.tag_of(found.seq, found.version_id, str(request.url))
+        tag = answers.tag_of(found.seq, found.version_id, found.overlay, str(request.url))
         if answers.is_known(request, tag):
             return answers.not_modified(tag)
         if since is None:

@@ -202,8 +202,9 @@ class SearchRoutes:
     def _sent(self, entity: str, results: Sequence[Any], following: str | None = None, **more: Any) -> Response:
         with self._installation.reading.connection() as connection:
             found = search_answers.searched(connection, self._installation.config, entity)
+            withheld = search_answers.withheld(connection, self._installation.config, entity)
         body = {
-            "results": results,
+            "results": [one for one in results if one["srn"] not in withheld],
             "next": following,
             **more,
             "version": found.version_id,

@@ -1,0 +1,137 @@
+"""What is taken down is in no index that consumers search, whatever becomes of one meanwhile."""
+
+import multiprocessing
+import os
+import signal
+
+import pytest
+
+from harvester_dagster import installation
+from harvester_dagster.config import Config
+from harvester_dagster.releases import taking_down
+from harvester_dagster.releases.taking_down import Named
+from harvester_dagster.search import aliases, build
+from harvester_dagster.search.search_side import search_side
+from harvester_dagster.sets import versions
+from tests.search.conftest import OpenWorld
+from tests.search.proxy import Asked, Cut, meddling
+from tests.search.world import World, product
+
+
+def _many(world: World, count: int = 6) -> None:
+    world.accept({f"p{n}": product(f"p{n}", f"Titel {n}") for n in range(count)})
+    _release(world)
+
+
+def _release(world: World) -> None:
+    version = world.prepare()
+    assert build.bring_up(world.installation, version).outcome == "ready"
+    versions.promote(world.installation, version)
+    assert aliases.move(world.installation) == ""
+
+
+def _named(world: World, name: str) -> Named:
+    with world.installation.pool.connection() as connection:
+        row = connection.execute("SELECT doc_id, set_id FROM document WHERE external_id = %s", (name,)).fetchone()
+    assert row is not None
+    return Named(row[0], row[1], f"a:one:{name}")
+
+
+def _take(world: World, name: str) -> str:
+    return taking_down.take_down(world.installation, _named(world, name), "case 12").behind
+
+
+def test_it_goes_at_once_and_comes_back(world: World) -> None:
+    _many(world)
+    assert _take(world, "p1") == ""
+    assert "a:one:p1" not in world.shown() and len(world.shown()) == 5
+    side = search_side(world.installation)
+    assert side is not None and side.state == "follows"
+    assert taking_down.undo(world.installation, _named(world, "p1")).behind == ""
+    assert world.shown()["a:one:p1"] == "Titel 1"
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_an_index_that_is_made_meanwhile_obeys(world: World, rebuild: bool) -> None:
+    """Taken down (and another one back) between the reading of what goes into an index and its promotion."""
+    _many(world)
+    assert _take(world, "p2") == ""
+    world.accept({"p0": product("p0", "Nieuw")})
+    version = world.prepare()
+    assert build.bring_up(world.installation, version, rebuild=rebuild).outcome == "ready"
+    with build.alone(world.installation):
+        taking_down.take_down(world.installation, _named(world, "p1"), "x", patience=0)
+    taking_down.undo(world.installation, _named(world, "p2"))
+    versions.promote(world.installation, version)
+    assert aliases.move(world.installation) == ""
+    assert world.shown() == {"a:one:p0": "Nieuw"} | {f"a:one:p{n}": f"Titel {n}" for n in (2, 3, 4, 5)}
+
+
+def test_while_another_works_on_the_indices_it_goes_all_the_same(world: World) -> None:
+    _many(world)
+    with build.alone(world.installation):
+        taken = taking_down.take_down(world.installation, _named(world, "p1"), "case 12", patience=0)
+        assert taken.behind == "" and "a:one:p1" not in world.shown()
+    side = search_side(world.installation)
+    assert side is not None and side.state == "behind", "until it was brought up by the rules"
+    assert aliases.reconcile(world.installation) == ""
+    side = search_side(world.installation)
+    assert side is not None and side.state == "follows"
+
+
+def test_a_rollback_to_an_older_index_obeys(world: World) -> None:
+    _many(world)
+    first = world.current()
+    assert first is not None
+    world.accept({"p0": product("p0", "Nieuw")})
+    _release(world)
+    assert _take(world, "p1") == ""
+    assert build.bring_up(world.installation, first).outcome == "ready"
+    versions.promote(world.installation, first, rollback=True)
+    assert aliases.move(world.installation) == ""
+    assert world.shown() == {f"a:one:p{n}": f"Titel {n}" for n in (0, 2, 3, 4, 5)}
+
+
+def test_an_index_that_is_patched_where_it_stands_obeys(world: World) -> None:
+    _many(world)
+    assert _take(world, "p1") == ""
+    world.accept({"p1": product("p1", "Toch weer"), "p0": product("p0", "Nieuw")})
+    with world.installation.pool.connection() as connection:  # as the outputs of a set are made
+        connection.execute("UPDATE output SET published = false FROM takedown t WHERE t.doc_id = output.doc_id")
+    version = world.prepare()
+    versions.promote(world.installation, version)
+    with build.working(world.installation) as work:
+        patched = build.patched(work, version)
+    assert patched and patched[0].how == "patch"
+    assert "a:one:p1" not in world.shown() and world.shown()["a:one:p0"] == "Nieuw"
+
+
+def _take_elsewhere(read: Config, database: str, named: Named) -> None:
+    with installation.opened(read, database) as opened:
+        taking_down.take_down(opened, named, "case 12")
+
+
+@pytest.mark.parametrize("part", ["_bulk", "_refresh", "_settings"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_on_its_way_to_the_index_it_is_mended(
+    world: World, open_world: OpenWorld, database: str, opensearch_url: str, part: str, when: str
+) -> None:
+    _many(world)
+    named = _named(world, "p1")
+    with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as there:
+        read = there.installation.config
+        process = multiprocessing.get_context("spawn").Process(target=_take_elsewhere, args=(read, database, named))
+
+        def kill(asked: Asked) -> None:
+            if part in asked.path and process.pid:
+                os.kill(process.pid, signal.SIGKILL)
+                raise Cut
+
+        setattr(proxy, when, kill)
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+    side = search_side(world.installation)
+    assert side is not None and side.state == "behind" and aliases.behind(world.installation) == 1
+    assert aliases.reconcile(world.installation) == ""
+    assert len(world.shown()) == 5 and aliases.behind(world.installation) is None
