@@ -14,6 +14,7 @@ from harvester_dagster.publication import takedowns
 from harvester_dagster.publication.takedowns import Takedown
 from harvester_dagster.releases import taking_down
 from harvester_dagster.releases.taking_down import Named, TakenDown
+from harvester_dagster.sets import one_record
 
 Wanted = Annotated[str, typer.Argument(metavar="[SRN]", help="The document; without it, what is taken down is listed.")]
 Reason = Annotated[
@@ -50,10 +51,12 @@ def takedown(
         named = Named(found.doc_id, found.set_id, srn)
         if undo:
             _show_undone(taking_down.undo(installation, named), as_json)
+            if before and before.purge != "none":
+                _ask_anew(found.set_key, found.external_id)
             return
         taken = taking_down.take_down(installation, named, reason, purge=purge, confirmed=confirm)
         _show(taken, same_record.others(installation, found), as_json)
-    if taken.behind:
+    if taken.behind or taken.left:
         raise typer.Exit(MENDABLE)
 
 
@@ -86,6 +89,10 @@ def _show(taken: TakenDown, others: Others, as_json: bool) -> None:
     printing.console.print(printing.text(f"{taken.srn}: {taken.documents} documents taken down."), soft_wrap=True)
     if taken.behind:
         printing.errors.print(printing.text(f"The index shows it still: {taken.behind}. It is tried again by itself."))
+    if taken.left:
+        printing.errors.print(printing.text(f"{taken.left}. The next night goes on with it."))
+    elif taken.purge == "done":
+        printing.console.print("  What was kept of it is removed. An SRN, a hash and this act are left.")
     _name(others)
 
 
@@ -96,6 +103,15 @@ def _show_undone(undone: TakenDown, as_json: bool) -> None:
     printing.console.print(
         printing.text(f"{undone.srn}: {undone.documents} documents are shown again."), soft_wrap=True
     )
+
+
+def _ask_anew(key: str, external_id: str) -> None:
+    """What was purged is only at its source."""
+    with opened(for_tasks=True) as installation:
+        came, outcome = one_record.harvest(installation, key, external_id, printing.progress)
+    printing.errors.print(printing.text(f"{key}: {external_id}: {came.did}; publish it with `harvester release`."))
+    if outcome.is_replaced:
+        raise typer.Exit(MENDABLE)
 
 
 def _name(others: Others) -> None:

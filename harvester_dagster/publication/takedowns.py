@@ -127,8 +127,18 @@ def among(connection: Connection[Any], doc_ids: Sequence[int]) -> set[int]:
 
 def mark_of(store: Store, srn: str) -> bytes:
     """The keyed hash by which a purged record is known again."""
-    key = kept_key("takedown", store.takedown_key_env)
-    return hmac.digest(key.encode(), srn.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return Marking(store).mark(srn)
+
+
+class Marking:
+    """Makes marks, with the key of this installation."""
+
+    def __init__(self, store: Store) -> None:
+        self._key = kept_key("takedown", store.takedown_key_env).encode()
+
+    def mark(self, srn: str) -> bytes:
+        """Of a record by its SRN."""
+        return hmac.digest(self._key, srn.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def marks(connection: Connection[Any], set_id: int) -> frozenset[bytes]:

@@ -261,9 +261,9 @@ def _objects_of(objects: Objects, going: _Going) -> Iterator[str]:
     """The keys of all that goes."""
     if not going.bodies and not going.makers:
         return
-    earlier = [folder for root in keys.EARLIER for folder in objects.folders(root)]
+    earlier = earlier_folders(objects)
     with ThreadPoolExecutor(LISTERS, thread_name_prefix="sweep") as listers:
-        for found in listers.map(partial(_made_of, objects, earlier), sorted(going.bodies)):
+        for found in listers.map(partial(made_of, objects, earlier), sorted(going.bodies)):
             yield from found
     if going.makers:
         for root in (keys.DERIVED, *earlier):
@@ -271,8 +271,13 @@ def _objects_of(objects: Objects, going: _Going) -> Iterator[str]:
                 yield from (made.key for made in objects.list(root) if _is_left_over(made.key, going))
 
 
-def _made_of(objects: Objects, earlier: list[str], digest: str) -> list[str]:
-    """The body and all that was ever made of it."""
+def earlier_folders(objects: Objects) -> list[str]:
+    """The folders of makers from before there was `derived/`."""
+    return [folder for root in keys.EARLIER for folder in objects.folders(root)]
+
+
+def made_of(objects: Objects, earlier: list[str], digest: str) -> list[str]:
+    """The keys of a body and of all that was ever made of it. `earlier`: the folders of makers of before."""
     folders = [keys.derived_of(digest), *(f"{folder}{digest}/" for folder in earlier)]
     return [keys.body(digest), *(made.key for folder in folders for made in objects.list(folder))]
 

@@ -8,6 +8,7 @@ stay whatever their age: a changed mapping is replayed from them. Figures live `
 Objects go before the rows that name them: a clean-up that is cut short leaves rows, which the next one finds.
 """
 
+import logging
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,10 +16,11 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.releases import body_sweep
+from harvester_dagster.releases import body_sweep, purging
 from harvester_dagster.sets import attempts
 from harvester_dagster.store import keys
 
+_LOG = logging.getLogger(__name__)
 THINNED_AFTER = timedelta(days=1)
 """Of versions that pushes made (up to one in two seconds) the last of each hour is kept from then on."""
 
@@ -39,6 +41,8 @@ class Cleaned(NamedTuple):
 def clean_up(installation: Installation) -> Cleaned:
     """Remove what nothing refers to any more. Raises StorageError when the objects cannot be had; then their rows stay,
     and the next clean-up goes on."""
+    for left in purging.finish(installation):
+        _LOG.warning("%s", left)
     store = installation.config.store
     before = installation.clock() - timedelta(days=store.retention_days)
     with installation.pool.connection() as connection:

@@ -13,7 +13,7 @@ from psycopg import Connection
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, log, takedowns
 from harvester_dagster.publication.takedowns import NotTakenDown, Purge
-from harvester_dagster.releases import alerts, value_counts
+from harvester_dagster.releases import alerts, purging, value_counts
 from harvester_dagster.releases.alerts import Alert
 from harvester_dagster.search import aliases, build, index, overlay
 from harvester_dagster.search.connection import NoIndex, SearchError, connected
@@ -36,13 +36,15 @@ class Named(NamedTuple):
 
 class TakenDown(NamedTuple):
     """What a takedown, or its undoing, came to. `documents`: of how many something was shown, or is again; `behind`:
-    why the index still shows it, or does not yet; `seq`: of the publication log, None where nothing was to be told."""
+    why the index still shows it, or does not yet; `seq`: of the publication log, None where nothing was to be told;
+    `left`: why its purge is not finished, "" where it is or none was asked for."""
 
     srn: str
     documents: int
     seq: int | None
     purge: Purge
     behind: str
+    left: str = ""
 
 
 def take_down(
@@ -78,7 +80,11 @@ def take_down(
             audit.write(connection, takedowns.ACT, named.srn, now, reason=reason, purge=found.purge, seq=seq)
     if before is None:
         _tell(installation, named.srn)
-    return TakenDown(named.srn, len(turned), seq, found.purge, follow(installation, patience))
+    behind = follow(installation, patience)
+    left = purging.purge(installation, found) if found.purge == "asked" else ""
+    with installation.pool.connection() as connection:
+        found = takedowns.find(connection, named.doc_id) or found
+    return TakenDown(named.srn, len(turned), seq, found.purge, behind, left)
 
 
 def undo(installation: Installation, named: Named) -> TakenDown:
@@ -89,6 +95,8 @@ def undo(installation: Installation, named: Named) -> TakenDown:
         before = takedowns.find(connection, named.doc_id)
         if before is None:
             raise NotTakenDown(f"{named.srn} is not taken down", "`harvester takedown` without SRN lists what is")
+        if before.purge == "asked":
+            raise NotTakenDown(f"the purge of {named.srn} is under way", "ask for it again to finish it, then undo it")
         takedowns.lift(connection, named.doc_id)
         family = withheld.family(connection, named.doc_id)
         turned = withheld.give_back(connection, named.set_id, family)

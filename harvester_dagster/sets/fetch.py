@@ -19,8 +19,9 @@ from harvester_dagster.config import SetSettings, set_spec
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside import http
 from harvester_dagster.processes.read_ahead import read_ahead
-from harvester_dagster.sets import attempts, problems, replay
+from harvester_dagster.sets import attempts, problems, replay, sets
 from harvester_dagster.sets.attempts import Attempt, Mode
+from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sources.kind import Kind, Request, SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
@@ -83,8 +84,9 @@ def harvest(
         storing.all(kind.pages(request, installation.outside, walk), walk)
     except SourceError as error:
         failed = error
+    left_out = [f"{storing.left_out.count} records that were purged were left out"] if storing.left_out.count else []
     with locked.connection() as connection:
-        problems.note_list(connection, attempt.attempt_id, walk.notes)
+        problems.note_list(connection, attempt.attempt_id, [*walk.notes, *left_out])
         connection.execute(
             "UPDATE attempt SET pages = %s, requests = %s, bytes = %s WHERE attempt_id = %s",
             (storing.pages, http.made_here() - made_before, storing.bytes, attempt.attempt_id),
@@ -134,6 +136,9 @@ class Storing:
         self.installation, self.attempt, self.holds = installation, attempt, holds
         self.pages = self.number = self.bytes = 0
         self._storing: Future[None] | None = None
+        with installation.pool.connection() as connection:
+            key = sets.by_id(connection, attempt.set_id).key
+            self.left_out = LeftOut(installation, connection, key, attempt.set_id)
 
     def walk(self, settings: SetSettings) -> Walk:
         """The walk along its list, from the pages on that it took over."""
@@ -180,7 +185,7 @@ class Storing:
                 for page in pages:
                     if bundle.pages and bundle.beginning != walk.beginning:
                         bundle = self._hand_on(bundle, storer)
-                    bundle.add(page, walk)
+                    bundle.add(self.left_out.without(page) if self.holds == "records" else page, walk)
                     if self._is_enough(bundle):
                         bundle = self._hand_on(bundle, storer)
             except SourceError:
@@ -232,8 +237,17 @@ class Storing:
                     self.holds,
                 ),
             )
-        content = zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(bundle.pages))
-        self.installation.objects.put(key, content)
+        put_bundle(self.installation, key, bundle.pages)
+
+
+def put_bundle(installation: Installation, key: str, pages: Sequence[bytes]) -> None:
+    """Store pages as an object, in the place of what was there."""
+    installation.objects.put(key, zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(pages)))
+
+
+def bundled(installation: Installation, key: str) -> list[bytes]:
+    """The pages of an object."""
+    return _pages.decode(_bundle(installation, key))
 
 
 def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from harvester_dagster.sets.attempts import Window
 from harvester_dagster.sets.compare import Terms, compared, new_documents
 from harvester_dagster.sets.extract import Chunk, CutPage, Extracted, SentRecord, extracted
 from harvester_dagster.sets.fetch import Storing
+from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
 from harvester_dagster.sets.sets import SetState, find
 from harvester_dagster.sets.steps import SetOutcome
@@ -53,7 +54,7 @@ def look(installation: Installation, key: str, external_id: str) -> Came:
     external_id = _checked_id(external_id)
     with installation.pool.connection() as connection:
         state = find(connection, key)
-    _check(installation, state)
+    _check(installation, state, external_id)
     return _came(installation, state, external_id, _asked(installation, state, external_id))
 
 
@@ -65,7 +66,7 @@ def harvest(
     run_id = f"record {uuid.uuid4()}"
     external_id = _checked_id(external_id)
     with lock_set(installation, key) as locked:
-        _check(installation, locked.state)
+        _check(installation, locked.state, external_id)
         with source_slot(installation.pool, source_of(key), installation.config.night.sets_of_one_source, progress):
             single = _asked(installation, locked.state, external_id)
         came = _came(installation, locked.state, external_id, single)
@@ -98,8 +99,8 @@ def _checked_id(external_id: str) -> str:
     return external_id
 
 
-def _check(installation: Installation, state: SetState) -> None:
-    """Raises NotByItself where the set takes no single record now."""
+def _check(installation: Installation, state: SetState, external_id: str) -> None:
+    """Raises NotByItself where the set takes no single record now, or not this one."""
     key = state.key
     if key not in installation.config.sets:
         raise NotByItself(f"{key} is retired", "it stays published as it is")
@@ -117,6 +118,9 @@ def _check(installation: Installation, state: SetState) -> None:
                 f"wait for its end; where its run was killed, `harvester harvest {key}` begins it again",
             )
         waiting = attempts.last(connection, state.set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
+        is_left_out = LeftOut(installation, connection, key, state.set_id).is_left_out(external_id)
+    if is_left_out:
+        raise NotByItself(f"{key}: that record was purged", "`harvester takedown SRN --undo` asks for it again")
     if waiting is not None and waiting.state == "rejected":
         raise NotByItself(
             f"{key}: a rejected candidate waits",

@@ -222,6 +222,16 @@ def extract(page: bytes, indices: Sequence[int], request: Request, read: Read) -
         yield record
 
 
+def without(page: bytes, instead: Mapping[int, Any]) -> bytes:
+    """The page with other resource objects in the place of these. Raises SourceError for what is no page."""
+    read = _read_page(page)
+    data = [
+        msgspec.Raw(msgspec.json.encode(instead[index])) if index in instead else raw
+        for index, raw in enumerate(read.data)
+    ]
+    return msgspec.json.encode(_Page(data, read.links, read.meta, read.errors))
+
+
 def _extract(raw: msgspec.Raw, resource: Any, request: Request, read: Read) -> Record | Unreadable:
     if not isinstance(resource, dict):
         return Unreadable(None, f"a record that is no object: {bytes(raw)[:80]!r}")

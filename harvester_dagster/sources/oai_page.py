@@ -273,6 +273,32 @@ def cut(page: bytes) -> Sequence[bytes]:
     return _cut(page).records
 
 
+def without(page: bytes, ids: Mapping[int, str]) -> bytes:
+    """The page, in UTF-8, with the header of a deleted record of another id in the place of these records. Raises
+    SourceError for what is no page."""
+    found = _cut(page)
+    if found.root is None:
+        kept = [_deleted(raw, ids[index]) if index in ids else raw for index, raw in enumerate(found.records)]
+        return found.head + b"".join(kept) + found.tail
+    for index, record in enumerate(_records(found.root)):
+        parent = record.getparent()
+        if index in ids and parent is not None:
+            parent.replace(record, xml.parse(_deleted(_IN_ITS_NAMESPACE, ids[index])))
+    return xml.raw(found.root)
+
+
+_IN_ITS_NAMESPACE = b'<record xmlns="%b">' % OAI[1:-1].encode()
+_BEGINNING = re.compile(rb"<(%b)record(?=[\s>])[^<>]*>" % _NAME)
+
+
+def _deleted(raw: bytes, external_id: str) -> bytes:
+    """A header alone, under the prefix that a record has."""
+    begins = _BEGINNING.search(raw)
+    begin, prefix = (begins[0], begins[1].decode()) if begins else (b"<record>", "")
+    header = f'<{prefix}header status="deleted"><{prefix}identifier>{escape(external_id)}</{prefix}identifier>'
+    return begin + f"{header}</{prefix}header></{prefix}record>".encode()
+
+
 def _cut(body: bytes) -> _Cut:
     """By bytes where that is certain, else by the parser, and where that fails by what the borders of records are."""
     page = encodings.decoded(body, {})

@@ -30,6 +30,7 @@ from harvester_dagster.sources.oai_page import (
     read_page,
     read_record,
     sets_of,
+    without,
 )
 from harvester_dagster.sources.walk import NotWhole, Walk
 
@@ -83,6 +84,7 @@ def kind(*formats: Format) -> Kind:
         pages=listed,
         cut=cut,
         extract=lambda page, indices, request: extract(page, indices, request, chosen(request.settings)),
+        without=without,
         mapping_version=version,
         check=lambda settings, outside: check(settings, outside, tuple(known)),
         formats=tuple(known),

@@ -84,6 +84,11 @@ def extract(page: bytes, indices: Sequence[int], request: Request) -> Iterator[R
     return json_api.extract(page, indices, request, read)
 
 
+def without(page: bytes, ids: Mapping[int, str]) -> bytes:
+    """The page with a deleted resource of another id in the place of these."""
+    return json_api.without(page, {index: {"id": name, "meta": {"status": "deleted"}} for index, name in ids.items()})
+
+
 def read(external_id: str, resource: _Object, request: Request) -> Record | Unreadable:
     """The product and files that a resource object (`id`, `meta`, `attributes`) describes; without attributes it is
     Unreadable, unless it is deleted."""
@@ -295,6 +300,7 @@ KIND = Kind(
     pages=pages,
     cut=json_api.cut,
     extract=extract,
+    without=without,
     mapping_version=mapping_version,
     check=check,
     checked_at=address,

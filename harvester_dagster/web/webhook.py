@@ -25,6 +25,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.publication.inbox import Pushed
 from harvester_dagster.sets import fetch, pushed, sets
+from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.pushed import NotPushed
 from harvester_dagster.web.guard import WEBHOOK, bearer, client_address, is_secret
 from harvester_dagster.web.hidden_secret import SECRET
@@ -93,7 +94,9 @@ class Webhook:
             if inbox.is_full(connection, set_id, self._most):
                 again = {"Retry-After": str(RETRY_SECONDS)}
                 return JSONResponse({"error": f"too many pushes of {key} wait already"}, 429, again)
-            number = inbox.put(connection, set_id, found, sender, self._installation.clock())
+            left_out = LeftOut(self._installation, connection, key, set_id).is_left_out(found.external_id)
+            now = self._installation.clock()
+            number = None if left_out else inbox.put(connection, set_id, found, sender, now)
         said: dict[str, Any] = {"srn": f"{key}:{found.external_id}", "stored": number is not None}
         return JSONResponse(said)
 

@@ -1,0 +1,245 @@
+"""What a purge leaves: nothing of the record's content in any table, object or index; and everything of all others."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import zstandard
+from opensearchpy import OpenSearch
+
+from harvester_dagster.publication import takedowns
+from harvester_dagster.publication.takedowns import NotTakenDown
+from harvester_dagster.releases import purging, release, retention, taking_down
+from harvester_dagster.releases.taking_down import Named, TakenDown
+from harvester_dagster.search import aliases
+from harvester_dagster.sets import one_record, remap, steps, versions
+from harvester_dagster.sets.locked_set import lock_set
+from harvester_dagster.sets.one_record import NotByItself
+from harvester_dagster.store.objects import Objects, open_objects
+from harvester_dagster.tasks import check_url, once_per_body
+from harvester_dagster.tasks.task import Context, Item, Outcome, Task
+from tests.push.pushing import SECRET, VARIABLE, WITH_SECRET, post, push, site
+from tests.sets.conftest import OpenWorld, indexed, open_world, source
+from tests.sets.world import KEY, World, catalog, check, check_objects, drawing
+from tests.store.test_objects import bucket, client
+
+__all__ = ["bucket", "indexed", "open_world", "source"]
+MARKER = "Zeldzaamwoord"
+SRN = f"{KEY}:secret"
+AUTHOR = {"person": {"name": f"{MARKER} Janssen", "email": f"{MARKER}@example.org"}}
+
+
+def reads(items: Sequence[Item], context: Context) -> Iterator[tuple[Item, Outcome]]:
+    def text(item: Item) -> Outcome:
+        body = once_per_body.body_of(item, context)
+        return Outcome("success", {"text": body.path.read_text()})
+
+    return once_per_body.each(items, context, text, threads=2)
+
+
+READING = Task("read", "files", 1, ("$.url", "check_url.validator", "check_url.status"), reads, after=("check_url",))
+TASKS = catalog(check_url.TASK, READING, drawing())
+
+
+def prepared(world: World) -> None:
+    """A record that has left something everywhere, beside others; one of them shares a file with it."""
+    world.source.contents = {"secret/own": f"{MARKER} in a file".encode(), "shared/x": b"of both"}
+    world.source.put("a", title="One", files=("shared/x",))
+    world.source.put("z", title="Two", files=("x",))
+    filled(world, f"{MARKER} first")
+    world.night()
+    release.release(world.installation, by_hand=True)
+    filled(world, f"{MARKER} second")
+    world.overwrite("secret", {"subtitle": f"{MARKER} by hand"})
+    push(world, world.source.record("secret", title=f"{MARKER} pushed"))
+    world.night()
+    release.release(world.installation, by_hand=True)
+    push(world, world.source.record("secret", title=f"{MARKER} waits"))
+
+
+def filled(world: World, title: str) -> None:
+    world.source.put(
+        "secret", title=title, abstract=f"A {MARKER}.", authors=[AUTHOR], files=("own", "shared/x"), publishedAt=MARKER
+    )
+
+
+def named(world: World, name: str = "secret") -> Named:
+    ((doc_id, set_id),) = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = %s", name)
+    return Named(doc_id, set_id, f"{KEY}:{name}")
+
+
+def purge(world: World) -> TakenDown:
+    return taking_down.take_down(world.installation, named(world), "case 12", purge=True)
+
+
+def tables_with(world: World, text: str = MARKER) -> list[str]:
+    """Every table of the schema of which a row has it, as text or as bytes."""
+    names = world.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = 'harvester'")
+    asked = (f"%{text}%", f"%{text.encode().hex()}%")
+    return sorted(
+        name
+        for (name,) in names
+        if world.one(f"SELECT count(*) FROM harvester.{name} x WHERE x::text LIKE ANY (%s)", list(asked))
+    )
+
+
+def objects_with(world: World, text: str = MARKER) -> list[str]:
+    found = []
+    for one in world.installation.objects.list():
+        content = world.installation.objects.get(one.key)
+        if one.key.endswith(".zst"):
+            content = zstandard.ZstdDecompressor().decompress(content)
+        if text.encode() in content:
+            found.append(one.key)
+    return found
+
+
+@pytest.fixture
+def world(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv(VARIABLE, SECRET)
+    return open_world(catalog=TASKS, min_documents=1000, **WITH_SECRET)
+
+
+def check_gone(world: World) -> None:
+    assert tables_with(world) == []
+    assert objects_with(world) == []
+    check(world)
+    check_objects(world)
+
+
+def test_nothing_of_it_is_left_and_nothing_of_others_is_lost(world: World) -> None:
+    prepared(world)
+    had = {*tables_with(world)}
+    assert had >= {"body", "output_body", "overwrite", "overwrite_log", "result", "push", "problem"}, had
+    assert len(objects_with(world)) >= 4
+    others = {name: body for name, body in world.outputs().items() if not name.startswith("secret")}
+    done = purge(world)
+    assert (done.purge, done.left, done.behind) == ("done", "", "")
+    check_gone(world)
+    assert world.outputs() == others
+    assert world.rows("SELECT reason, purge, actor FROM takedown") == [("case 12", "done", "dagster")]
+    assert world.rows("SELECT subject FROM audit WHERE act = 'takedown'") == [(SRN,)]
+    world.forward()
+    world.night()
+    assert world.outputs() == others == world.rebuilt()
+
+
+def test_on_s3(open_world: OpenWorld, bucket: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    endpoint = request.getfixturevalue("s3")
+    objects: Objects = open_objects(f"s3://{bucket}/kept", tmp_path / "copies", lambda: client(endpoint))
+    world = open_world(catalog=TASKS, min_documents=1000, objects=objects)
+    prepared(world)
+    assert len(objects_with(world)) >= 4
+    assert purge(world).purge == "done"
+    check_gone(world)
+    copies = [path for path in (tmp_path / "copies").rglob("*") if path.is_file()]
+    assert [path for path in copies if MARKER.encode() in path.read_bytes()] == []
+
+
+def test_no_index_has_it(open_world: OpenWorld, indexed: dict[str, Any], opensearch_url: str) -> None:
+    world = open_world(catalog=TASKS, min_documents=1000, installed=indexed)
+    prepared(world)
+    with OpenSearch(opensearch_url) as search:
+        assert len(search.indices.get(index=f"{indexed['platform']}-*")) == 2
+        assert purge(world).purge == "done"
+        (name,) = search.indices.get(index=f"{indexed['platform']}-*")
+        stats = search.indices.stats(index=name, metric="docs")["indices"][name]["primaries"]["docs"]
+        assert stats == {"count": 2, "deleted": 0}, "nothing that is only marked as deleted"
+        shards = requests.get(f"{opensearch_url}/{name}/_segments", timeout=30).text
+        assert '"deleted_docs":0' in shards and MARKER not in json.dumps(search.search(index=name))
+    assert aliases.reconcile(world.installation) == ""
+    filled(world, f"{MARKER} again")
+    world.source.put("z", title="Three")
+    world.night()
+    release.release(world.installation, by_hand=True)
+    check_gone(world)
+    with world.installation.pool.connection() as connection:
+        first = versions.by_id(connection, 1)
+    release.roll_back(world.installation, first)
+    check_gone(world)
+
+
+def test_when_its_source_sends_it_again_it_is_left_out_and_counted(world: World) -> None:
+    prepared(world)
+    purge(world)
+    for asked in (None, "full", "reset"):
+        filled(world, f"{MARKER} once more")
+        outcome = world.night(asked=asked)
+        assert not outcome.is_replaced, outcome
+        check_gone(world)
+        (tally,) = world.rows("SELECT tally FROM attempt ORDER BY attempt_id DESC LIMIT 1")
+        assert tally[0]["ignored"] == 1, "one record that came counts as nothing new"
+        assert "were left out" in world.one("SELECT reason FROM problem ORDER BY attempt_id DESC LIMIT 1")
+    assert remap.remap(world.installation, KEY).attempt is not None
+    check_gone(world)
+    with site(world.installation) as url:
+        answer = post(url, world.source.record("secret", title=MARKER))
+        assert answer.json() == {"srn": SRN, "stored": False}
+    with pytest.raises(NotByItself, match="was purged"):
+        one_record.harvest(world.installation, KEY, "secret")
+    check_gone(world)
+
+
+def test_undone_its_source_is_asked_for_it_anew(world: World) -> None:
+    prepared(world)
+    purge(world)
+    assert taking_down.undo(world.installation, named(world)).documents == 0
+    came, _ = one_record.harvest(world.installation, KEY, "secret")
+    assert came.did == "new"
+    release.release(world.installation, by_hand=True)
+    assert world.outputs()["secret"]["title"] == f"{MARKER} second"
+    check(world)
+    assert world.outputs() == world.rebuilt()
+
+
+def test_a_list_that_was_cut_goes_on_and_is_whole(world: World) -> None:
+    prepared(world)
+    world.source.page_size, world.source.breaks_at = 1, 2
+    filled(world, f"{MARKER} cut")
+    world.source.put("a", "z", title="Third")
+    world.night()
+    assert objects_with(world)
+    purge(world)
+    world.source.breaks_at = None
+    assert not world.night().is_replaced
+    assert world.titles()["z"] == "Third"
+    check_gone(world)
+
+
+def test_a_candidate_that_waits_has_nothing_of_it(open_world: OpenWorld) -> None:
+    world = open_world(catalog=TASKS, min_documents=1, max_shrink=0.1)
+    prepared(world)
+    world.source.forget("a", "z")
+    filled(world, f"{MARKER} in a candidate")
+    assert world.night(asked="full").is_replaced
+    purge(world)
+    check_gone(world)
+    steps.accept(world.installation, KEY)
+    check_gone(world)
+    assert world.outputs() == {}
+
+
+def test_while_a_run_works_on_its_set_it_waits_and_the_night_finishes_it(world: World) -> None:
+    prepared(world)
+    asked = named(world)
+    with lock_set(world.installation, KEY):
+        taken = taking_down.take_down(world.installation, asked, "case 12", purge=True, patience=0)
+        assert taken.purge == "asked" and "another run" in taken.left
+        assert "secret" not in world.outputs()
+        with pytest.raises(NotTakenDown, match="under way"):
+            taking_down.undo(world.installation, asked)
+    retention.clean_up(world.installation)
+    check_gone(world)
+    with world.installation.pool.connection() as connection:
+        assert [one.purge for one in takedowns.listed(connection)] == ["done"]
+    assert purging.finish(world.installation) == []
+
+
+def test_of_a_set_that_is_no_longer_configured_the_pages_go(open_world: OpenWorld) -> None:
+    prepared(open_world(catalog=TASKS, min_documents=1000))
+    world = open_world(catalog=TASKS, sets=["two"])
+    assert purge(world).purge == "done"
+    check_gone(world)
