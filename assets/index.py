@@ -88,7 +88,5 @@ def _metadata(report: IndexReport) -> showing.Metadata:
         ["entity", "index", "clone or full", "documents", "seconds"],
         [(one.entity, one.name, one.how, one.documents, round(one.seconds, 2)) for one in made],
     )
-    metadata["left out"] = showing.table(
-        ["document", "reason"], [(left.srn, left.reason) for one in made for left in one.examples]
-    )
+    metadata["left out"] = showing.why_commands(left.srn for one in made for left in one.examples)
     return metadata

@@ -46,7 +46,7 @@ def outputs_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
                 "ended": made.closed,
                 "invalid": made.invalid,
                 "seconds": round((harvester.clock() - started).total_seconds(), 3),
-                "invalid products": showing.table(["document", "reasons"], made.examples),
+                "invalid products": showing.why_commands(srn for srn, _ in made.examples),
             }
         )
 

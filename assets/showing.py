@@ -42,5 +42,5 @@ def why_commands(srns: Iterable[str]) -> Any:
 
 
 def pictures(named: Iterable[tuple[str, str]]) -> Any:
-    """Pictures in a row, by their names and data URIs."""
-    return dg.MetadataValue.md(" ".join(f"![{shown_text.markdown(name)}]({uri})" for name, uri in named))
+    """Pictures in a row, by their names and addresses: what a document holds is not to be kept here."""
+    return dg.MetadataValue.md(" ".join(f"![{shown_text.markdown(name)}]({address})" for name, address in named))

@@ -12,7 +12,7 @@ import dagster as dg
 from assets import code, names, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.explain.thumbnails import data_uris
+from harvester_dagster.explain.thumbnails import addresses
 from harvester_dagster.installation import Installation
 from harvester_dagster.sets import steps
 from harvester_dagster.sets.task_reports import TaskReport
@@ -89,7 +89,7 @@ def _deps(task: Task) -> list[dg.AssetKey]:
 
 
 def _metadata(report: TaskReport, harvester: Installation) -> showing.Metadata:
-    pictures = data_uris(report.pictures, harvester.objects)
+    pictures = addresses(report.pictures, harvester.config)
     metadata: showing.Metadata = {
         **({"pictures": showing.pictures(pictures)} if pictures else {}),
         "documents looked at": report.looked_at,

@@ -51,7 +51,7 @@ def takedown(
         named = Named(found.doc_id, found.set_id, srn)
         if undo:
             _show_undone(taking_down.undo(installation, named), as_json)
-            if before and before.purge != "none":
+            if before and before.purge == "done" and not found.external_id.startswith("removed:"):
                 _ask_anew(found.set_key, found.external_id)
             return
         taken = taking_down.take_down(installation, named, reason, purge=purge, confirmed=confirm)

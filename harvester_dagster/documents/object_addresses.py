@@ -25,8 +25,13 @@ def addressing(config: Config) -> Address | None:
     if base := config.store.objects_public_url:
         return lambda key, _srn: f"{base}/{key}"
     if base := config.web.public_url:
-        return lambda key, srn: f"{base}{ROUTE}{key}?{OF}={quote(srn, safe=':')}"
+        return of_route(base)
     return None
+
+
+def of_route(base: str) -> Address:
+    """Addresses at the route that serves pictures, below a base."""
+    return lambda key, srn: f"{base}{ROUTE}{key}?{OF}={quote(srn, safe=':')}"
 
 
 def made_with(config: Config) -> list[str]:

@@ -1,30 +1,19 @@
-"""A strip of small pictures for people, from the previews that a task stored."""
+"""Small pictures that a task stored, for people: by the addresses at which published ones are served.
 
-from base64 import b64encode
-from collections.abc import Iterator, Sequence
+Dagster keeps what it is told for good: so it is told where a picture is, and what is taken down shows no more there.
+Belongs here: these addresses. Does not belong here: serving (`web/picture_pages.py`).
+"""
 
-from harvester_dagster.failures import OutsideError
+from collections.abc import Sequence
+
+from harvester_dagster.config import Config
+from harvester_dagster.documents import object_addresses
 from harvester_dagster.sets.task_reports import Thumbnail
-from harvester_dagster.store.objects import Objects
-
-MOST_BYTES = 30_000
-"""What the UI shows of a data URI without growing slow: measured."""
 
 
-def data_uris(pictures: Sequence[Thumbnail], objects: Objects) -> list[tuple[str, str]]:
-    """(SRN, data URI) of those pictures that are small enough, within a bound for all together; what cannot be read
-    is left out."""
-    return list(_small(pictures, objects))
-
-
-def _small(pictures: Sequence[Thumbnail], objects: Objects) -> Iterator[tuple[str, str]]:
-    left = 4 * MOST_BYTES
-    for srn, key in pictures:
-        try:
-            content = objects.get(key)
-        except (OutsideError, FileNotFoundError):
-            continue
-        if len(content) <= min(left, MOST_BYTES):
-            left -= len(content)
-            kind = {"png": "png", "webp": "webp"}.get(key.rpartition(".")[2], "jpeg")
-            yield srn, f"data:image/{kind};base64,{b64encode(content).decode()}"
+def addresses(pictures: Sequence[Thumbnail], config: Config) -> list[tuple[str, str]]:
+    """(SRN, address) of each; without a public address that of the pages at this machine."""
+    address = object_addresses.addressing(config) or object_addresses.of_route(
+        f"http://{config.web.host}:{config.web.port}"
+    )
+    return [(srn, address(key, srn)) for srn, key in pictures]

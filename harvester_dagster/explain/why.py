@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import overwrites
+from harvester_dagster.publication import overwrites, takedowns
 from harvester_dagster.sets import attempts, enrich, problems, sets, task_results, versions
 from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
@@ -72,6 +72,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
         stages += _overwrites(connection, found)
+        stages += _takedown(connection, found)
         stages += _problems(connection, srn, attempts.last(connection, state.set_id, modes=attempts.HARVESTS))
         if body := _live_body(connection, found, state):
             stages += _tasks(installation, connection, found, state, body)
@@ -141,6 +142,14 @@ def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[S
         else:
             said = "whatever its source sends; published with the next release"
             yield Stage("overwrite", at.isoformat(), f"{', '.join(fields)} overwritten {by}", said, fields)
+
+
+def _takedown(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
+    """Who took it, or what owns it, down; or purged it."""
+    if taken := takedowns.find(connection, found.owner_id or found.doc_id):
+        what = {"none": "taken down", "asked": "taken down, to be purged", "done": "purged"}[taken.purge]
+        said = "nobody is shown it, in whatever version, whatever its source sends"
+        yield Stage("takedown", taken.at.isoformat(), f"{what} by {taken.actor}: {taken.reason}", said)
 
 
 def _live_body(connection: Connection[Any], found: FoundDocument, state: sets.SetState) -> tuple[int, str, str] | None:
@@ -217,7 +226,8 @@ def _outputs(connection: Connection[Any], found: FoundDocument, state: sets.SetS
         yield Stage("output", None, "none", "not active, not found, or not accepted: consumers do not see it")
         return
     from_gen, published, reasons, accepted_at = row
-    outcome = f"published, made in generation {from_gen}" if published else "invalid: not published"
+    withheld = "taken down: not published" if reasons is None else "invalid: not published"
+    outcome = f"published, made in generation {from_gen}" if published else withheld
     yield Stage("output", accepted_at.isoformat() if accepted_at else None, outcome, "; ".join(reasons or ()))
 
 

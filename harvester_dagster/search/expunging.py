@@ -40,7 +40,9 @@ def expunge(installation: Installation, patience: float) -> str:
                     _merge(client, name)
                     merged.add(name)
         with installation.pool.connection() as connection:
-            made = connection.execute("SELECT name FROM search_index WHERE name <> ALL (%s)", (list(merged),)).fetchone()
+            made = connection.execute(
+                "SELECT name FROM search_index WHERE name <> ALL (%s)", (list(merged),)
+            ).fetchone()
         return behind or (f"{made[0]} was made meanwhile, perhaps from what was deleted" if made else "")
     except NoIndex:
         return ""

@@ -17,6 +17,7 @@ from harvester_dagster.cli.main import app
 from harvester_dagster.installation import utc_now
 from harvester_dagster.publication import audit, overwrites
 from harvester_dagster.publication.audit import Doer
+from harvester_dagster.releases import taking_down
 from harvester_dagster.store.database import open_pool
 from tests.cli.conftest import Run
 from tests.cli.walking import commands
@@ -67,7 +68,10 @@ READING = {
     "services fetch",
 }  # fmt: skip
 """Commands that change nothing of what is published, or that fetch programs."""
-BY = {"night": night.run_night, "demo": night.run_night, "overwrite clear": overwrites.clear}
+BY = {
+    **{"night": night.run_night, "demo": night.run_night},
+    **{"overwrite clear": overwrites.clear, "takedown": taking_down.take_down},
+}
 """What writes the row, where the command's own function does not."""
 STARTING = {"up", "push work"}
 """What it starts acts by itself, or is asked on a page."""

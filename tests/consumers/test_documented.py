@@ -24,12 +24,14 @@ REQUESTS = re.findall(r"^```http\n(GET|PUT|POST|DELETE) (/\S+)\n(?:\n(\{.*\})\n)
 OF_AN_INDEX = re.compile(r"/api/v1/(search|find|suggestions)/")  # `test_search.py` asks these, where there is one
 STREAMS = "/api/v1/changes/events/"
 ROOT = "https://harvester.example.org"
-WEB = {"public_url": ROOT, "page_url": "https://portal.example.org/{srn}"}
+TOKENS = {"officer": {"token_env": "OFFICER_TOKEN", "scopes": ["takedown"]}}
+WEB = {"public_url": ROOT, "page_url": "https://portal.example.org/{srn}", "tokens": TOKENS}
 
 
 @pytest.fixture
 def world(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("HARVESTER_TOKEN", "s3cret")
+    monkeypatch.setenv("OFFICER_TOKEN", "an officer's")
     world = open_world(installed={"web": WEB})
     for title in ("One", "Two"):
         world.source.put("a", "b", title=title, files=("x",))
@@ -46,12 +48,13 @@ def test_every_example_answers(world: World) -> None:
     asked = [each for each in REQUESTS if not OF_AN_INDEX.match(each[1]) and each[1] != STREAMS]
     for method, example, body in asked:
         path = example.replace("{srn}", "src:one:a")
-        headers = {"Authorization": "Bearer s3cret", "Content-Type": "application/json"}
+        token = "an officer's" if "/takedown/" in path else "s3cret"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         answer = client.request(method, path, headers=headers, content=body or None)
         assert answer.status_code == 200, (method, example, answer.text)
     with listening(world.installation) as api:
         stream = requests.get(api + STREAMS.removeprefix(PATH), stream=True, timeout=10)
-        assert 'data: {"seq":2}' in stream.iter_lines(chunk_size=1, decode_unicode=True)
+        assert 'data: {"seq":3}' in stream.iter_lines(chunk_size=1, decode_unicode=True)
         stream.close()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,17 @@ def test_of_a_set_that_is_no_longer_configured_the_pages_go(open_world: OpenWorl
     world = open_world(catalog=TASKS, sets=["two"])
     assert purge(world).purge == "done"
     check_gone(world)
+
+
+def test_its_srn_goes_with_the_history_and_it_is_known_by_its_mark_still(world: World) -> None:
+    prepared(world)
+    purge(world)
+    retention.clean_up(world.installation)
+    assert {*tables_with(world, "secret")} >= {"audit", "document"}
+    world.forward(timedelta(days=world.installation.config.store.history_days + 1))
+    retention.clean_up(world.installation)
+    assert tables_with(world, "secret") == []
+    filled(world, MARKER)
+    world.night()
+    check_gone(world)
+    assert tables_with(world, "secret") == []

@@ -204,7 +204,7 @@ class SearchRoutes:
             found = search_answers.searched(connection, self._installation.config, entity)
             withheld = search_answers.withheld(connection, self._installation.config, entity)
         body = {
-            "results": [one for one in results if one["srn"] not in withheld],
+            "results": [one for one in results if not isinstance(one, dict) or one["srn"] not in withheld],
             "next": following,
             **more,
             "version": found.version_id,
