@@ -1,12 +1,73 @@
-"""`harvester takedown`: what a person types, sees, and must say twice."""
+"""`harvester takedown`: what a person types, what they are shown, and what must be said twice."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harvester_dagster.publication.takedowns import A_DAY
+from harvester_dagster.releases import release
 from tests.cli.conftest import Run
+from tests.sets.conftest import open_world, source, world
+from tests.sets.world import KEY, World, commanded
+
+__all__ = ["open_world", "source", "world"]
+SRN = f"{KEY}:a"
+
+
+@pytest.fixture
+def shown(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Three documents; one of them is in another set, too."""
+    commanded(world, folder, monkeypatch)
+    world.source.put("a", "b", "c")
+    world.source.put("a", spec="two")
+    world.night()
+    world.night("src:two")
+    release.release(world.installation, by_hand=True)
+    return world
+
+
+def said(run: Run, *line: str, code: int = 0) -> Any:
+    result = run("takedown", *line, "--json")
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_look_take_list_and_undo(shown: World, run: Run) -> None:
+    looked = said(run, SRN, "--dry-run")
+    assert looked["taken_down"] is None and "a" in shown.outputs()
+    assert [one["srn"] for one in looked["same"]["found"]] == ["src:two:a"]
+    text = run("takedown", SRN, "--reason", "case 12").stdout
+    assert "2 documents taken down" in text and "stays: src:two:a has the same id" in text
+    assert "a" not in shown.outputs() and "a" in shown.outputs("src:two")
+    (listed,) = said(run)
+    assert (listed["srn"], listed["reason"], listed["purge"]) == (SRN, "case 12", "none")
+    assert "case 12" in run("takedown").stdout
+    assert any(stage["stage"] == "takedown" for stage in json.loads(run("why", SRN, "--json").stdout))
+    assert said(run, SRN, "--undo")["documents"] == 2
+    assert "a" in shown.outputs() and said(run) == []
+
+
+def test_a_purge_and_its_undoing(shown: World, run: Run) -> None:
+    assert said(run, SRN, "--reason", "case 12", "--purge")["purge"] == "done"
+    assert shown.rows("SELECT FROM body JOIN document USING (doc_id) WHERE external_id = 'a' AND set_id = 1") == []
+    assert run("takedown", SRN, "--undo").exit_code == 0
+    release.release(shown.installation, by_hand=True)
+    assert "a" in shown.outputs()
+
+
+def test_what_is_refused(shown: World, run: Run) -> None:
+    for line in ((SRN,), (SRN, "--undo"), (f"{KEY}:none", "--reason", "x")):
+        assert run("takedown", *line).exit_code == 1, line
+    part = shown.one("SELECT min(external_id) FROM document WHERE owner_id IS NOT NULL AND set_id = 1")
+    refused = run("takedown", f"{KEY}:{part}", "--reason", "x")
+    assert refused.exit_code == 1 and SRN in refused.stderr
+    shown.change(
+        """INSERT INTO audit (at, actor, act, subject, address, outcome)
+           SELECT now(), 'cli:ada', 'takedown', 's', '', 'done' FROM generate_series(1, %s)""",
+        A_DAY,
+    )
+    refused = run("takedown", SRN, "--reason", "x")
+    assert refused.exit_code == 1 and "--confirm" in refused.stderr and "a" in shown.outputs()
+    assert run("takedown", SRN, "--reason", "x", "--confirm").exit_code == 0 and "a" not in shown.outputs()
