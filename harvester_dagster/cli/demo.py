@@ -45,7 +45,9 @@ def demo(
     ] = "",
     port: Annotated[
         int | None,
-        typer.Option("--port", help="Of the sample sources; else the one that they had before, or a free one."),
+        typer.Option(
+            "--port", min=1, max=65_535, help="Of the sample sources; else the one that they had before, or a free one."
+        ),
     ] = None,
 ) -> None:
     """A whole night on bundled sample sources, its report, searches, and a run of the access enricher. Exit code 1
