@@ -46,6 +46,7 @@
     ├── NoSuchVersion                consumers: no version of this number was ever published
     ├── NoLongerKept                 consumers: what was asked for has been cleaned away
     ├── UnknownDocument, UnknownKind explain: no source has sent it; there is no such kind of source
+    ├── NoPerson                     explain: too short a text to be looked for
     ├── UnknownEndpoint, UnknownRule, BadJournals      access: named by a person, and not there or not readable
     ├── InProgress, StoppedBefore    access: a run of the endpoint is under way, or was stopped before it began
     ├── NotStarted, NotServed        web: Dagster did not start a run; the pages did not come up

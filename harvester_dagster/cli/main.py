@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harvester_dagster.cli import access, audit, candidates, demo, explain, night, services, takedowns
+from harvester_dagster.cli import access, audit, candidates, demo, explain, night, persons, services, takedowns
 from harvester_dagster.cli.commands import EXIT_CODES, Commands
 from harvester_dagster.cli.config import config_app
 from harvester_dagster.cli.index import index_app
@@ -58,6 +58,7 @@ for command in (
     candidates.dismiss,
     night.release,
     takedowns.takedown,
+    persons.find_person,
     audit.audit,
 ):
     app.command()(command)

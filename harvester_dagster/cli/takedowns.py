@@ -17,9 +17,7 @@ from harvester_dagster.releases.taking_down import Named, TakenDown
 from harvester_dagster.sets import one_record
 
 Wanted = Annotated[str, typer.Argument(metavar="[SRN]", help="The document; without it, what is taken down is listed.")]
-Reason = Annotated[
-    str, typer.Option(help="Why, in a few words, such as a case's number. Kept, and shown to nobody else.")
-]
+Reason = Annotated[str, typer.Option(help="Why, in a few words, such as a case's number: kept, with the act.")]
 Purge = Annotated[
     bool, typer.Option("--purge", help="Remove what is kept of it too. It cannot be brought back from here.")
 ]

@@ -132,14 +132,16 @@ def snapshot(connection: Connection[Any], shown: Shown | None) -> Snapshot:
     """What was shown, set by set. Raises NothingPublished."""
     if shown is None:
         raise NothingPublished("nothing is published yet", "the first release makes version 1: `harvester status`")
-    keys = dict(
-        connection.execute(
-            "SELECT set_id, key FROM harvest_set WHERE set_id = ANY (%s)", (list(shown.generations),)
-        ).fetchall()
-    )
-    sets = (PublishedSet(keys[set_id], set_id, gen) for set_id, gen in shown.generations.items())
-    overlay = log.newest_takedown(connection)
+    rows = connection.execute(_SETS, (list(shown.generations),)).fetchall()
+    sets = (PublishedSet(key, set_id, shown.generations[set_id]) for set_id, key, _ in rows)
+    overlay = max((seq for _, _, seq in rows), default=0)
     return Snapshot(shown.seq, shown.as_of, shown.version_id, tuple(sorted(sets, key=_in_order)), overlay)
+
+
+_SETS = """
+SELECT set_id, key, (SELECT coalesce(max(seq), 0) FROM publication WHERE takedown)
+FROM harvest_set WHERE set_id = ANY (%s)
+"""
 
 
 def _in_order(one: PublishedSet) -> str:

@@ -149,7 +149,7 @@ def _takedown(connection: Connection[Any], found: FoundDocument) -> Iterator[Sta
     if taken := takedowns.find(connection, found.owner_id or found.doc_id):
         what = {"none": "taken down", "asked": "taken down, to be purged", "done": "purged"}[taken.purge]
         said = "nobody is shown it, in whatever version, whatever its source sends"
-        yield Stage("takedown", taken.at.isoformat(), f"{what} by {taken.actor}: {taken.reason}", said)
+        yield Stage("takedown", taken.at.isoformat(), f"{what} by {taken.actor}", said)
 
 
 def _live_body(connection: Connection[Any], found: FoundDocument, state: sets.SetState) -> tuple[int, str, str] | None:

@@ -262,7 +262,7 @@ class _Reconciling:
         """Store the records of these ids, each as it came; how many pages there are."""
         storing = Storing(self.installation, self.attempt)
         stored = {self._name(page) for page in storing.walk(self.request.settings).stored()}
-        names = [name for name in wanted if name not in stored]
+        names = [name for name in wanted if name not in stored and not storing.left_out.is_left_out(name)]
         storing.all(self._asked(names), Walk(self.request.settings))
         if names:
             self.progress(f"{self.key}: {len(names) - len(self.not_given):,} records asked for by their ids")

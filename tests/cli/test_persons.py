@@ -1,0 +1,65 @@
+"""`harvester find-person`: every place is found, and masking takes one author out, and nobody else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harvester_dagster.releases import release
+from tests.cli.conftest import Run
+from tests.push.pushing import push
+from tests.sets.conftest import open_world, source, world
+from tests.sets.world import KEY, World, commanded
+
+__all__ = ["open_world", "source", "world"]
+ADA, BOB = {"person": {"name": 'Ada "É" Lovelace', "email": "ada@example.org"}}, {"person": {"name": "Bob"}}
+
+
+@pytest.fixture
+def shown(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    commanded(world, folder, monkeypatch)
+    world.source.put("a", authors=[ADA, BOB])
+    world.source.put("b", title='By Ada "É" Lovelace', authors=[BOB])
+    world.source.put("c", authors=[ADA])
+    world.source.put("d", authors=[BOB])
+    world.night()
+    release.release(world.installation, by_hand=True)
+    world.source.put("c", authors=[BOB])
+    world.night()
+    world.overwrite("d", {"subtitle": 'Ada "É" Lovelace'})
+    release.release(world.installation, by_hand=True)
+    push(world, world.source.record("e", authors=[ADA]), world.source.record("a", authors=[ADA, BOB]))
+    return world
+
+
+def asked(run: Run, *line: str) -> Any:
+    result = run("find-person", *line, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_it_is_found_wherever_it_stands(shown: World, run: Run) -> None:
+    found = {one["srn"]: set(one["places"]) for one in asked(run, 'ada "é" lovelace')["found"]}
+    assert found[f"{KEY}:a"] >= {"shown", "kept", "pushed"} and found[f"{KEY}:b"] >= {"shown", "kept"}
+    assert found[f"{KEY}:c"] == {"kept"} and found[f"{KEY}:e"] == {"pushed"} and "overwritten" in found[f"{KEY}:d"]
+    by_mail = asked(run, "ADA@example.org")["found"]
+    assert {one["srn"] for one in by_mail} >= {f"{KEY}:a", f"{KEY}:c"}
+    assert "shown" not in {place for one in by_mail for place in one["places"]}, "addresses are not published"
+    assert asked(run, "Nobody of that name")["found"] == []
+    assert run("find-person", "Ada").exit_code == 1
+
+
+def test_masking_takes_one_author_out_and_keeps_other_overwrites(shown: World, run: Run) -> None:
+    shown.overwrite("a", {"subtitle": "Mine"})
+    name = ADA["person"]["name"]
+    assert asked(run, name, "--mask", "--dry-run")["masked"] == [f"{KEY}:a"]
+    assert shown.outputs()["a"]["authors"][0]["name"] == name
+    assert asked(run, name, "--mask")["masked"] == [f"{KEY}:a"]
+    release.release(shown.installation, by_hand=True)  # which takes what was pushed, too
+    made = shown.outputs()["a"]
+    assert [author["name"] for author in made["authors"]] == ["Bob"] and made["subtitle"] == "Mine"
+    assert name not in json.dumps(made, ensure_ascii=False)
+    shown.source.put("a", title="Sent again", authors=[ADA, BOB])
+    shown.night()
+    assert [author["name"] for author in shown.outputs()["a"]["authors"]] == ["Bob"]
