@@ -21,7 +21,8 @@ def test_one_accept_asks_for_the_row_of_its_set_once(open_world: OpenWorld, monk
     asked = [statement for statement in sent if "FROM harvest_set WHERE" in statement]
     assert len([statement for statement in asked if "WHERE key" in statement]) == 1, asked
     assert len([statement for statement in asked if "accepted_gen" in statement]) == 1, asked
-    assert len(asked) == 2, "its id, to lock it, and its row"
+    assert len([statement for statement in asked if "FOR UPDATE" in statement]) == 1, "so that no takedown comes amid"
+    assert len(asked) == 3, "its id, to lock it, its row, and that row held for the verdict"
 
 
 def test_what_is_known_of_a_set_follows_what_is_changed_of_it(world: World) -> None:
