@@ -58,16 +58,21 @@ def _moved(before: Version, current: Version) -> Iterator[tuple[int, int, int]]:
 
 def _sent(connection: Connection[Any], before: Version, current: Version) -> int:
     """How many documents differ by what their sources said."""
-    total = 0
-    for set_id, x, y in _moved(before, current):
-        row = connection.execute(
-            """SELECT count(DISTINCT doc_id) FROM revision
-               WHERE set_id = %(set)s AND (from_gen > %(low)s AND from_gen <= %(high)s
-                 OR to_gen > %(low)s AND to_gen <= %(high)s)""",
-            {"set": set_id, "low": min(x, y), "high": max(x, y)},
-        ).fetchone()
-        total += row[0] if row else 0
-    return total
+    moved = list(_moved(before, current))
+    row = connection.execute(
+        """WITH moved AS (SELECT * FROM unnest(%(sets)s::int[], %(low)s::int[], %(high)s::int[]) m (set_id, low, high))
+           SELECT count(*) FROM (
+               SELECT doc_id FROM moved m JOIN revision r USING (set_id)
+               WHERE r.from_gen > m.low AND r.from_gen <= m.high
+               UNION SELECT doc_id FROM moved m JOIN revision r USING (set_id)
+               WHERE r.to_gen > m.low AND r.to_gen <= m.high) each""",
+        {
+            "sets": [set_id for set_id, _, _ in moved],
+            "low": [min(x, y) for _, x, y in moved],
+            "high": [max(x, y) for _, x, y in moved],
+        },
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _fields(connection: Connection[Any], before: Version, current: Version) -> tuple[int, Counter[str]]:

@@ -27,7 +27,7 @@ DROP INDEX result_failed;
 CREATE INDEX result_failed ON result (task, version, what, host) INCLUDE (fingerprint, due_at)
     WHERE kind IN ('failure', 'retry') OR (reason <> '' AND due_at IS NOT NULL);
 
-CREATE INDEX attempt_of_night ON attempt (night_id, set_id, attempt_id) WHERE night_id IS NOT NULL;
+CREATE INDEX attempt_of_night ON attempt (night_id, set_id, attempt_id) INCLUDE (state) WHERE night_id IS NOT NULL;
 CREATE INDEX attempt_ended ON attempt (ended_at) WHERE mode <> 'push';
 CREATE INDEX publication_of_version ON publication (version_id);
 
