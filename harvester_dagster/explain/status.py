@@ -112,10 +112,10 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
     """The state of the installation as of now: the version, and every set that is not withdrawn. `brief`: without the
     news, which take as long as the last release changed much (all else does not grow with documents), and without what
     the tasks did, a row for each of every set."""
-    by_key = {row.key: row for row in standings.standings(installation)}
     with installation.pool.connection() as connection:
+        newest = attempts.newest_harvests(connection)
         current = versions.current(connection)
-        lines = _lines(installation, connection, by_key, sets.all_sets(connection), with_tasks=not brief)
+        lines = _lines(installation, connection, newest, sets.all_sets(connection), with_tasks=not brief)
         return Status(
             current.version_id if current else None,
             current.promoted_at if current else None,
@@ -131,9 +131,9 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
 
 def set_line(installation: Installation, state: sets.SetState) -> SetLine | None:
     """One set as `status` has it; None: it is withdrawn."""
-    by_key = {row.key: row for row in standings.standings(installation)}
     with installation.pool.connection() as connection:
-        return next(iter(_lines(installation, connection, by_key, [state], with_tasks=True)), None)
+        newest = attempts.newest_harvests(connection)
+        return next(iter(_lines(installation, connection, newest, [state], with_tasks=True)), None)
 
 
 def _pushes(installation: Installation, connection: Any) -> list[PushLine]:
@@ -163,15 +163,15 @@ def _due(installation: Installation) -> ReleaseDue | None:
 def _lines(
     installation: Installation,
     connection: Any,
-    by_key: Mapping[str, SetStanding],
+    newest: Mapping[int, attempts.Attempt],
     states: Sequence[sets.SetState],
     *,
     with_tasks: bool,
 ) -> list[SetLine]:
     """A line for each set that stands somehow: as many questions for three hundred as for one."""
+    by_key = {row.key: row for row in standings.standings(installation, newest)}
     set_ids = [state.set_id for state in states]
-    newest = attempts.newest_harvests(connection, set_ids)
-    ids = [attempt.attempt_id for attempt in newest.values()]
+    ids = [newest[set_id].attempt_id for set_id in set_ids if set_id in newest]
     tasks = _tasks(installation, connection, set_ids) if with_tasks else {}
     notes = problems.of_lists(connection, ids)
     tallies = dict(connection.execute("SELECT attempt_id, tally FROM attempt WHERE attempt_id = ANY (%s)", (ids,)))

@@ -3,6 +3,7 @@
 Belongs here: the words and the rule, for the release's check, `status` and alerts alike.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -23,12 +24,13 @@ class SetStanding(NamedTuple):
     reason: str
 
 
-def standings(installation: Installation) -> list[SetStanding]:
-    """Every set: fresh, on fallback, stale or missing."""
+def standings(installation: Installation, newest: Mapping[int, attempts.Attempt] | None = None) -> list[SetStanding]:
+    """Every set: fresh, on fallback, stale or missing. `newest`: the newest harvests, by whoever has read them."""
     now = installation.clock()
     found = []
     with installation.pool.connection() as connection:
-        left_behind, newest = nights.left_behind(connection), attempts.newest_harvests(connection)
+        left_behind = nights.left_behind(connection)
+        newest = attempts.newest_harvests(connection) if newest is None else newest
         for state in sets.all_sets(connection):
             standing, reason = _standing(state, newest.get(state.set_id), left_behind.get(state.key), now)
             if state.withdrawn_at is None:

@@ -4,7 +4,7 @@ Belongs here: which window to ask for, opening an attempt, finding the one that 
 staging and judging it have modules of their own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -241,16 +241,15 @@ def last(
         ).fetchone()
 
 
-def newest_harvests(connection: Connection[Any], set_ids: Sequence[int] | None = None) -> dict[int, Attempt]:
-    """The newest harvest of every set (of these, else of all) that has any, by the set's id."""
+def newest_harvests(connection: Connection[Any]) -> dict[int, Attempt]:
+    """The newest harvest of every set that has any, by the set's id."""
     named = ", ".join(f"a.{name}" for name in Attempt._fields)
     with connection.cursor(row_factory=class_row(Attempt)) as cursor:
         rows = cursor.execute(
             f"""SELECT {named} FROM harvest_set s CROSS JOIN LATERAL (
-                    SELECT * FROM attempt a WHERE a.set_id = s.set_id AND a.mode = ANY (%(modes)s)
-                    ORDER BY a.attempt_id DESC LIMIT 1) a
-                WHERE %(ids)s::int[] IS NULL OR s.set_id = ANY (%(ids)s)""",
-            {"modes": list(HARVESTS), "ids": None if set_ids is None else list(set_ids)},
+                    SELECT * FROM attempt a WHERE a.set_id = s.set_id AND a.mode = ANY (%s)
+                    ORDER BY a.attempt_id DESC LIMIT 1) a""",
+            (list(HARVESTS),),
         ).fetchall()
     return {row.set_id: row for row in rows}
 
