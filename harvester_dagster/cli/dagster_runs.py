@@ -18,6 +18,7 @@ import httpx
 import psycopg
 import sqlalchemy.exc
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+from dagster_postgres.utils import DagsterPostgresException
 from gql.transport.httpx import HTTPXTransport
 from psycopg_pool import PoolTimeout
 
@@ -129,6 +130,10 @@ def _reason(event: dg.DagsterEvent) -> str:
     return "" if error is None else (error.cause or error).message.strip().splitlines()[0]
 
 
+_AWAY = (psycopg.OperationalError, sqlalchemy.exc.OperationalError, PoolTimeout, DagsterPostgresException)
+"""What it looks like that the store is away for a moment."""
+
+
 class RunWatch:
     """Ends runs whose process is gone, and has runs run again that Dagster forgot, for as long as a command supervises
     the daemon."""
@@ -143,7 +148,7 @@ class RunWatch:
         if time.monotonic() < self._looked_at + LOOK_SECONDS:
             return
         self._looked_at = time.monotonic()
-        with suppress(psycopg.OperationalError, sqlalchemy.exc.OperationalError, PoolTimeout):
+        with suppress(*_AWAY):
             for run in self._dead.end(self._instance, self._installation.pool, self._looked_at):
                 print(f"run {run.run_id} of {run.job_name} was found dead; it is run again", file=sys.stderr)
             back = self._installation.clock() - LOOKED_BACK

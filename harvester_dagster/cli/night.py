@@ -14,6 +14,7 @@ from harvester_dagster.cli.code_server import CodeServer
 from harvester_dagster.cli.commands import MENDABLE, Json, Key
 from harvester_dagster.cli.session import (
     Daemon,
+    EmbeddedStore,
     PushWorker,
     Webserver,
     dagster_home,
@@ -170,6 +171,7 @@ def up(
         if demo:
             stack.enter_context(demonstration())
         config = loaded(for_tasks=True)
+        store = EmbeddedStore(config)
         stack.enter_context(services(config, for_tasks=True))
         installation = _with_port(stack.enter_context(opened()), pages_port)
         stop = StopSignals()
@@ -191,6 +193,7 @@ def up(
         watch, missing = stack.enter_context(RunWatch(installation)), MissingNights(installation)
         worker = stack.enter_context(PushWorker(config)) if automatic and takes_pushes(config) else None
         while not stop.wait(POLL_SECONDS):
+            store.ensure()
             if daemon and daemon.ensure():
                 watch.look()
                 missing.look()

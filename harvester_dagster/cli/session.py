@@ -31,6 +31,7 @@ from harvester_dagster.sets import sets
 from harvester_dagster.store.objects import Objects
 
 DEMO_FILE = "demo.toml"
+STORE_LOOK_SECONDS = 3.0
 Start = Callable[[Path], contextlib.AbstractContextManager[str]]
 
 
@@ -78,6 +79,20 @@ def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
         if for_tasks and not config.tasks.tika_url and "tika" not in config.tasks.disabled:
             _offer(stack, "HARVESTER_TIKA_URL", launcher.tika, "full texts")
         yield url
+
+
+class EmbeddedStore:
+    """Our own PostgreSQL, while a command supervises others that use it: started again where it ended, at the same
+    address. To be made before `services`."""
+
+    def __init__(self, config: Config) -> None:
+        self._is_ours, self._looked_at = installation.postgres_url(config) is None, time.monotonic()
+
+    def ensure(self) -> None:
+        """Look at it, every few seconds at most. Raises Unavailable."""
+        if self._is_ours and time.monotonic() > self._looked_at + STORE_LOOK_SECONDS:
+            with launcher.postgres(home()):
+                self._looked_at = time.monotonic()
 
 
 def _hold(stack: contextlib.ExitStack, service: Start, serves: str) -> None:
