@@ -21,6 +21,7 @@ GIVEN: Mapping[str, str] = {
     "identifier": "x",
     "values": '{"title": "x"}',
     "url": "http://127.0.0.1:1/",
+    "text": "Ada Example",
 }
 """What a command is given for its arguments, by their names: they are well-formed."""
 

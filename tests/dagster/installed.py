@@ -201,7 +201,7 @@ class Up:
         os.environ["DAGSTER_POSTGRES_URL"] = dagster_settings.storage_url(url)
         os.environ["HARVESTER_MAX_CONCURRENT_SETS"] = "4"
         for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL", "HARVESTER_POSTGRES_URL", "HARVESTER_MAX_CONCURRENT_SETS"):
-            self._stack.callback(os.environ.pop, name)
+            self._stack.callback(os.environ.pop, name, None)
         self.instance = self._stack.enter_context(dg.DagsterInstance.get())
 
     def let_go(self) -> None:
