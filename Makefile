@@ -1,7 +1,7 @@
 # What a person types here. `make` alone lists it. A second call of a target does only what is not done yet.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run up check test soak bench lock tools test-tools check-format check-lint check-types \
+.PHONY: help setup run up check test soak bench lock tools test-tools bench-tools check-format check-lint check-types \
 	check-contracts check-definitions check-tests
 
 VENV := .venv
@@ -67,7 +67,7 @@ check-tests:
 	@$(call part,tests,($(BIN)/python -m pytest -n 3 -p no:schemathesis -p no:anyio -m "not service" $(TESTS) || \
 		{ [ $$? != 5 ] || echo "Every test there needs a service: make test TESTS=\"$(TESTS)\""; false; }))
 
-bench: setup  ## measure speed, each figure beside its ceiling
+bench: setup bench-tools  ## measure speed, each figure beside its ceiling
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 lock: $(VENV)/.uv  ## resolve the requirements anew, within pyproject.toml
@@ -80,7 +80,10 @@ tools:
 	@$(call need,pdftoppm,poppler-utils,previews of PDFs)
 	@$(call need,mvn,maven,bundled OpenSearch (no search index) and Tika (no full texts))
 
-test-tools: $(VENV)/.go
+bench-tools:
+	@$(call need,wrk,wrk,measurements of how many requests the API answers)
+
+test-tools: $(VENV)/.go bench-tools
 	@$(call need,chromium,chromium,tests in a browser)
 	@$(call need,promtool,prometheus,tests of the alert rules)
 
