@@ -18,6 +18,8 @@ from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
 from harvester_dagster.vocabularies import current
 
+PARTS_NAMED = 5
+
 
 class UnknownDocument(HarvesterError):
     """No source ever sent this document."""
@@ -71,6 +73,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
             return unread
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
+        stages += _family(connection, found, state)
         stages += _overwrites(connection, found)
         stages += _takedown(connection, found)
         stages += _problems(connection, srn, attempts.last(connection, state.set_id, modes=attempts.HARVESTS))
@@ -131,6 +134,22 @@ def _revisions(connection: Connection[Any], found: FoundDocument, state: sets.Se
         elif state.staged_attempt:
             said = f"only in the candidate of attempt {state.staged_attempt}, which is not accepted"
             yield Stage("deleted", None, said, "what was accepted stays until it is")
+
+
+def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetState) -> Iterator[Stage]:
+    """What it is a part of, and its own parts: each has a story of its own."""
+    if found.owner_id is not None:
+        owner = connection.execute("SELECT external_id FROM document WHERE doc_id = %s", (found.owner_id,)).fetchone()
+        yield Stage("part of", None, f"{found.set_key}:{owner[0] if owner else ''}")
+    rows = connection.execute(
+        f"""SELECT d.entity, count(*), (array_agg(d.external_id ORDER BY d.external_id))[:%(most)s]
+            FROM document d JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
+            WHERE d.owner_id = %(doc)s GROUP BY 1 ORDER BY 1""",
+        {"doc": found.doc_id, "gen": state.accepted_gen, "most": PARTS_NAMED},
+    )
+    for entity, count, names in rows:
+        more = f", and {count - len(names):,} more" if count > len(names) else ""
+        yield Stage(entity, None, f"{count:,}", ", ".join(f"{found.set_key}:{name}" for name in names) + more)
 
 
 def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:

@@ -44,6 +44,9 @@ def test_a_file_and_its_tasks(world: World) -> None:
     promoted(world)
     (name,) = [name for (name,) in world.rows("SELECT external_id FROM document WHERE entity = 'files'")]
     told = why(world, f"src:one:{name}")
+    assert told["part of"].outcome == "src:one:a"
+    whole = why(world, "src:one:a")["files"]
+    assert (whole.outcome, whole.reason) == ("1", f"src:one:{name}"), "each has a story of its own"
     assert told["task check_url"].outcome == "failure" and "404" in told["task check_url"].reason
     assert told["output"].outcome == "none"
     assert told["version"].outcome == "not in the current version 1"
