@@ -5,7 +5,9 @@ release asset: a partitioned run on `*` would promote inside every set's run. Da
 https://docs.dagster.io/guides/build/jobs/asset-jobs and https://docs.dagster.io/guides/build/ops
 """
 
+import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -18,8 +20,11 @@ from harvester_dagster.publication import audit
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import release
 from harvester_dagster.sets import failed_results, reconcile, sets, steps, versions
+from harvester_dagster.sets.enrich import Portion
 from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.sets.task_reports import TaskReport
 from harvester_dagster.store.locks import Busy
+from harvester_dagster.tasks.task import Task
 
 AssetJob = Any
 """What `define_asset_job` returns: Dagster exports no name for it."""
@@ -162,6 +167,11 @@ def reconcile_set() -> None:
     reconcile_with_source()
 
 
+RETRIED_AT_ONCE = Portion(60, 200)
+LET_GO_SECONDS = 2.0
+"""Between two portions of a set: whoever waits for it has it then."""
+
+
 class RetryConfig(dg.Config):
     """Which task, and the sets whose results of it are due."""
 
@@ -176,20 +186,44 @@ class RetryConfig(dg.Config):
 def retry_results(
     context: dg.OpExecutionContext, config: RetryConfig, harvester: dg.ResourceParam[Installation]
 ) -> None:
-    """Set by set, each as far as its lock can be had. Raises UnknownTask, and Busy for the sets that were not."""
+    """Set by set, those first that nobody works on; of each a portion at a time, so that a night or a push that waits
+    for the set has it. Raises UnknownTask, and Busy for the sets that could not be had."""
     task = failed_results.task_named(harvester, config.task)
-    made, busy = Counter[str](), list[Busy]()
-    for key in config.sets:
-        try:
-            (report,) = steps.tasks(harvester, key, [task], run_id=context.run_id, progress=context.log.info)
-        except Busy as error:
-            busy.append(error)
-            continue
-        made.update(report.outcomes)
-        context.log.info("%s: %s", key, dict(report.outcomes) or "nothing was due")
+    made, waiting = Counter[str](), list(config.sets)
+    busy: dict[str, Busy] = {}
+    for patience in (1, 600):
+        for key in list(waiting):
+            try:
+                for report in _portions(context, harvester, key, task, patience):
+                    made.update(report.outcomes)
+                    context.log.info("%s: %s", key, dict(report.outcomes) or "nothing was due")
+                waiting.remove(key)
+                busy.pop(key, None)
+            except Busy as error:
+                busy[key] = error
     context.add_output_metadata(dict(made))
     if busy:
-        raise busy[0]
+        raise next(iter(busy.values()))
+
+
+def _portions(
+    context: dg.OpExecutionContext, harvester: Installation, key: str, task: Task, patience: float
+) -> Iterator[TaskReport]:
+    """What is due of a set, until nothing is left."""
+    while True:
+        (report,) = steps.tasks(
+            harvester,
+            key,
+            [task],
+            run_id=context.run_id,
+            portion=RETRIED_AT_ONCE,
+            patience=patience,
+            progress=context.log.info,
+        )
+        yield report
+        if not report.is_cut:
+            return
+        time.sleep(LET_GO_SECONDS)
 
 
 @dg.job(

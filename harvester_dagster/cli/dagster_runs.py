@@ -199,7 +199,7 @@ class DagsterLauncher:
         """Queue one run for all of these sets."""
         given = jobs.RetryConfig(task=task, sets=list(sets)).model_dump()
         config = {"ops": {names.RETRY_RESULTS_OP: {"config": given}}}
-        return self._begin(names.RETRY_JOB, config, {names.ORIGIN_TAG: PAGE})
+        return self._begin(names.RETRY_JOB, config, {names.ORIGIN_TAG: PAGE, names.RETRY_TAG: task})
 
     def release(self) -> str:
         """Queue a release by hand."""

@@ -132,7 +132,7 @@ class PushRounds:
 
     def _follow(self, key: str) -> bool:
         found = pushed.follow_up(self._installation, key, self._progress)
-        if not found.waits:
+        if not found.waits and not found.is_cut:
             with self._installation.pool.connection() as connection:
                 self._followed |= {one for one in pushed.slow_due(connection, self._installation) if one[0] == key}
         self._tell(found)

@@ -11,6 +11,7 @@ of a document (`task_inputs.py`), how results are kept and shared (`task_results
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 from psycopg import Connection
@@ -33,6 +34,14 @@ FLUSH_OUTCOMES = 500
 MOST_SETTLED = 100_000
 
 Again = Literal["", "failed", "expired", "all"]
+
+
+class Portion(NamedTuple):
+    """How much of the work is done before the set is let go, for others who wait for it: what is begun within so many
+    seconds, so many inputs at once."""
+
+    seconds: float
+    inputs: int
 
 
 class _Work(NamedTuple):
@@ -79,17 +88,19 @@ def run_tasks(
     again: Again = "",
     on_candidate: bool = False,
     only_new: bool = False,
+    portion: Portion | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[TaskReport]:
     """Run tasks of one entity, none of which comes after another, over a set's open candidate, else over its accepted
     state; `on_candidate`: over what is staged, open or not. `only_new`: over nothing but revisions that came since
-    their last run; what else is to be done is left to the next run, and no report is kept of it."""
+    their last run; what else is to be done is left to the next run, and no report is kept of it. `portion`: no more
+    than that now; whether anything is left the reports say, and the next run does it."""
     started = time.monotonic()
     made = {task.name: TaskReport(task.name, task.picture) for task in tasks}
     here = [task for task in tasks if applies_here(task, locked.installation) is None]
     if here:
         with rarely_collected():
-            _Pass(locked, here, run_id, again, on_candidate, only_new, made, progress).all()
+            _Pass(locked, here, run_id, again, on_candidate, only_new, portion, made, progress).all()
     for report in made.values():
         report.seconds = time.monotonic() - started
         if not only_new:
@@ -132,11 +143,16 @@ class _Pass:
         again: Again,
         on_candidate: bool,
         only_new: bool,
+        portion: Portion | None,
         made: Mapping[str, TaskReport],
         progress: Callable[[str], None],
     ):
         self.installation, self.state, self.again, self.progress = locked.installation, locked.state, again, progress
         installation, self.key, self.only_new = locked.installation, locked.key, only_new
+        self.inputs, self.ends = (
+            (portion.inputs, time.monotonic() + portion.seconds) if portion else (MOST_SETTLED, inf)
+        )
+        self.is_cut = False
         vocabularies = current.load(installation.pool, installation.objects)
         self.context = context_of(installation, self.key, vocabularies.vocabularies)
         with installation.pool.connection() as connection:
@@ -179,6 +195,8 @@ class _Pass:
         if self.gen > self.state.accepted_gen and (again is None or again):
             batches = self._candidates(again, "r.to_gen = %(gen)s AND r.from_gen < %(gen)s")
             self._through(batches, [work.again for work in works])
+        if self.is_cut:  # the next run looks at all of it once more
+            return
         with self.installation.pool.connection() as connection:
             if self.only_new:
                 self._note_progress(connection)
@@ -335,8 +353,12 @@ class _Pass:
             if len(one.settled) > MOST_SETTLED:
                 one.settled.clear()
             one.settled.update(waiting)
-            for start in range(0, len(pending), one.task.batch):
-                self._work(one, pending[start : start + one.task.batch])
+            at_once = min(one.task.batch, self.inputs)
+            for start in range(0, len(pending), at_once):
+                if time.monotonic() > self.ends:
+                    self.is_cut = one.report.is_cut = True
+                    break
+                self._work(one, pending[start : start + at_once])
 
     def _noted(self, looked: list[_Looked]) -> list[_Looked]:
         """Note which input each revision has now; a document whose input became another one gets a new output."""

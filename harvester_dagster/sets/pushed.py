@@ -22,6 +22,7 @@ from harvester_dagster.publication import audit, inbox
 from harvester_dagster.publication.inbox import Pushed, Waits
 from harvester_dagster.sets import attempts, enrich, fetch, generations, outputs, verdict
 from harvester_dagster.sets.attempts import Attempt, Window
+from harvester_dagster.sets.enrich import Portion
 from harvester_dagster.sets.extract import Chunk, CutPage, SentRecord, extracted
 from harvester_dagster.sets.fetch import Storing
 from harvester_dagster.sets.generations import live, source_date
@@ -35,6 +36,7 @@ MOST_TAKEN, MOST_BYTES = 500, 20_000_000
 """Pushes in one generation."""
 ROOM_AFTER = timedelta(minutes=10)
 """Work of the day between two steps of a run is given so much time; then its run counts as killed."""
+FOLLOWED_AT_ONCE = Portion(5, 8)
 Progress = Callable[[str], None]
 
 
@@ -44,12 +46,13 @@ class NotPushed(HarvesterError):
 
 class Taken(NamedTuple):
     """What a set's inbox came to. `waits`: why nothing was taken now; `settled`: how many pushes were; `attempt`: the
-    one that took some, None where all were older than what is there."""
+    one that took some, None where all were older than what is there; `is_cut`: slower tasks have more to do."""
 
     key: str
     waits: str
     settled: int
     attempt: Attempt | None
+    is_cut: bool = False
 
 
 def read(installation: Installation, key: str, body: bytes) -> Pushed:
@@ -301,8 +304,9 @@ def _slow(installation: Installation) -> list[Any]:
 
 
 def follow_up(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
-    """Run the slower tasks over what was pushed, and make what comes of them a generation. Its attempt is open before
-    they begin: a cut one is seen by that. Raises Busy."""
+    """Run the slower tasks over a portion of what was pushed, and make what comes of them a generation: what is pushed
+    meanwhile waits no longer than for that. Its attempt is open before they begin: a cut one is seen by that. Raises
+    Busy."""
     slow = {task.name for task in _slow(installation)}
     with lock_set(installation, key, patience=0.05) as locked:
         with locked.connection() as connection:
@@ -313,8 +317,12 @@ def follow_up(installation: Installation, key: str, progress: Progress = lambda 
             generations.clean(connection, locked, attempt.attempt_id)
             connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
             attempt = attempts.by_id(connection, attempt.attempt_id)
-        for rows in installation.catalog.passes:
-            if here := [task for task in rows if task.name in slow]:
-                enrich.run_tasks(locked, here, only_new=True, progress=progress)
+        reports = [
+            report
+            for rows in installation.catalog.passes
+            if (here := [task for task in rows if task.name in slow])
+            for report in enrich.run_tasks(locked, here, only_new=True, portion=FOLLOWED_AT_ONCE, progress=progress)
+        ]
         outputs.produce(locked, attempt, progress)
-        return Taken(key, "", 0, verdict.conclude(locked, attempt))
+        is_cut = any(report.is_cut for report in reports)
+        return Taken(key, "", 0, verdict.conclude(locked, attempt), is_cut)

@@ -15,7 +15,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import attempts, enrich, fetch, generations, looked_at, problems, sets, verdict
 from harvester_dagster.sets.attempts import Attempt, Mode, Window
-from harvester_dagster.sets.enrich import Again
+from harvester_dagster.sets.enrich import Again, Portion
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
 from harvester_dagster.sets.looked_at import Figures
 from harvester_dagster.sets.outputs import Made, produce, stale
@@ -95,13 +95,16 @@ def tasks(
     *,
     run_id: str | None = None,
     again: Again = "",
+    portion: Portion | None = None,
+    patience: float = 600,
     progress: Progress = _quiet,
 ) -> list[TaskReport]:
-    """Run document tasks over the set, in one pass (`Catalog.passes` says which belong together)."""
+    """Run document tasks over the set, in one pass (`Catalog.passes` says which belong together). `portion`: no more
+    than that now; `patience`: seconds to wait for the set. Raises Busy."""
     if key not in installation.config.sets:
         return [TaskReport(row.name, row.picture) for row in rows]
-    with lock_set(installation, key) as locked:
-        return enrich.run_tasks(locked, rows, run_id=run_id, again=again, progress=progress)
+    with lock_set(installation, key, patience) as locked:
+        return enrich.run_tasks(locked, rows, run_id=run_id, again=again, portion=portion, progress=progress)
 
 
 def outputs(

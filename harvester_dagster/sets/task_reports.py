@@ -41,6 +41,8 @@ class TaskReport:
     examples: list[Example] = field(default_factory=list)
     pictures: list[Thumbnail] = field(default_factory=list)
     seconds: float = 0.0
+    is_cut: bool = False
+    """Its time was over before all was done."""
 
     @property
     def done(self) -> int:
