@@ -9,6 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -83,16 +84,32 @@ def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
 
 class EmbeddedStore:
     """Our own PostgreSQL, while a command supervises others that use it: started again where it ended, at the same
-    address. To be made before `services`."""
+    address, beside what that command does. To be made before `services`."""
 
     def __init__(self, config: Config) -> None:
         self._is_ours, self._looked_at = installation.postgres_url(config) is None, time.monotonic()
+        self._looking: threading.Thread | None = None
+        self._told = ""
 
     def ensure(self) -> None:
-        """Look at it, every few seconds at most. Raises Unavailable."""
-        if self._is_ours and time.monotonic() > self._looked_at + STORE_LOOK_SECONDS:
+        """Look at it, every few seconds at most."""
+        is_looking = self._looking is not None and self._looking.is_alive()
+        if self._is_ours and not is_looking and time.monotonic() > self._looked_at + STORE_LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            self._looking = threading.Thread(target=self._look, name="store", daemon=True)
+            self._looking.start()
+
+    def _look(self) -> None:
+        """Why it cannot be had is said once; it is tried again."""
+        said = ""
+        try:
             with launcher.postgres(home()):
-                self._looked_at = time.monotonic()
+                pass
+        except (launcher.Unavailable, OSError, ValueError) as error:
+            said = f"the store cannot be started: {error}"
+        if said and said != self._told:
+            print(said, file=sys.stderr, flush=True)
+        self._told = said
 
 
 def _hold(stack: contextlib.ExitStack, service: Start, serves: str) -> None:

@@ -52,8 +52,9 @@ def takedown(
             if before and before.purge == "done" and not found.external_id.startswith("removed:"):
                 _ask_anew(found.set_key, found.external_id)
             return
+        same = same_record.others(installation, found) if purge else None
         taken = taking_down.take_down(installation, named, reason, purge=purge, confirmed=confirm)
-        _show(taken, same_record.others(installation, found), as_json)
+        _show(taken, same or same_record.others(installation, found), as_json)
     if taken.behind or taken.left:
         raise typer.Exit(MENDABLE)
 

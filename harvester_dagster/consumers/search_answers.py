@@ -43,8 +43,14 @@ def withheld(connection: Connection[Any], config: Config, entity: str) -> set[st
         """SELECT k.key || ':' || d.external_id
            FROM search_index s JOIN publication_document p ON p.seq > s.overlay_seq
            JOIN document d ON d.doc_id = p.doc_id AND d.entity = s.entity JOIN harvest_set k ON k.set_id = d.set_id
-           WHERE s.entity = %s AND s.shown AND starts_with(s.name, %s)""",
-        (entity, index.prefix(config, entity)),
+           WHERE s.entity = %(entity)s AND s.shown AND starts_with(s.name, %(prefix)s)
+           UNION
+           SELECT k.key || ':' || d.external_id
+           FROM search_index s JOIN takedown t ON s.overlay_seq = 0
+           JOIN document d ON t.doc_id IN (d.doc_id, d.owner_id) AND d.set_id = t.set_id AND d.entity = s.entity
+           JOIN harvest_set k ON k.set_id = d.set_id
+           WHERE s.entity = %(entity)s AND s.shown AND starts_with(s.name, %(prefix)s)""",
+        {"entity": entity, "prefix": index.prefix(config, entity)},
     )
     return {srn for (srn,) in rows}
 

@@ -58,7 +58,7 @@ ORDER BY 1 LIMIT 100
 
 
 def others(installation: Installation, found: FoundDocument) -> Others:
-    """What may be the same record as this one."""
+    """What may be the same record as this one. To be asked before a purge: nothing is left to compare then."""
     with installation.pool.connection() as connection:
         of_that_id = connection.execute(
             _OF_THAT_ID, {"entity": found.entity, "id": found.external_id, "set": found.set_id}

@@ -153,14 +153,17 @@ def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetSt
 
 
 def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
-    """What a person corrected, or gave back last; who it was, and when."""
+    """What a person corrected, or gave back last; who it was, and when. Of what is taken down the values are not told.
+    """
+    is_shown = takedowns.find(connection, found.owner_id or found.doc_id) is None
     for at, actor, fields in overwrites.history(connection, found.doc_id)[:1]:
         by = f"by {actor or 'somebody'}"
         if fields is None:
             yield Stage("overwrite", at.isoformat(), f"taken away {by}", "the source's values stand")
         else:
             said = "whatever its source sends; published with the next release"
-            yield Stage("overwrite", at.isoformat(), f"{', '.join(fields)} overwritten {by}", said, fields)
+            what = f"{', '.join(fields)} overwritten {by}"
+            yield Stage("overwrite", at.isoformat(), what, said, fields if is_shown else None)
 
 
 def _takedown(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:

@@ -91,12 +91,12 @@ def checked_reason(reason: str) -> str:
 def put(
     connection: Connection[Any], doc_id: int, set_id: int, reason: str, now: datetime, mark: bytes | None = None
 ) -> None:
-    """Take a record down; one that is keeps its first words. `mark`: purge it, too."""
+    """Take a record down; one that is keeps its first words. `mark`: purge it, too, or once more with today's key."""
     connection.execute(
         """INSERT INTO takedown (doc_id, set_id, at, actor, reason, purge, mark)
            VALUES (%(doc)s, %(set)s, %(now)s, %(actor)s, %(reason)s, %(purge)s, %(mark)s)
            ON CONFLICT (doc_id) DO UPDATE SET purge = 'asked', mark = excluded.mark
-           WHERE takedown.purge = 'none' AND excluded.mark IS NOT NULL""",
+           WHERE excluded.mark IS NOT NULL""",
         {
             "doc": doc_id,
             "set": set_id,

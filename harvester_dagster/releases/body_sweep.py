@@ -58,19 +58,33 @@ class _Going(NamedTuple):
 def sweep(installation: Installation, before: datetime) -> Swept:
     """Remove what was not needed since `before`, if anything was removed that may have needed it."""
     _forget_removed_tasks(installation, before)
-    present = _present(installation.catalog)
     now = installation.clock()
     with installation.pool.connection() as connection:
-        if not _is_due(connection, present, now, now - before):
+        if not _is_due(connection, _present(installation.catalog), now, now - before):
             return Swept(0, 0)
-        going = _going(connection, present, before)
+    swept, is_all = _swept(installation, before)
+    if is_all:
+        with installation.pool.connection() as connection:
+            connection.execute("UPDATE sweep SET swept_at = %s", (now,))
+    return swept
+
+
+def sweep_at_once(installation: Installation) -> None:
+    """Remove all that nothing needs now, whatever its age: what somebody purges may not wait for it."""
+    is_all = False
+    while not is_all:
+        _, is_all = _swept(installation, installation.clock() + timedelta(days=1))
+
+
+def _swept(installation: Installation, before: datetime) -> tuple[Swept, bool]:
+    """What went, and whether that was all."""
+    with installation.pool.connection() as connection:
+        going = _going(connection, _present(installation.catalog), before)
     installation.objects.delete(_objects_of(installation.objects, going))
     with installation.pool.connection() as connection:
         results = _delete_results(connection, going.results)
         connection.execute("DELETE FROM harvester.fetch WHERE fetch_id = ANY (%s)", (going.fetches,))
-        if max(len(going.results), len(going.fetches)) < MOST:
-            connection.execute("UPDATE sweep SET swept_at = %s", (now,))
-    return Swept(results, len(going.bodies))
+    return Swept(results, len(going.bodies)), max(len(going.results), len(going.fetches)) < MOST
 
 
 def note_removal(connection: Connection[Any], now: datetime) -> None:

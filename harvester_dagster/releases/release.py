@@ -116,7 +116,9 @@ def publish(
 def _was_brought_up(installation: Installation, version: Version) -> bool:
     with installation.pool.connection() as connection:
         row = connection.execute(
-            "SELECT EXISTS (SELECT FROM search_report WHERE version_id = %s)", (version.version_id,)
+            """SELECT EXISTS (SELECT FROM search_report r JOIN dataset_version v USING (version_id)
+                              WHERE version_id = %s AND (r.outcome <> 'ready' OR v.indices::text <> '{}'))""",
+            (version.version_id,),
         ).fetchone()
     return row == (True,)
 

@@ -40,10 +40,13 @@ def expunge(installation: Installation, patience: float) -> str:
                     _merge(client, name)
                     merged.add(name)
         with installation.pool.connection() as connection:
-            made = connection.execute(
-                "SELECT name FROM search_index WHERE name <> ALL (%s)", (list(merged),)
-            ).fetchone()
-        return behind or (f"{made[0]} was made meanwhile, perhaps from what was deleted" if made else "")
+            rows = connection.execute(
+                """SELECT name FROM search_index WHERE name <> ALL (%s)
+                   AND EXISTS (SELECT FROM unnest(%s::text[]) p WHERE starts_with(name, p)) ORDER BY 1""",
+                (list(merged), [index.prefix(installation.config, one.name) for one in installation.catalog.entities]),
+            )
+            made = ", ".join(name for (name,) in rows)
+        return behind or (f"{made} was made meanwhile, perhaps from what was deleted" if made else "")
     except NoIndex:
         return ""
     except (SearchError, BadMapping, Busy) as error:

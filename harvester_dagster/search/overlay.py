@@ -28,10 +28,17 @@ class Lacking(NamedTuple):
     srn: str
 
 
+# Before the first version no takedown has a seq: an index that has heard of none asks for all.
 _LACKING = """
-SELECT DISTINCT d.doc_id, s.key || ':' || d.external_id
+SELECT d.doc_id, s.key || ':' || d.external_id
 FROM search_index i JOIN publication_document p ON p.seq > i.overlay_seq AND p.seq <= %(up_to)s
 JOIN document d ON d.doc_id = p.doc_id AND d.entity = i.entity JOIN harvest_set s ON s.set_id = d.set_id
+WHERE i.name = %(name)s
+UNION
+SELECT d.doc_id, s.key || ':' || d.external_id
+FROM search_index i JOIN takedown t ON i.overlay_seq = 0
+JOIN document d ON t.doc_id IN (d.doc_id, d.owner_id) AND d.set_id = t.set_id AND d.entity = i.entity
+JOIN harvest_set s ON s.set_id = d.set_id
 WHERE i.name = %(name)s ORDER BY 1
 """
 
@@ -82,10 +89,11 @@ def take_out(client: "OpenSearch", pool: Pool, names: Collection[str]) -> None:
             index.refresh(client, name)
 
 
-def is_behind(connection: Connection[Any]) -> bool:
-    """Whether an index that consumers search has not heard of a takedown, or of the undoing of one."""
+def is_behind(connection: Connection[Any], names: Collection[str]) -> bool:
+    """Whether one of these indices has not heard of a takedown, or of the undoing of one."""
     row = connection.execute(
-        """SELECT EXISTS (SELECT FROM search_index WHERE shown AND overlay_seq < (
-               SELECT coalesce(max(seq), 0) FROM publication WHERE takedown))"""
+        """SELECT EXISTS (SELECT FROM search_index WHERE name = ANY (%s) AND overlay_seq < (
+               SELECT coalesce(max(seq), 0) FROM publication WHERE takedown))""",
+        (list(names),),
     ).fetchone()
     return row == (True,)

@@ -5,7 +5,7 @@ what a further entity or task publishes, or a plug-in maps, is searched and filt
 these bodies, and what a text may cost. Does not belong here: sending them (`kept_client.py`), HTTP.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -214,6 +214,14 @@ def by_srn(srns: Sequence[str]) -> Body:
 def by_external_id(ids: Sequence[str], size: int) -> Body:
     """Documents by the ids that their sources give them, in whichever sets."""
     return {"size": size, "query": {"terms": {"external_id": list(ids)}}, "sort": [_IN_ORDER]}
+
+
+def without(body: Body, srns: Collection[str]) -> Body:
+    """The same question, but for these documents, counts and facets too; words that begin so cannot be told apart."""
+    if not srns or "query" not in body:
+        return body
+    not_these = {"ids": {"values": sorted(srns)}}
+    return {**body, "query": {"bool": {"must": [body["query"]], "must_not": [not_these]}}}
 
 
 def completed(prefix: str) -> Body:

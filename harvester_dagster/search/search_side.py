@@ -79,7 +79,7 @@ def _beside(installation: Installation, connection: Connection[Any], current: Ve
         for one in index.held(connection, installation.config, entity.name)
     }
     if wanted <= shown & finished:
-        if overlay.is_behind(connection):
+        if overlay.is_behind(connection, [name for name in wanted if name]):
             return SearchSide("behind", current.version_id, "a takedown, or its undoing, is not in its index yet")
         return SearchSide("follows", current.version_id)
     if report and report.hindrance:

@@ -85,7 +85,7 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
     with locked.connection() as connection:
         if state.staged_attempt != attempt.attempt_id or state.accepted_gen != attempt.base_gen:
             raise attempts.NotOpen(f"{key}: attempt {attempt.attempt_id} was superseded; harvest the set again")
-        withheld.withhold_candidate(connection, state.set_id)
+        withheld.settle_candidate(connection, state.set_id, state.accepted_gen)
         historic = published(connection, state)
         now_there = proposed(connection, state, historic)
         settings = installation.config.sets.get(key)

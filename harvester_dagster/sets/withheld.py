@@ -37,7 +37,9 @@ UPDATE generation g SET published = (
     FULL JOIN (
         SELECT o.entity, count(*) AS n FROM output o
         WHERE o.doc_id = ANY (%(ids)s) AND o.published AND {live("o", "g.gen")} GROUP BY 1) turned USING (entity))
-WHERE g.set_id = %(set)s AND EXISTS (
+WHERE g.set_id = %(set)s AND g.gen >= (
+    SELECT least(s.accepted_gen, min(v.gen)) FROM harvest_set s LEFT JOIN dataset_version_set v USING (set_id)
+    WHERE s.set_id = %(set)s GROUP BY s.accepted_gen) AND EXISTS (
     SELECT FROM output o WHERE o.doc_id = ANY (%(ids)s) AND o.published AND {live("o", "g.gen")})
 """
 
@@ -58,6 +60,13 @@ def give_back(connection: Connection[Any], set_id: int, doc_ids: Sequence[int]) 
     return turned
 
 
+# Made while a takedown was undone: that could not see it.
+_BACK_IN_CANDIDATE = """
+UPDATE output o SET published = true FROM output_body b, document d
+WHERE o.set_id = %(set)s AND o.from_gen > %(gen)s AND NOT o.published AND d.doc_id = o.doc_id
+  AND b.doc_id = o.doc_id AND b.from_gen = o.from_gen AND b.reasons IS NULL
+  AND NOT EXISTS (SELECT FROM takedown t WHERE t.doc_id IN (d.doc_id, d.owner_id))
+"""
 _OF_CANDIDATE = """
 UPDATE output o SET published = false
 FROM takedown t JOIN document d ON d.doc_id = t.doc_id OR d.owner_id = t.doc_id
@@ -65,9 +74,10 @@ WHERE t.set_id = %(set)s AND o.doc_id = d.doc_id AND o.published
 """
 
 
-def withhold_candidate(connection: Connection[Any], set_id: int) -> None:
-    """The same of what a candidate holds and was made while its record was taken down. The caller holds the set's row,
-    as a takedown does: one of them comes after the other."""
+def settle_candidate(connection: Connection[Any], set_id: int, accepted_gen: int) -> None:
+    """The same of what a candidate holds and was made while its record was taken down, or given back. From here on the
+    set's row is held, as a takedown does: one of them comes after the other."""
     connection.execute("SELECT FROM harvest_set WHERE set_id = %s FOR UPDATE", (set_id,))
+    connection.execute(_BACK_IN_CANDIDATE, {"set": set_id, "gen": accepted_gen})
     if connection.execute("SELECT FROM takedown WHERE set_id = %s LIMIT 1", (set_id,)).fetchone():
         connection.execute(_OF_CANDIDATE, {"set": set_id})

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from harvester_dagster.explain import why as story
 from harvester_dagster.explain.why import FoundDocument, UnknownDocument
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import audit, overwrites
+from harvester_dagster.publication import audit, overwrites, takedowns
 from harvester_dagster.publication.overwrites import BadOverwrite
 from harvester_dagster.sets import failed_results
 from harvester_dagster.sets.failed_results import Choice
@@ -66,6 +66,8 @@ class DocumentPages:
         try:
             found = story.look_up(self._installation, connection, srn)
         except UnknownDocument:  # extraction could not read it
+            return {"history": None, "groups": []}
+        if takedowns.find(connection, found.owner_id or found.doc_id):
             return {"history": None, "groups": []}
         history = overwrites.history(connection, found.doc_id)
         fields = history[0].fields if history else None

@@ -232,7 +232,9 @@ def test_the_same_record_by_another_route_is_named_and_stays(api: Api) -> None:
         f"{KEY}:f": "the same DOI",
     }
     assert said["looked_everywhere"] is True
-    assert api.get("/product/src:two:b/").status_code == api.get(f"/product/{KEY}:d/").status_code == 200
+    purged = api.act(f"{KEY}:d", reason="x", purge=True).json()
+    assert purged["purge"] == "done" and purged["same"] == said["same"]
+    assert api.get("/product/src:two:b/").status_code == api.get(f"/product/{KEY}:e/").status_code == 200
 
 
 def test_a_takedown_looks_at_one_document_by_indices_and_readers_pay_nothing(api: Api) -> None:
@@ -256,6 +258,6 @@ def test_a_takedown_looks_at_one_document_by_indices_and_readers_pay_nothing(api
         value_counts.turn(connection, api.world.installation.catalog, family, -1)
         assert withheld.withhold(connection, set_id, family) == family
         takedowns.put(connection, doc_id, set_id, "x", api.world.now)
-        withheld.withhold_candidate(connection, set_id)
+        withheld.settle_candidate(connection, set_id, 1)
         assert withheld.give_back(connection, set_id, family) == family
         assert connection.execute(read, (big,)).fetchone() == before

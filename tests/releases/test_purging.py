@@ -54,6 +54,7 @@ def prepared(world: World) -> None:
     world.night()
     release.release(world.installation, by_hand=True)
     filled(world, f"{MARKER} second")
+    world.source.contents["secret/own"] = f"{MARKER} in another file".encode()  # whose first text nobody needs now
     world.overwrite("secret", {"subtitle": f"{MARKER} by hand"})
     push(world, world.source.record("secret", title=f"{MARKER} pushed"))
     world.night()
@@ -126,6 +127,38 @@ def test_nothing_of_it_is_left_and_nothing_of_others_is_lost(world: World) -> No
     world.forward()
     world.night()
     assert world.outputs() == others == world.rebuilt()
+
+
+def test_purged_once_more_it_is_known_by_the_key_of_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared(world)
+    assert purge(world).purge == "done"
+    with world.installation.pool.connection() as connection:
+        connection.execute("UPDATE takedown SET mark = sha256('of a key that was lost')")
+    world.forward()
+    world.night()
+    assert tables_with(world) != [], "hidden, but stored"
+    assert purge(world).purge == "done"
+    check_gone(world)
+    world.forward()
+    world.night()
+    check_gone(world)
+
+
+def test_what_was_made_beside_an_undoing_is_shown(world: World) -> None:
+    world.source.put("secret")
+    world.night()
+    taking_down.take_down(world.installation, named(world), "case 12")
+    world.source.put("secret", title="Another")
+    steps.harvest(world.installation, KEY)
+    steps.documents(world.installation, KEY)
+    world.tasks()
+    steps.outputs(world.installation, KEY)
+    taking_down.undo(world.installation, named(world))
+    with world.installation.pool.connection() as connection:  # as a transaction left it that the undoing did not see
+        connection.execute("UPDATE output SET published = false WHERE from_gen = 2")
+    steps.conclude(world.installation, KEY)
+    assert world.titles() == {"secret": "Another"}
+    check(world)
 
 
 def test_on_s3(open_world: OpenWorld, bucket: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from harvester_dagster import installation
 from harvester_dagster.config import Config
-from harvester_dagster.releases import taking_down
+from harvester_dagster.consumers import search_answers
+from harvester_dagster.releases import release, taking_down
 from harvester_dagster.releases.taking_down import Named
-from harvester_dagster.search import aliases, build
+from harvester_dagster.search import aliases, build, expunging
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import versions
 from tests.search.conftest import OpenWorld
@@ -49,6 +50,28 @@ def test_it_goes_at_once_and_comes_back(world: World) -> None:
     assert side is not None and side.state == "follows"
     assert taking_down.undo(world.installation, _named(world, "p1")).behind == ""
     assert world.shown()["a:one:p1"] == "Titel 1"
+
+
+def test_before_anything_was_published_it_is_not_shown_first(world: World) -> None:
+    world.accept({f"p{n}": product(f"p{n}", f"Titel {n}") for n in range(3)})
+    version = world.prepare()
+    assert build.bring_up(world.installation, version).outcome == "ready"
+    assert _take(world, "p1") == ""
+    versions.promote(world.installation, version)
+    assert aliases.move(world.installation) == ""
+    assert world.shown().keys() == {"a:one:p0", "a:one:p2"}
+    with world.installation.pool.connection() as connection:
+        assert search_answers.withheld(connection, world.installation.config, "products") == {"a:one:p1"}
+
+
+def test_a_version_whose_index_was_removed_by_a_purge_gets_another_before_it_is_announced(world: World) -> None:
+    _many(world)
+    world.accept({"p0": product("p0", "Nieuw")})
+    version = world.prepare()
+    assert build.bring_up(world.installation, version).outcome == "ready"
+    assert expunging.expunge(world.installation, patience=5) == ""
+    assert release.publish(world.installation, version).behind == ""
+    assert world.shown()["a:one:p0"] == "Nieuw"
 
 
 @pytest.mark.parametrize("rebuild", [False, True])

@@ -158,6 +158,8 @@ class SearchRoutes:
         prefix = asked.prefix.strip()
         if not prefix or not fields.has_completion or not prefix.isprintable():  # the server refuses U+001F and such
             return self._sent(name, [])
+        if self._withheld(name):
+            return self._sent(name, [])
         return self._sent(name, search_answers.words(self._ask(name, queries.completed(prefix)), prefix))
 
     def _similar(self, entity: EntityName, asked: Annotated[SimilarAsked, Query()]) -> Response:
@@ -191,8 +193,14 @@ class SearchRoutes:
         return queries.fields_of(made.mappings.get("properties", {})) if made else None
 
     def _ask(self, entity: str, body: dict[str, Any]) -> dict[str, Any]:
+        body = queries.without(body, self._withheld(entity))
         with _answered():
             return self._client.search(index.alias(self._installation.config, entity), body)
+
+    def _withheld(self, entity: str) -> set[str]:
+        """What the index shows and may not, as long as it has not heard of it."""
+        with self._installation.reading.connection() as connection:
+            return search_answers.withheld(connection, self._installation.config, entity)
 
     def _page(self, request: Request, page: int) -> str:
         asked = [(name, value) for name, value in request.query_params.multi_items() if name != "page"]

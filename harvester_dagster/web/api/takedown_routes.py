@@ -95,10 +95,11 @@ class TakedownRoutes:
         named = Named(found.doc_id, found.set_id, srn)
         if given.undo:
             return taking_down.undo(self._installation, named)._asdict()
+        same = self._same(found) if given.purge else None
         taken = taking_down.take_down(
             self._installation, named, given.reason, purge=given.purge, confirmed=given.confirmed
         )
-        return {**taken._asdict(), **self._same(found)}
+        return {**taken._asdict(), **(same or self._same(found))}
 
     def _same(self, found: FoundDocument) -> dict[str, Any]:
         others = same_record.others(self._installation, found)

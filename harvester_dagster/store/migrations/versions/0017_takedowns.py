@@ -65,6 +65,16 @@ def downgrade() -> None:
                harvester.takedown t
            WHERE t.doc_id IN (d.doc_id, d.owner_id) AND o.doc_id = d.doc_id AND b.doc_id = o.doc_id
              AND b.from_gen = o.from_gen AND b.reasons IS NULL;
+           UPDATE harvester.generation g SET published = c.published FROM (
+               SELECT set_id, gen, json_object_agg(entity, n) AS published FROM (
+                   SELECT g.set_id, g.gen, o.entity, count(*) AS n
+                   FROM harvester.generation g JOIN harvester.output o ON o.set_id = g.set_id AND o.published
+                     AND o.from_gen <= g.gen AND (o.to_gen IS NULL OR o.to_gen > g.gen)
+                   WHERE g.set_id IN (SELECT set_id FROM harvester.takedown) GROUP BY 1, 2, 3) n GROUP BY 1, 2) c
+           WHERE c.set_id = g.set_id AND c.gen = g.gen AND g.gen >= (
+               SELECT least(s.accepted_gen, min(v.gen))
+               FROM harvester.harvest_set s LEFT JOIN harvester.dataset_version_set v USING (set_id)
+               WHERE s.set_id = g.set_id GROUP BY s.accepted_gen);
            DROP TABLE harvester.publication_document, harvester.takedown;
            ALTER TABLE harvester.publication DISABLE TRIGGER publication_append_only;
            DELETE FROM harvester.publication WHERE takedown;
