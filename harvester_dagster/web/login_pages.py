@@ -5,6 +5,8 @@ Belongs here: requests, and where they lead then. Does not belong here: what is 
 """
 
 import hmac
+import threading
+import time
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -18,10 +20,13 @@ from harvester_dagster.shown_text import one_line
 from harvester_dagster.web import guard
 from harvester_dagster.web.app import problem
 from harvester_dagster.web.login_provider import CALLBACK, NotSignedIn, Provider
-from harvester_dagster.web.sessions import Sessions
+from harvester_dagster.web.sessions import BEGUN_LASTS, Sessions
 
 _LONGEST = 2_000
 """Characters of what a browser brings back, and of where it goes then."""
+_MOST_BEGUN = 10_000
+"""Logins of which it is remembered that they came back; the provider is asked for less than 3,000 in the time that
+one lasts."""
 _NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -31,6 +36,9 @@ class LoginPages:
     def __init__(self, installation: Installation, sessions: Sessions) -> None:
         self._installation, self._sessions = installation, sessions
         self._provider = Provider(installation.config.web, installation.outside, installation.clock)
+        self._lock = threading.Lock()
+        self._used: dict[str, float] = {}
+        """The state of each login that came back, until it is too old anyway; the oldest first."""
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -69,6 +77,8 @@ class LoginPages:
         if given["error"] or not given["code"]:
             said = one_line(given["error"])[:100] or "it sent no code"
             return problem(request, 403, f"the login provider did not let you in: {said}; sign in again")
+        if not self._is_first(begun.state):
+            return problem(request, 400, "this login has come back already; sign in again")
         try:
             person = self._provider.person(given["code"], begun.nonce, begun.verifier)
         except NotSignedIn as error:
@@ -78,6 +88,18 @@ class LoginPages:
         with audit.acting(Doer(person.name, guard.client_address(request, self._installation.config.web))):
             audit.told(self._installation.pool, "sign in", "", self._installation.clock())
         return answer
+
+    def _is_first(self, state: str) -> bool:
+        """Whether no code was shown to the provider for this login: a browser that keeps its cookie asks once too."""
+        with self._lock:
+            now = time.monotonic()
+            for old, until in list(self._used.items()):
+                if until > now and len(self._used) < _MOST_BEGUN:
+                    break
+                del self._used[old]
+            is_first = state not in self._used
+            self._used.setdefault(state, now + BEGUN_LASTS.total_seconds())
+        return is_first
 
     def logout(self, request: Request) -> Response:
         """The session is over, here and wherever a copy of it is."""

@@ -40,7 +40,9 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 _KNOWN_SECONDS = 3600.0
 _SECONDS = 5
 _WAIT_SECONDS = 2.0
-"""For somebody else who asks the provider the same."""
+"""For others who ask the provider."""
+_AT_ONCE = 4
+"""Codes that are shown to the provider: whoever sends one would keep a thread of the pages."""
 _AWAY_SECONDS = 5.0
 """So long after it did not answer it is not asked again: whoever asks for a login would keep a thread of the pages."""
 _Read = TypeVar("_Read")
@@ -98,7 +100,7 @@ class Provider:
     def __init__(self, web: Web, outside: Outside, clock: Callable[[], datetime], *, keys_again: float = 30.0) -> None:
         self._login, self._outside, self._clock, self._keys_again = web.login, outside, clock, keys_again
         self._back = f"{web.public_url}{CALLBACK}"
-        self._lock = threading.Lock()
+        self._lock, self._turns = threading.Lock(), threading.BoundedSemaphore(_AT_ONCE)
         self._known: _Known | None = None
         self._away: tuple[float, NotSignedIn] | None = None
         self._keys: KeySet | None = None
@@ -127,9 +129,10 @@ class Provider:
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": self._back}
         form |= {"code_verifier": verifier, "client_id": self._login.client_id}
         headers = {"Accept": "application/json", **self._credentials()}
-        answer = self._call(
-            lambda: self._outside.post(known.token, data=form, headers=headers, timeout=_SECONDS, max_bytes=MIB)
-        )
+        with self._turn():
+            answer = self._call(
+                lambda: self._outside.post(known.token, data=form, headers=headers, timeout=_SECONDS, max_bytes=MIB)
+            )
         tokens = _read(answer.body, _Tokens)
         return self._person(self._claims(known, tokens, nonce))
 
@@ -192,6 +195,16 @@ class Provider:
             if self._known is None or self._known.until < time.monotonic():
                 self._known = self._discovered()
             return self._known
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """A few at a time. Raises NotSignedIn where no turn comes soon."""
+        if not self._turns.acquire(timeout=_WAIT_SECONDS):
+            raise NotSignedIn("many sign in just now", _MEND)
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from urllib.parse import urlencode
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -38,6 +40,10 @@ class SigningProvider:
     """How the claims become a token; None: signed with its key."""
     keys: list[RSAKey] = field(default_factory=lambda: [KEY])
     is_away: bool = False
+    held: threading.Event | None = None
+    """Codes are answered when it is set."""
+    shown: list[str] = field(default_factory=list)
+    """The codes that came."""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -68,6 +74,9 @@ class SigningProvider:
     async def exchange(self, request: Request) -> Response:
         async with request.form() as form:
             given = {name: str(value) for name, value in form.items()}
+        self.shown.append(given["code"])
+        if self.held:
+            await run_in_threadpool(self.held.wait, 60)
         asked = self.codes.pop(given["code"], None)
         pair = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
         challenge = base64.urlsafe_b64encode(hashlib.sha256(given["code_verifier"].encode()).digest()).rstrip(b"=")

@@ -1,7 +1,9 @@
 """People who sign in at a provider of OpenID Connect, and what they may then, from beyond this machine."""
 
+import contextlib
 import dataclasses
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -278,6 +280,40 @@ def test_a_login_ends_in_the_browser_in_which_it_was_begun_and_once(site: LoginS
     who, back = begun(site)
     refused = who.get(back.replace("code=", "error=access_denied%1b&nocode="), timeout=30)
     assert refused.status_code == 403 and "access_denied" in refused.text and "\x1b" not in refused.text
+
+
+def test_a_login_that_was_begun_costs_the_provider_one_question(site: LoginSite) -> None:
+    who, back = begun(site)
+    cookie = f"harvester_login={who.cookies['harvester_login']}"
+    copies = [somebody().get(back, headers={"Cookie": cookie}, allow_redirects=False, timeout=30) for _ in range(3)]
+    assert [copy.status_code for copy in copies] == [303, 400, 400]
+    assert "come back already" in copies[1].text and len(site.provider.shown) == 1
+
+
+def test_a_few_ask_the_provider_at_a_time_and_the_next_is_told(site: LoginSite) -> None:
+    of = site.world.installation
+    provider = Provider(of.config.web, of.outside, of.clock)
+    assert person_of(provider) == WHO
+    site.provider.held, site.provider.shown = threading.Event(), []
+
+    def ask() -> None:
+        with contextlib.suppress(NotSignedIn):  # it was held for longer than one waits
+            provider.person("code", "nonce", "verifier")
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for each in asking:
+        each.start()
+    begun = time.monotonic()
+    while len(site.provider.shown) < len(asking):
+        assert time.monotonic() < begun + 60
+        time.sleep(0.01)
+    with pytest.raises(NotSignedIn, match="many sign in just now"):
+        provider.person("code", "nonce", "verifier")
+    site.provider.held.set()
+    for each in asking:
+        each.join()
+    site.provider.held = None
+    assert len(site.provider.shown) == 4 and person_of(provider) == WHO
 
 
 def test_a_provider_that_is_away_is_one_sentence_and_a_token_needs_none(site: LoginSite) -> None:
