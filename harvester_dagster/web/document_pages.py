@@ -1,7 +1,7 @@
 """The page of one document: why it is as it is, what a person has overwritten of it, what failed of its tasks.
 
-Belongs here: requests, and which answers a page shows. Does not belong here: any answer. Who overwrites must have the
-scope for it, beside the one that the guard asks for at every press.
+Belongs here: requests, and which answers a page shows. Does not belong here: any answer. Who may overwrite the
+guard asks.
 """
 
 from typing import Any
@@ -28,7 +28,6 @@ from harvester_dagster.web.page_frame import PageFrame, form_texts
 _LONGEST = 2_000
 """Characters of an SRN that is looked up."""
 _GROUPS = 20
-_SCOPE = "overwrite"
 
 
 class DocumentPages:
@@ -41,8 +40,8 @@ class DocumentPages:
         """The routes, for the application."""
         return [
             Route("/document/", self.document),
-            Route("/document/overwrite", self.overwrite, methods=["POST"]),
-            Route("/document/overwrite/clear", self.clear, methods=["POST"]),
+            Route(guard.OVERWRITE, self.overwrite, methods=["POST"]),
+            Route(f"{guard.OVERWRITE}/clear", self.clear, methods=["POST"]),
         ]
 
     def document(self, request: Request) -> Response:
@@ -82,7 +81,6 @@ class DocumentPages:
     async def overwrite(self, request: Request) -> Response:
         """Overwrite the fields that were typed, in place of all before; what cannot be taken is shown with its
         reason."""
-        self._admit(request)
         srn, typed = await form_texts(request, "srn", "fields")
         try:
             await run_in_threadpool(self._overwrite, srn, typed)
@@ -104,7 +102,6 @@ class DocumentPages:
 
     async def clear(self, request: Request) -> Response:
         """Give a document its source's values back."""
-        self._admit(request)
         (srn,) = await form_texts(request, "srn")
         try:
             await run_in_threadpool(self._clear, srn)
@@ -118,11 +115,6 @@ class DocumentPages:
 
     def _found(self, connection: Connection[Any], srn: str) -> FoundDocument:
         return story.look_up(self._installation, connection, srn[:_LONGEST].replace("\0", "�"))
-
-    def _admit(self, request: Request) -> None:
-        actor = guard.admitted(request, self._installation.config.web, _SCOPE)
-        if isinstance(actor, str):
-            raise HTTPException(403, actor)
 
 
 def _seen(srn: str) -> Response:

@@ -7,7 +7,7 @@
 
 Belongs here: what is known of whoever made a request: the address, the token, the site. Three ask it: our pages, where
 reading is free and writing is not (`WriteGuard`), routes that need a scope (`admitted`), the door before Dagster's UI
-(`door.py`). Does not belong here: pages, and which scope a route needs.
+(`door.py`). Does not belong here: pages, and which scope a route of the API needs.
 """
 
 import base64
@@ -36,6 +36,8 @@ _OTHER_SITES = frozenset({"cross-site", "same-site"})
 
 
 OPERATE = "operate"
+OVERWRITE = "/document/overwrite"
+"""There and below it a page overwrites: that takes the scope for it, and no other (`document_pages.py`)."""
 API = "/api/"
 """Below it nothing is written without a token, wherever it comes from."""
 LOGOUT = "/logout"
@@ -66,7 +68,7 @@ class WriteGuard:
         """Pass a request on, or answer it with why it may not change anything."""
         if scope["type"] == "http" and scope["method"] not in _READING and not _is_elsewhere(scope["path"]):
             is_api = scope["path"].startswith(API)
-            found = admitted(Request(scope), self._web, None if is_api else OPERATE, by_token=is_api)
+            found = admitted(Request(scope), self._web, None if is_api else _scope(scope["path"]), by_token=is_api)
             if isinstance(found, str):
                 await (_problem(found) if is_api else PlainTextResponse(found + "\n", 403))(scope, receive, send)
                 return
@@ -74,6 +76,11 @@ class WriteGuard:
                 await self._app(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _scope(path: str) -> str:
+    """What a button of a page needs."""
+    return "overwrite" if path.startswith(OVERWRITE) else OPERATE
 
 
 def _is_elsewhere(path: str) -> bool:

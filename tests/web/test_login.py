@@ -22,6 +22,7 @@ from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.publication import audit
 from harvester_dagster.web import serving as all_pages
 from harvester_dagster.web.app import create_app
+from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.login_pages import LoginPages, own_path
 from harvester_dagster.web.login_provider import NotSignedIn, Provider
 from harvester_dagster.web.operator_pages import OperatorPages
@@ -101,6 +102,7 @@ class serving:
         sessions = Sessions(world.installation.config.web, world.installation.pool, world.installation.clock)
         routes = [
             *OperatorPages(world.installation, Here(world), "").routes(),
+            *DocumentPages(world.installation, "").routes(),
             *LoginPages(world.installation, sessions).routes(),
         ]
         self._served = served(create_app(world.installation.config.web, routes, sessions), port=port)
@@ -373,6 +375,23 @@ def test_a_session_is_for_pages_of_ours_and_its_scopes_alone(site: LoginSite) ->
     assert press(site, editor) == 403
     assert "<button>Harvest now</button>" in who.get(f"{site.url}/set/{KEY}/", timeout=30).text
     assert editor.post(f"{site.url}/logout", timeout=30).status_code == 200, "whoever is in may leave"
+
+
+def test_to_overwrite_takes_its_scope_and_no_other(site: LoginSite) -> None:
+    site.world.source.put("a")
+    site.world.night()
+    page, path = f"{site.url}/document/?srn={KEY}:a", f"{site.url}/document/overwrite"
+    fields = {"srn": f"{KEY}:a", "fields": '{"title": "x"}'}
+    operator, _ = signed_in(site)
+    assert "<button>Overwrite</button>" not in operator.get(page, timeout=30).text
+    assert {operator.post(url, data=fields, timeout=30).status_code for url in (path, f"{path}/clear")} == {403}
+    site.provider.claims = {"groups": ["editors"]}
+    editor, _ = signed_in(site)
+    assert "<button>Overwrite</button>" in editor.get(page, timeout=30).text
+    assert editor.post(path, data=fields, timeout=30).status_code == 200
+    assert "Take it away" in editor.get(page, timeout=30).text
+    assert editor.post(f"{path}/clear", data=fields, timeout=30).status_code == 200
+    assert [act for _, act, _ in acts(site) if act != "sign in"] == ["overwrite", "clear overwrite"]
 
 
 def test_the_address_of_a_person_is_what_a_trusted_proxy_says(
