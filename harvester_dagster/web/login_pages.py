@@ -114,10 +114,11 @@ class LoginPages:
 
 
 def own_path(text: str) -> str:
-    """A path of these pages, with its query; for all else that of the night."""
+    """A path of these pages, with its query; for all else, and where one signs in, that of the night."""
     plain = text.isprintable() and text.startswith("/") and "\\" not in text and len(text) <= _LONGEST
     try:
         parts = urlsplit(text)
     except ValueError:
         return "/"
-    return text if plain and not (parts.scheme or parts.netloc) and not text.startswith("//") else "/"
+    is_login = f"{parts.path}/".startswith("/login/")
+    return text if plain and not (is_login or parts.scheme or parts.netloc or text.startswith("//")) else "/"

@@ -414,10 +414,12 @@ def test_nobody_is_led_away(site: LoginSite) -> None:
     [
         *("", "x", "//e.example", "///e.example", "/\\e.example", "\\\\e.example", "https:e.example", "/\t/e.example"),
         *("/\n", "javascript:alert(1)", "http://[", "/x\r\nSet-Cookie: a=b", "/" + "x" * 3_000, "/é\u202e"),
+        *("/login", "/login?next=/", "/login/callback?state=a&code=b", "/login#x"),
     ],
 )
 def test_what_is_no_path_of_ours_leads_to_the_night(text: str) -> None:
     assert own_path(text) == "/"
+    assert own_path("/loginx/?a=/login") == "/loginx/?a=/login"
 
 
 def test_cookies_go_by_https_alone_where_browsers_come_by_it(site: LoginSite, monkeypatch: pytest.MonkeyPatch) -> None:
