@@ -466,6 +466,9 @@ class Web(Section):
     def _a_login_comes_back(self) -> "Web":
         if self.login.issuer and not self.public_url:
             raise Unfit(Mistake("public_url", "is missing beside login", "write where browsers reach these pages"))
+        parts = urlsplit(self.public_url)
+        if self.login.issuer and parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise Unfit(Mistake("public_url", "a session could be read on the way", "write an address with https://"))
         return self
 
     @field_validator("tokens")

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -61,7 +62,7 @@ class Sessions:
 
     def __init__(self, web: Web, pool: Pool, clock: Callable[[], datetime]) -> None:
         self.web, self._pool, self._clock, self._key = web, pool, clock, key_of(web)
-        self._secure = web.public_url.startswith("https://")
+        self._secure = urlsplit(web.public_url).scheme == "https"
         self._session = "__Host-harvester_session" if self._secure else "harvester_session"
         self._login = "__Secure-harvester_login" if self._secure else "harvester_login"
 

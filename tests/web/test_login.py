@@ -440,6 +440,13 @@ def test_cookies_go_by_https_alone_where_browsers_come_by_it(site: LoginSite, mo
     assert later is not None and later.scopes == frozenset(), "what the configuration takes away is gone"
 
 
+def test_cookies_are_for_https_however_it_is_written(site: LoginSite) -> None:
+    web = site.world.installation.config.web.model_copy(update={"public_url": "HTTPS://h.example"})
+    answer = Response()
+    Sessions(web, site.world.installation.pool, site.world.installation.clock).begin(answer, WHO, ["operators"])
+    assert all("; Secure" in each for each in answer.headers.getlist("set-cookie"))
+
+
 def test_it_is_served_beside_all_pages(site: LoginSite) -> None:
     installation = site.world.installation
     web = installation.config.web.model_copy(update={"port": 0})
@@ -474,3 +481,21 @@ def test_a_login_that_cannot_work_is_a_mistake_of_the_configuration(login: dict[
     with pytest.raises(ConfigError, match=key):
         config.parse({"web": {"login": login}})
     assert Web().login.issuer == ""
+
+
+@pytest.mark.parametrize(
+    ("public_url", "is_taken"),
+    [
+        ("http://h.example", False),
+        ("HTTP://h.example:80/x", False),
+        ("http://127.0.0.1.example", False),
+        ("https://h.example", True),
+        ("http://localhost:3001", True),
+        ("http://[::1]:3001", True),
+    ],
+)
+def test_a_session_goes_over_the_net_by_https_alone(public_url: str, is_taken: bool) -> None:
+    login = {"issuer": "https://i.example", "client_id": "c", "scopes": {"a": ["operate"]}}
+    with contextlib.nullcontext() if is_taken else pytest.raises(ConfigError, match="could be read on the way"):
+        config.parse({"web": {"public_url": public_url, "login": login}})
+    config.parse({"web": {"public_url": public_url}})
