@@ -8,6 +8,7 @@ somebody signs in (`login_pages.py`), what a person may (`guard.py` and the conf
 request).
 """
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,7 @@ class Sessions:
     def __init__(self, web: Web, pool: Pool, clock: Callable[[], datetime]) -> None:
         self.web, self._pool, self._clock, self._key = web, pool, clock, key_of(web)
         self._secure = urlsplit(web.public_url).scheme == "https"
+        self._place = _digest(web.public_url, web.login.issuer, web.login.client_id, web.login.claim)
         self._session = "__Host-harvester_session" if self._secure else "harvester_session"
         self._login = "__Secure-harvester_login" if self._secure else "harvester_login"
 
@@ -138,7 +140,12 @@ class Sessions:
         answer.delete_cookie(name, path, secure=self._secure, httponly=True, samesite="lax")
 
     def _serializer(self, name: str) -> URLSafeSerializer:
-        return URLSafeSerializer(self._key, salt=f"cookie {name}")
+        return URLSafeSerializer(self._key, salt=f"cookie {name} {self._place}")
+
+
+def _digest(*said: str) -> str:
+    """Of whom a cookie was made for and by whose word: another installation may have the same key."""
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
 def scopes_of(web: Web, values: list[str]) -> frozenset[str]:

@@ -447,6 +447,28 @@ def test_cookies_are_for_https_however_it_is_written(site: LoginSite) -> None:
     assert all("; Secure" in each for each in answer.headers.getlist("set-cookie"))
 
 
+@pytest.mark.parametrize(
+    ("of_web", "of_login"),
+    [
+        ({"public_url": "http://localhost:1"}, {}),
+        ({}, {"issuer": "https://elsewhere.example"}),
+        ({}, {"client_id": "another"}),
+        ({}, {"claim": "roles"}),
+    ],
+)
+def test_a_session_is_for_one_installation_and_provider(
+    site: LoginSite, of_web: dict[str, str], of_login: dict[str, str]
+) -> None:
+    of, web = site.world.installation, site.world.installation.config.web
+    answer = Response()
+    Sessions(web, of.pool, of.clock).begin(answer, WHO, ["operators"])
+    cookie = answer.headers.getlist("set-cookie")[0].partition(";")[0]
+    request = Request({"type": "http", "headers": [(b"cookie", cookie.encode())], "client": None})
+    assert Sessions(web, of.pool, of.clock).of(request) is not None
+    other = web.model_copy(update={"login": web.login.model_copy(update=of_login), **of_web})
+    assert Sessions(other, of.pool, of.clock).of(request) is None
+
+
 def test_it_is_served_beside_all_pages(site: LoginSite) -> None:
     installation = site.world.installation
     web = installation.config.web.model_copy(update={"port": 0})
