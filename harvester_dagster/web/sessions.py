@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from itsdangerous import BadSignature, URLSafeSerializer
+from psycopg import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
@@ -34,6 +35,10 @@ LASTS = timedelta(hours=8)
 BEGUN_LASTS = timedelta(minutes=10)
 _LONGEST = 4_000
 """Characters of a cookie."""
+_STORE_SECONDS = 2.0
+"""For the store to say whether a session was left: each request of a browser asks."""
+_NO_PAGES = ("/static/", guard.API, guard.WEBHOOK)
+"""Where a session is nothing."""
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -112,10 +117,14 @@ class Sessions:
         self._forget(answer, self._login, "/login")
 
     def _is_ended(self, session: Session) -> bool:
-        with self._pool.connection() as connection:
-            row = connection.execute(
-                "SELECT EXISTS (SELECT FROM ended_login WHERE session = %s)", (session.id,)
-            ).fetchone()
+        """Whether it was left; where the store is away nobody knows, and it is not taken."""
+        try:
+            with self._pool.connection(timeout=_STORE_SECONDS) as connection:
+                row = connection.execute(
+                    "SELECT EXISTS (SELECT FROM ended_login WHERE session = %s)", (session.id,)
+                ).fetchone()
+        except OperationalError:  # the pool's own timeout is one
+            return True
         return row == (True,)
 
     def _until(self, lasts: timedelta) -> int:
@@ -162,7 +171,8 @@ class SignedIn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] == "http" and any(name == b"cookie" for name, _ in scope["headers"]):
+        is_page = scope["type"] == "http" and not scope["path"].startswith(_NO_PAGES)
+        if is_page and any(name == b"cookie" for name, _ in scope["headers"]):
             actor = await run_in_threadpool(self._sessions.actor, HTTPConnection(scope))
             if actor is not None:
                 scope[guard.PERSON] = actor

@@ -1,5 +1,6 @@
 """People who sign in at a provider of OpenID Connect, and what they may then, from beyond this machine."""
 
+import asyncio
 import contextlib
 import dataclasses
 import socket
@@ -15,18 +16,21 @@ import requests
 from playwright.sync_api import Page, expect
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from harvester_dagster import config
 from harvester_dagster.config import Web
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.publication import audit
+from harvester_dagster.store.database import open_reading_pool
+from harvester_dagster.web import guard
 from harvester_dagster.web import serving as all_pages
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.login_pages import LoginPages, own_path
 from harvester_dagster.web.login_provider import NotSignedIn, Provider
 from harvester_dagster.web.operator_pages import OperatorPages
-from harvester_dagster.web.sessions import LASTS, Sessions
+from harvester_dagster.web.sessions import LASTS, Sessions, SignedIn
 from tests.served import served
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, NIGHT, World
@@ -467,6 +471,38 @@ def test_a_session_is_for_one_installation_and_provider(
     assert Sessions(web, of.pool, of.clock).of(request) is not None
     other = web.model_copy(update={"login": web.login.model_copy(update=of_login), **of_web})
     assert Sessions(other, of.pool, of.clock).of(request) is None
+
+
+def cookie_of(sessions: Sessions) -> bytes:
+    answer = Response()
+    sessions.begin(answer, WHO, ["operators"])
+    return answer.headers.getlist("set-cookie")[0].partition(";")[0].encode()
+
+
+def test_nobody_is_signed_in_while_the_store_is_away(site: LoginSite) -> None:
+    of = site.world.installation
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens there
+        pool = open_reading_pool(f"postgresql://127.0.0.1:{taken.getsockname()[1]}/x")
+        sessions = Sessions(of.config.web, pool, of.clock)
+        headers = [(b"cookie", cookie_of(sessions))]
+        assert sessions.actor(Request({"type": "http", "headers": headers, "client": None})) is None
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "is_asked"),
+    [("/", True), ("/set/x/", True), ("/static/a.css", False), ("/api/x", False), ("/webhook/x", False)],
+)
+def test_a_session_is_looked_up_for_pages_alone(site: LoginSite, path: str, is_asked: bool) -> None:
+    of = site.world.installation
+    sessions = Sessions(of.config.web, of.pool, of.clock)
+    scope = {"type": "http", "path": path, "headers": [(b"cookie", cookie_of(sessions))], "client": None}
+
+    async def answer(scope: Scope, _receive: Receive, _send: Send) -> None:
+        assert (guard.PERSON in scope) == is_asked
+
+    asyncio.run(SignedIn(answer, sessions)(scope, None, None))  # type: ignore[arg-type]
 
 
 def test_it_is_served_beside_all_pages(site: LoginSite) -> None:
