@@ -112,6 +112,8 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
     """The state of the installation as of now: the version, and every set that is not withdrawn. `brief`: without the
     news, which take as long as the last release changed much (all else does not grow with documents), and without what
     the tasks did, a row for each of every set."""
+    # Each takes a connection: whoever holds one may wait for another as long as others who hold one do.
+    side, due = search_side(installation), _due(installation)
     with installation.pool.connection() as connection:
         newest = attempts.newest_harvests(connection)
         current = versions.current(connection)
@@ -121,8 +123,8 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
             current.promoted_at if current else None,
             versions.hold(connection),
             lines,
-            search_side(installation),
-            _due(installation),
+            side,
+            due,
             news(connection, installation.catalog, current) if current and not brief else "",
             installation.config.timezone,
             _pushes(installation, connection),
@@ -169,7 +171,7 @@ def _lines(
     with_tasks: bool,
 ) -> list[SetLine]:
     """A line for each set that stands somehow: as many questions for three hundred as for one."""
-    by_key = {row.key: row for row in standings.standings(installation, newest)}
+    by_key = {row.key: row for row in standings.standings_beside(connection, newest, installation.clock())}
     set_ids = [state.set_id for state in states]
     ids = [newest[set_id].attempt_id for set_id in set_ids if set_id in newest]
     tasks = _tasks(installation, connection, set_ids) if with_tasks else {}

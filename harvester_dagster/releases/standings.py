@@ -5,7 +5,9 @@ Belongs here: the words and the rule, for the release's check, `status` and aler
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from psycopg import Connection
 
 from harvester_dagster.installation import Installation
 from harvester_dagster.releases import nights
@@ -24,17 +26,22 @@ class SetStanding(NamedTuple):
     reason: str
 
 
-def standings(installation: Installation, newest: Mapping[int, attempts.Attempt] | None = None) -> list[SetStanding]:
-    """Every set: fresh, on fallback, stale or missing. `newest`: the newest harvests, by whoever has read them."""
-    now = installation.clock()
-    found = []
+def standings(installation: Installation) -> list[SetStanding]:
+    """Every set: fresh, on fallback, stale or missing."""
     with installation.pool.connection() as connection:
-        left_behind = nights.left_behind(connection)
-        newest = attempts.newest_harvests(connection) if newest is None else newest
-        for state in sets.all_sets(connection):
-            standing, reason = _standing(state, newest.get(state.set_id), left_behind.get(state.key), now)
-            if state.withdrawn_at is None:
-                found.append(SetStanding(state.key, standing, state.accepted_gen, reason))
+        return standings_beside(connection, attempts.newest_harvests(connection), installation.clock())
+
+
+def standings_beside(
+    connection: Connection[Any], newest: Mapping[int, attempts.Attempt], now: datetime
+) -> list[SetStanding]:
+    """The same, by whoever has read the newest harvests."""
+    found = []
+    left_behind = nights.left_behind(connection)
+    for state in sets.all_sets(connection):
+        standing, reason = _standing(state, newest.get(state.set_id), left_behind.get(state.key), now)
+        if state.withdrawn_at is None:
+            found.append(SetStanding(state.key, standing, state.accepted_gen, reason))
     return found
 
 

@@ -1,13 +1,16 @@
 """Dataset versions: prepared, promoted in step, rolled back, compared, kept."""
 
+import dataclasses
 from datetime import timedelta
 
 import psycopg
 import pytest
 
+from harvester_dagster.explain import status
 from harvester_dagster.releases import day_work, release, retention, standings
 from harvester_dagster.sets import steps, versions
 from harvester_dagster.sets.versions import NotPromotable, Version
+from harvester_dagster.store.database import open_pool
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import DAY, KEY, Scripted, World, catalog, check
 
@@ -276,3 +279,13 @@ def test_every_set_is_fresh_on_fallback_stale_or_missing(open_world: OpenWorld) 
     assert {row.key: row.standing for row in standings.standings(retired.installation)}["src:one"] == "retired"
     steps.withdraw(retired.installation, "src:one")
     assert [row.key for row in standings.standings(retired.installation)] == ["src:two"]
+
+
+def test_status_asks_for_no_connection_while_it_holds_one(world: World) -> None:
+    world.source.put("a", "b", "c")
+    world.night()
+    with open_pool(world.installation.pool.conninfo, max_size=1) as pool:
+        alone = dataclasses.replace(world.installation, pool=pool)
+        assert status.status(alone) == status.status(world.installation)
+        state = world.state(KEY)
+        assert status.set_line(alone, state) == status.set_line(world.installation, state)
