@@ -359,6 +359,20 @@ def test_what_is_far_off_the_usual_is_marked_with_both_numbers(site: Site) -> No
     assert "40 records, usually 100" in get(site, f"/set/{KEY}/").text
 
 
+def test_what_is_usual_is_read_again_though_no_later_attempt_ended(site: Site) -> None:
+    site.world.source.put(*(f"{number:03}" for number in range(100)))
+    for _ in range(night_report.LEAST + 1):
+        site.world.night(asked="full")
+    assert "usually" not in get(site, "/").text
+    site.world.change(
+        "UPDATE attempt SET records = 1000 WHERE attempt_id < (SELECT max(attempt_id) FROM attempt WHERE mode = 'full')"
+    )
+    site.world.forward(timedelta(seconds=59))
+    assert "usually" not in get(site, "/").text
+    site.world.forward(timedelta(seconds=1))
+    assert "100 records, usually 1,000" in get(site, "/").text
+
+
 @pytest.mark.parametrize(
     ("is_now", "usually", "said"),
     [
