@@ -153,8 +153,7 @@ def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetSt
 
 
 def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
-    """What a person corrected, or gave back last; who it was, and when. Of what is taken down the values are not told.
-    """
+    """What a person corrected, or gave back last; who it was, and when. What is taken down keeps its values."""
     is_shown = takedowns.find(connection, found.owner_id or found.doc_id) is None
     for at, actor, fields in overwrites.history(connection, found.doc_id)[:1]:
         by = f"by {actor or 'somebody'}"

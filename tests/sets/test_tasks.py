@@ -1,5 +1,6 @@
 """The task frame: what is run, what is shared, what is run again, and what a night without news costs."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,9 @@ import psycopg
 import pytest
 
 from harvester_dagster.releases import day_work
-from harvester_dagster.sets import steps
+from harvester_dagster.sets import enrich, steps
+from harvester_dagster.sets.enrich import Portion
+from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.tasks import normalize_publisher_year
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
 from tests.sets.conftest import OpenWorld
@@ -385,3 +388,30 @@ def test_a_night_without_news_costs_a_task_a_few_look_ups(world: World, monkeypa
         world.tasks()
     assert len(sent) <= 16, sent
     assert not any("JOIN body" in statement for statement in sent)
+
+
+@pytest.mark.parametrize("only_new", [False, True])
+def test_a_portion_is_done_now_and_the_rest_by_the_next_run(open_world: OpenWorld, only_new: bool) -> None:
+    echo = Scripted()
+    world = open_world(catalog=catalog(echo.row))
+    world.source.put("first")
+    world.night()
+    echo.took()
+    world.source.put("a", "b", "c", "d")
+    steps.harvest(world.installation, KEY)
+    steps.documents(world.installation, KEY)
+
+    def ran(portion: Portion | None) -> tuple[bool, list[str]]:
+        with lock_set(world.installation, KEY) as locked:
+            (report,) = enrich.run_tasks(locked, [echo.row], only_new=only_new, portion=portion, on_candidate=True)
+        return report.is_cut, echo.took()
+
+    assert ran(Portion(-1, 1)) == (True, []), "its time was over before anything was begun"
+    echo.answer = lambda item: time.sleep(0.2) or Outcome("success", {"saw": item.srn})
+    cut, done = ran(Portion(0.1, 3))
+    assert cut and len(done) == 3, "what was begun is finished"
+    assert ran(Portion(60, 3)) == (False, sorted({f"{KEY}:{name}" for name in "abcd"} - {*done}))
+    assert ran(None) == (False, [])
+    steps.outputs(world.installation, KEY)
+    steps.conclude(world.installation, KEY)
+    check(world)
