@@ -185,6 +185,22 @@ def test_a_small_group_counts_what_is_there_and_goes_with_its_documents(open_wor
     assert [group.reason for group in found(world)] == ["many"]
 
 
+def test_groups_whose_documents_are_gone_take_no_place(open_world: OpenWorld) -> None:
+    task = Scripted()
+    task.answer = lambda item: (
+        Outcome("success") if "fine" in item.srn else Outcome("failure", reason=item.srn.removeprefix(KEY)[1:-1])
+    )
+    world = open_world(catalog=catalog(task.row), min_documents=0)
+    world.source.put("gone1", "gone2", "x1", "y1", *(f"fine{number}" for number in range(40)))
+    world.night()
+    world.source.delete("gone1", "gone2")
+    world.night()
+    assert world.state(KEY).accepted_gen == 2
+    with world.installation.pool.connection() as connection:
+        shown = [failed_results.all_groups(world.installation, connection, most) for most in (1, 2)]
+    assert [[group.reason for group in groups] for groups in shown] == [["x"], ["x", "y"]]
+
+
 def of_documents(world: World, *srns: str) -> list[FailureGroup]:
     with world.installation.pool.connection() as connection:
         return failed_results.groups(world.installation, connection, srns, 100)
