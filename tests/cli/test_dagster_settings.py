@@ -83,5 +83,9 @@ def test_dagster_takes_what_ships_with_the_values_of_the_configuration(
     with dg.DagsterInstance.get() as instance:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None and queue.max_concurrent_runs == 7
-        assert [limit["key"] for limit in queue.tag_concurrency_limits] == [names.SOURCE_TAG, "dagster/partition"]
+        assert [limit["key"] for limit in queue.tag_concurrency_limits] == [
+            names.SOURCE_TAG,
+            "dagster/partition",
+            names.RETRY_TAG,
+        ]
         assert instance.run_retries_enabled and instance.get_runs() == []
