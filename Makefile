@@ -29,11 +29,11 @@ run: setup  ## a whole night on the sample sources; LIE=half|dead|amp|tokshortâ€
 up: setup  ## everything, until Ctrl-C: database, web interface, schedules; UP="--port N --pages-port M"
 	@$(BIN)/harvester up $(if $(wildcard harvester.toml)$(HARVESTER_CONFIG),,--demo) $(UP)
 
-check: setup  ## format, lint, types, contracts, definitions, and every test that needs no service: about a minute
+check: setup  ## format, lint, types, contracts, definitions, and every test that needs no service: under a minute
 	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts \
 		check-definitions check-tests
 
-test: setup test-tools  ## all of that and all tests: about half an hour
+test: setup test-tools  ## all of that and all tests: about 25 minutes
 	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts check-definitions
 	@$(BIN)/harvester services fetch
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n 3 $(TESTS)  # one mostly waits for the daemon
