@@ -149,9 +149,8 @@ class _Pass:
     ):
         self.installation, self.state, self.again, self.progress = locked.installation, locked.state, again, progress
         installation, self.key, self.only_new = locked.installation, locked.key, only_new
-        self.inputs, self.ends = (
-            (portion.inputs, time.monotonic() + portion.seconds) if portion else (MOST_SETTLED, inf)
-        )
+        self.ends = time.monotonic() + portion.seconds if portion else inf
+        self.inputs = portion.inputs if portion else MOST_SETTLED
         self.is_cut = False
         vocabularies = current.load(installation.pool, installation.objects)
         self.context = context_of(installation, self.key, vocabularies.vocabularies)

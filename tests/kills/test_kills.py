@@ -142,9 +142,10 @@ def differs(kill: dict[str, Any], undisturbed: dict[str, Any]) -> Any:
     return {name: (kill["ended"][name], value) for name, value in undisturbed.items() if kill["ended"][name] != value}
 
 
-def driven(story: dict[str, Any]) -> list[dict[str, Any]]:
+def driven(story: dict[str, Any], driver: str = "driver") -> list[dict[str, Any]]:
+    """What a driver of this folder says: first of a story that nothing disturbs, then of each kill."""
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.kills.driver", json.dumps(story)],
+        [sys.executable, "-m", f"tests.kills.{driver}", json.dumps(story)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -1,9 +1,5 @@
 """kill -9 at every commit and every object of a takedown with its purge; then it is simply asked for again."""
 
-import json
-import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 
@@ -12,7 +8,7 @@ import pytest
 
 from tests.kills.driver import mine, night, tasks
 from tests.kills.takedown_driver import MARKER
-from tests.kills.test_kills import ROOT, differs
+from tests.kills.test_kills import differs, driven
 from tests.push.pushing import push
 from tests.sets.conftest import source
 from tests.sets.scripted_source import ScriptedSource
@@ -54,16 +50,7 @@ def test_killed_anywhere_it_is_not_begun_or_is_finished_by_asking_again(
         "part": 0,
         "parts": 1,
     }
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.kills.takedown_driver", json.dumps(story)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    undisturbed, *kills = [json.loads(line) for line in ran.stdout.splitlines()]
+    undisturbed, *kills = driven(story, "takedown_driver")
     events = undisturbed.pop("events")
     assert [kill["at"] for kill in kills] == list(mine(events, story)) and len(events) >= 6, events
     assert undisturbed["tables"] == [] and undisturbed["takedowns"] == [["case 12", "done"]]

@@ -44,7 +44,8 @@ PAGES = {
 
 
 def request_of(kind: str, **settings: str) -> Request:
-    return Request(SetSettings(kind=kind, url="https://example.org", **settings), "one", None)  # type: ignore[arg-type]
+    given = {"kind": kind, "url": "https://example.org", **settings}
+    return Request(SetSettings.model_validate(given), "one", None)
 
 
 def said(kind: str, page: bytes, request: Request) -> list[tuple[str | None, bool]]:

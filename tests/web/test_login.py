@@ -16,7 +16,7 @@ import requests
 from playwright.sync_api import Page, expect
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from harvester_dagster import config
 from harvester_dagster.config import Web
@@ -498,11 +498,19 @@ def test_a_session_is_looked_up_for_pages_alone(site: LoginSite, path: str, is_a
     of = site.world.installation
     sessions = Sessions(of.config.web, of.pool, of.clock)
     scope = {"type": "http", "path": path, "headers": [(b"cookie", cookie_of(sessions))], "client": None}
+    known: list[bool] = []
 
     async def answer(scope: Scope, _receive: Receive, _send: Send) -> None:
-        assert (guard.PERSON in scope) == is_asked
+        known.append(guard.PERSON in scope)
 
-    asyncio.run(SignedIn(answer, sessions)(scope, None, None))  # type: ignore[arg-type]
+    async def receive() -> Message:
+        raise AssertionError("nobody reads the request")
+
+    async def send(_message: Message) -> None:
+        raise AssertionError("nobody answers")
+
+    asyncio.run(SignedIn(answer, sessions)(scope, receive, send))
+    assert known == [is_asked]
 
 
 def test_it_is_served_beside_all_pages(site: LoginSite) -> None:
