@@ -62,10 +62,11 @@ def places(connection: Connection[Any], text: str) -> list[Standing]:
     encoded = canonical.encode(text)[1:-1].decode().lower()
     rows = connection.execute(_PLACES, {"text": encoded})
     found = {srn: Standing(srn, doc_id, sorted(places)) for srn, doc_id, places in rows}
-    for srn, page in connection.execute(_PUSHES):
-        if encoded in _plain(page).lower():
-            known = found.get(srn, Standing(srn, None, ()))
-            found[srn] = known._replace(places=sorted({*known.places, "pushed"}))
+    with connection.cursor("pushes") as cursor:  # at the server: they may be hundreds of megabytes
+        for srn, page in cursor.execute(_PUSHES):
+            if encoded in _plain(page).lower():
+                known = found.get(srn, Standing(srn, None, ()))
+                found[srn] = known._replace(places=sorted({*known.places, "pushed"}))
     return [found[srn] for srn in sorted(found)]
 
 
