@@ -7,6 +7,7 @@ CAMPAIGN_CUTS and CAMPAIGN_KILLS, the seed in CAMPAIGN_SEED.
 
 import os
 import random
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -203,6 +204,8 @@ def test_after_kills_of_single_processes_the_night_goes_on(twin: Twin) -> None:
         for _ in range(KILLS_A_NIGHT):
             victims.append(twin.kill(within=A_NIGHT / KILLS_A_NIGHT))
         begun = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):  # what was killed a moment ago is still there
+            twin.up.process.wait(1)
         if twin.up.process.poll() is not None:
             twin.up.let_go()
             eventually(
