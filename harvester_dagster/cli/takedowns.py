@@ -7,8 +7,9 @@ import typer
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import MENDABLE, DryRun, Json
 from harvester_dagster.cli.session import opened
-from harvester_dagster.explain import same_record, why
+from harvester_dagster.explain import same_record, takedown_look, why
 from harvester_dagster.explain.same_record import Others
+from harvester_dagster.explain.takedown_look import TakedownLook
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import takedowns
 from harvester_dagster.publication.takedowns import Takedown
@@ -44,7 +45,7 @@ def takedown(
             found = why.look_up(installation, connection, srn)
             before = takedowns.find(connection, found.doc_id)
         if dry_run:
-            _look(srn, before, same_record.others(installation, found), as_json)
+            _look(srn, before, takedown_look.look(installation, found), as_json)
             return
         named = Named(found.doc_id, found.set_id, srn)
         if undo:
@@ -72,13 +73,15 @@ def _list(installation: Installation, as_json: bool) -> None:
     )
 
 
-def _look(srn: str, before: Takedown | None, others: Others, as_json: bool) -> None:
+def _look(srn: str, before: Takedown | None, look: TakedownLook, as_json: bool) -> None:
     if as_json:
-        printing.as_json({"srn": srn, "dry_run": True, "taken_down": before, "same": others})
+        printing.as_json({"srn": srn, "dry_run": True, "taken_down": before, **look._asdict()})
         return
     stands = f"taken down since {before.at:%Y-%m-%d} (purge: {before.purge})" if before else "would be taken down"
     printing.console.print(printing.text(f"{srn}: {stands}."), soft_wrap=True)
-    _name(others)
+    for gone in look.goes:
+        printing.console.print(printing.text(f"  goes: {gone}"), soft_wrap=True)
+    _name(look.same)
 
 
 def _show(taken: TakenDown, others: Others, as_json: bool) -> None:

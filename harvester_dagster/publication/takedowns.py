@@ -69,13 +69,33 @@ def listed(connection: Connection[Any], purge: Purge | None = None) -> list[Take
         ).fetchall()
 
 
-def check_number(connection: Connection[Any], now: datetime, *, confirmed: bool) -> None:
-    """Raises ManyTakedowns where it must be said twice."""
+def newest(connection: Connection[Any], most: int, skipped: int = 0) -> list[Takedown]:
+    """What is taken down now, newest first: so many behind those that are skipped."""
+    with connection.cursor(row_factory=class_row(Takedown)) as cursor:
+        return cursor.execute(
+            f"{_SELECT} ORDER BY t.at DESC, t.doc_id DESC LIMIT %s OFFSET %s", (most, skipped)
+        ).fetchall()
+
+
+def count(connection: Connection[Any]) -> int:
+    """How many are taken down now."""
+    row = connection.execute("SELECT count(*) FROM takedown").fetchone()
+    return row[0] if row else 0
+
+
+def count_of_a_day(connection: Connection[Any], now: datetime) -> int:
+    """How many were taken down within a day before now, also those that came back."""
     row = connection.execute(
         "SELECT count(*) FROM audit WHERE act = %s AND outcome = 'done' AND at > %s", (ACT, now - timedelta(days=1))
     ).fetchone()
-    if row and row[0] >= A_DAY and not confirmed:
-        raise ManyTakedowns(f"{row[0]} documents were taken down within a day", "say so once more: --confirm")
+    return row[0] if row else 0
+
+
+def check_number(connection: Connection[Any], now: datetime, *, confirmed: bool) -> None:
+    """Raises ManyTakedowns where it must be said twice."""
+    found = count_of_a_day(connection, now)
+    if found >= A_DAY and not confirmed:
+        raise ManyTakedowns(f"{found} documents were taken down within a day", "say so once more: --confirm")
 
 
 def checked_reason(reason: str) -> str:

@@ -90,7 +90,11 @@ def take_down(
 def undo(installation: Installation, named: Named) -> TakenDown:
     """Show a record and what it owns again, as its source has it. What was purged comes back when its source sends it.
     Raises NotTakenDown."""
-    with installation.pool.connection() as connection:
+    act = f"undo {takedowns.ACT}"
+    with (
+        audit.trying(installation.pool, act, named.srn, installation.clock),
+        installation.pool.connection() as connection,
+    ):
         _begin(connection, named)
         before = takedowns.find(connection, named.doc_id)
         if before is None:
@@ -103,7 +107,7 @@ def undo(installation: Installation, named: Named) -> TakenDown:
         value_counts.turn(connection, installation.catalog, family, 1)
         now = installation.clock()
         seq = log.write_documents(connection, named.set_id, turned, now)
-        audit.write(connection, f"undo {takedowns.ACT}", named.srn, now, purge=before.purge, seq=seq)
+        audit.write(connection, act, named.srn, now, purge=before.purge, seq=seq)
     return TakenDown(named.srn, len(turned), seq, before.purge, follow(installation))
 
 

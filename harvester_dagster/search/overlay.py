@@ -90,6 +90,16 @@ def take_out(client: "OpenSearch", pool: Pool, names: Collection[str]) -> None:
             index.refresh(client, name)
 
 
+def is_behind_with(connection: Connection[Any], names: Collection[str], doc_ids: Collection[int]) -> bool:
+    """Whether one of these indices has not heard what became of one of these documents last."""
+    row = connection.execute(
+        """SELECT EXISTS (SELECT FROM search_index i JOIN publication_document p ON p.seq > i.overlay_seq
+               WHERE i.name = ANY (%s) AND p.doc_id = ANY (%s))""",
+        (list(names), list(doc_ids)),
+    ).fetchone()
+    return row == (True,)
+
+
 def is_behind(connection: Connection[Any], names: Collection[str]) -> bool:
     """Whether one of these indices has not heard of a takedown, or of the undoing of one."""
     row = connection.execute(

@@ -37,6 +37,8 @@ def said(run: Run, *line: str, code: int = 0) -> Any:
 def test_look_take_list_and_undo(shown: World, run: Run) -> None:
     looked = said(run, SRN, "--dry-run")
     assert looked["taken_down"] is None and "a" in shown.outputs()
+    assert looked["goes"][0] == SRN and len(looked["goes"]) == 2
+    assert f"goes: {looked['goes'][1]}" in run("takedown", SRN, "--dry-run").stdout
     assert [one["srn"] for one in looked["same"]["found"]] == ["src:two:a"]
     text = run("takedown", SRN, "--reason", "case 12").stdout
     assert "2 documents taken down" in text and "stays: src:two:a has the same id" in text

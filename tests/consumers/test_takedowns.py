@@ -186,11 +186,12 @@ def test_who_may_and_what_is_refused(api: Api) -> None:
     part = api.world.one("SELECT external_id FROM document WHERE owner_id IS NOT NULL ORDER BY 1 LIMIT 1")
     answer = api.act(f"{KEY}:{part}", reason="x")
     assert answer.status_code == 409 and f"{KEY}:a" in answer.json()["detail"]
-    assert api.act(reason="x", dry_run=True).json()["taken_down"] is None
+    looked = api.act(reason="x", dry_run=True).json()
+    assert looked["taken_down"] is None and looked["goes"][0] == SRN and len(looked["goes"]) == 3
     assert api.get(f"/product/{SRN}/").status_code == 200
     assert api.world.rows("SELECT FROM takedown") == []
-    outcomes = api.world.rows("SELECT outcome FROM audit WHERE act = 'takedown'")
-    assert set(outcomes) == {("refused",)}
+    refused = api.world.rows("SELECT DISTINCT act, outcome FROM audit WHERE act LIKE '%%takedown'")
+    assert set(refused) == {("takedown", "refused"), ("undo takedown", "refused")}
 
 
 def test_the_act_its_row_and_the_alert_are_one_and_again_changes_nothing(api: Api) -> None:

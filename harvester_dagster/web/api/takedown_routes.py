@@ -12,7 +12,8 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from harvester_dagster.explain import same_record, why
+from harvester_dagster.explain import same_record, takedown_look, why
+from harvester_dagster.explain.same_record import Others
 from harvester_dagster.explain.why import FoundDocument, UnknownDocument
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import takedowns
@@ -34,7 +35,9 @@ class TakedownAsked(Asked):
     purge: bool = Field(False, description="Remove what is kept of it, too")
     undo: bool = Field(False, description="Show it again")
     confirmed: bool = Field(False, description=f"Go on though more than {takedowns.A_DAY} were taken down in a day")
-    dry_run: bool = Field(False, description="Only say what stands, and which documents may be the same record")
+    dry_run: bool = Field(
+        False, description="Only say what stands, what would go, and which documents may be the same record"
+    )
 
 
 class TakedownRoutes:
@@ -62,8 +65,9 @@ class TakedownRoutes:
         return router
 
     def act(self, request: Request, srn: Srn, given: TakedownAsked, asked: Annotated[Asked, Query()]) -> Response:
-        """`documents`: how many went or came back, files included; `same`: what may be the same record under another
-        srn, which stays; `behind`: why the search index does not follow yet, else empty."""
+        """`documents`: how many went or came back, files included; `goes`: in a dry run, which would; `same`: what may
+        be the same record under another srn, which stays; `behind`: why the search index does not follow yet, else
+        empty."""
         actor = guard.admitted(request, self._installation.config.web, SCOPE, by_token=True)
         if isinstance(actor, str):
             raise ApiProblem(403, f"This needs a token with the scope {SCOPE}", actor)
@@ -89,18 +93,19 @@ class TakedownRoutes:
         with self._installation.pool.connection() as connection:
             before = takedowns.find(connection, found.doc_id)
         stands = {"at": answers.moment(before.at), "by": before.actor, "purge": before.purge} if before else None
-        return {"taken_down": stands, **self._same(found)}
+        look = takedown_look.look(self._installation, found)
+        return {"taken_down": stands, "goes": look.goes, **_named(look.same)}
 
     def _done(self, srn: str, found: FoundDocument, given: TakedownAsked) -> dict[str, Any]:
         named = Named(found.doc_id, found.set_id, srn)
         if given.undo:
             return taking_down.undo(self._installation, named)._asdict()
-        same = self._same(found) if given.purge else None
+        same = same_record.others(self._installation, found) if given.purge else None
         taken = taking_down.take_down(
             self._installation, named, given.reason, purge=given.purge, confirmed=given.confirmed
         )
-        return {**taken._asdict(), **(same or self._same(found))}
+        return {**taken._asdict(), **_named(same or same_record.others(self._installation, found))}
 
-    def _same(self, found: FoundDocument) -> dict[str, Any]:
-        others = same_record.others(self._installation, found)
-        return {"same": [one._asdict() for one in others.found], "looked_everywhere": others.is_whole}
+
+def _named(others: Others) -> dict[str, Any]:
+    return {"same": [one._asdict() for one in others.found], "looked_everywhere": others.is_whole}
