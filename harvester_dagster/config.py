@@ -620,8 +620,9 @@ class Config(Section):
 
 def takes_pushes(config: Config) -> bool:
     """Whether anybody may push records: as far as the environment says, too."""
-    by_token = bool(secret(config.web.token_env)) or any("push" in token.scopes for token in config.web.tokens.values())
-    return by_token or any(settings.webhook_secret_env for settings in config.sets.values())
+    given = [*(token.scopes for token in config.web.tokens.values()), *config.web.login.scopes.values()]
+    by_scope = bool(secret(config.web.token_env)) or any("push" in scopes for scopes in given)
+    return by_scope or any(settings.webhook_secret_env for settings in config.sets.values())
 
 
 def set_key(source: str, spec: str) -> str:

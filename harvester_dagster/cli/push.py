@@ -1,7 +1,6 @@
 """`harvester push …`: the worker that takes what sources push, and what becomes of a push that was rejected."""
 
 import sys
-from enum import Enum
 from typing import Annotated
 
 import typer
@@ -10,23 +9,14 @@ from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import MENDABLE, Commands, Json, Key
 from harvester_dagster.cli.session import dagster_home, opened
 from harvester_dagster.processes.stop_signals import StopSignals
-from harvester_dagster.publication import audit, inbox
+from harvester_dagster.publication import inbox
+from harvester_dagster.publication.inbox import PushState
 from harvester_dagster.releases.push_rounds import PushRounds
 from harvester_dagster.sets import pushed, sets
 
 POLL_SECONDS = 0.5
 
 push_app = Commands("Records that sources push: take them, look at them, decide about those that were rejected.")
-
-
-class Settled(Enum):
-    """What came of a push."""
-
-    waiting = "waiting"
-    taken = "taken"
-    older = "older"
-    rejected = "rejected"
-    dismissed = "dismissed"
 
 
 @push_app.command("work")
@@ -49,7 +39,7 @@ def push_work(
 @push_app.command("list")
 def push_list(
     key: Annotated[str, typer.Argument(metavar="SOURCE:SET", help="Only of this set.")] = "",
-    state: Annotated[Settled | None, typer.Option(help="Only what came to this.")] = None,
+    state: Annotated[PushState | None, typer.Option(help="Only what came to this.")] = None,
     count: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: Json = False,
 ) -> None:
@@ -57,7 +47,7 @@ def push_list(
     with opened() as installation, installation.pool.connection() as connection:
         if key:
             sets.id_of(connection, key)
-        found = inbox.rows(connection, key, state.value if state else "", count)
+        found = inbox.rows(connection, key, [state] if state else (), count)
     if as_json:
         printing.as_json(found)
         return
@@ -75,10 +65,7 @@ def push_list(
 def push_accept(key: Key, as_json: Json = False) -> None:
     """Take a set's rejected pushes after all, whatever the verdict says, with all that waits there."""
     with opened() as installation:
-        with audit.trying(installation.pool, "accept pushes", key, installation.clock):
-            with installation.pool.connection() as connection:
-                sets.id_of(connection, key)
-            found = pushed.accept(installation, key, printing.progress)
+        found = pushed.accept(installation, key, printing.progress)
         if as_json:
             printing.as_json(found)
         elif found.waits:
@@ -92,9 +79,8 @@ def push_accept(key: Key, as_json: Json = False) -> None:
 @push_app.command("dismiss")
 def push_dismiss(key: Key, as_json: Json = False) -> None:
     """Lay a set's rejected pushes aside for good."""
-    with opened() as installation, installation.pool.connection() as connection:
-        count = inbox.decide(connection, sets.id_of(connection, key), installation.clock(), accept=False)
-        audit.write(connection, "dismiss pushes", key, installation.clock(), pushes=count)
+    with opened() as installation:
+        count = pushed.dismiss(installation, key)
     if as_json:
         printing.as_json({"set": key, "dismissed": count})
     else:

@@ -127,7 +127,7 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
             due,
             news(connection, installation.catalog, current) if current and not brief else "",
             installation.config.timezone,
-            _pushes(installation, connection),
+            _pushes(installation, connection, sets.all_sets(connection)),
         )
 
 
@@ -138,11 +138,17 @@ def set_line(installation: Installation, state: sets.SetState) -> SetLine | None
         return next(iter(_lines(installation, connection, newest, [state], with_tasks=True)), None)
 
 
-def _pushes(installation: Installation, connection: Any) -> list[PushLine]:
+def push_line(installation: Installation, state: sets.SetState) -> PushLine | None:
+    """One set's pushes as `status` has them; None: all are settled and shown."""
+    with installation.pool.connection() as connection:
+        return next(iter(_pushes(installation, connection, [state])), None)
+
+
+def _pushes(installation: Installation, connection: Any, states: Sequence[sets.SetState]) -> list[PushLine]:
     found = {row.set_id: row for row in inbox.counts(connection)}
     ahead, held = set(versions.pushed_ahead(connection)), versions.hold(connection)
     lines = []
-    for state in sets.all_sets(connection):
+    for state in states:
         row, is_ahead = found.get(state.set_id), state.key in ahead
         if row is None and not is_ahead:
             continue

@@ -23,6 +23,7 @@ MOST_BYTES = 200_000_000
 """Of one set's pushes that wait: more are refused until some are taken."""
 
 PushState = Literal["waiting", "taken", "older", "rejected", "dismissed"]
+SETTLED: tuple[PushState, ...] = ("taken", "older", "dismissed")
 
 
 class Pushed(NamedTuple):
@@ -200,13 +201,13 @@ def counts(connection: Connection[Any]) -> list[Unsettled]:
         ).fetchall()
 
 
-def rows(connection: Connection[Any], key: str = "", state: str = "", most: int = 50) -> list[PushRow]:
-    """Newest first; of each filter that is given only what equals it."""
+def rows(connection: Connection[Any], key: str = "", states: Sequence[PushState] = (), most: int = 50) -> list[PushRow]:
+    """Newest first; of a set, or in some states, where these are given."""
     with connection.cursor(row_factory=class_row(PushRow)) as cursor:
         return cursor.execute(
             """SELECT push_id, s.key AS set, external_id, state, received_at, ended_at, sender, reason
                FROM push JOIN harvest_set s USING (set_id)
-               WHERE (%(key)s = '' OR s.key = %(key)s) AND (%(state)s = '' OR state = %(state)s)
+               WHERE (%(key)s = '' OR s.key = %(key)s) AND (%(states)s = '{}' OR state = ANY (%(states)s::text[]))
                ORDER BY push_id DESC LIMIT %(most)s""",
-            {"key": key, "state": state, "most": most},
+            {"key": key, "states": list(states), "most": most},
         ).fetchall()

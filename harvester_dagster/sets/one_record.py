@@ -55,7 +55,7 @@ def look(installation: Installation, key: str, external_id: str) -> Came:
     with installation.pool.connection() as connection:
         state = find(connection, key)
     _check(installation, state, external_id)
-    return _came(installation, state, external_id, _asked(installation, state, external_id))
+    return came(installation, state, external_id, _asked(installation, state, external_id).page)
 
 
 def harvest(
@@ -69,10 +69,10 @@ def harvest(
         _check(installation, locked.state, external_id)
         with source_slot(installation.pool, source_of(key), installation.config.night.sets_of_one_source, progress):
             single = _asked(installation, locked.state, external_id)
-        came = _came(installation, locked.state, external_id, single)
+        found = came(installation, locked.state, external_id, single.page)
         _store(locked, external_id, single, run_id)
-    progress(f"{key}: {external_id} came: {came.did}")
-    return came, finish(installation, key, run_id, progress)
+    progress(f"{key}: {external_id} came: {found.did}")
+    return found, finish(installation, key, run_id, progress)
 
 
 def finish(installation: Installation, key: str, run_id: str, progress: Progress) -> SetOutcome:
@@ -163,8 +163,10 @@ def read_single(installation: Installation, key: str, page: bytes) -> Extracted:
     return extracted(world, Chunk(key, None, [CutPage(page, 0, [0], [b""])]))
 
 
-def _came(installation: Installation, state: SetState, external_id: str, single: Single) -> Came:
-    found = read_single(installation, state.key, single.page)
+def came(installation: Installation, state: SetState, external_id: str, page: bytes) -> Came:
+    """What a page of one record does to a set as it is accepted; nothing is stored. Raises NotByItself where it holds
+    another one."""
+    found = read_single(installation, state.key, page)
     if not found.sent:
         name, _, reason = found.problems[0]
         _check_name(state.key, external_id, name or external_id)

@@ -20,13 +20,15 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, inbox
 from harvester_dagster.publication.inbox import Pushed, Waits
-from harvester_dagster.sets import attempts, enrich, fetch, generations, outputs, verdict
+from harvester_dagster.sets import attempts, enrich, fetch, generations, one_record, outputs, sets, verdict
 from harvester_dagster.sets.attempts import Attempt, Window
 from harvester_dagster.sets.enrich import Portion
 from harvester_dagster.sets.extract import Chunk, CutPage, SentRecord, extracted
 from harvester_dagster.sets.fetch import Storing
 from harvester_dagster.sets.generations import live, source_date
+from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
+from harvester_dagster.sets.one_record import Came
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sets.stage import stage
 from harvester_dagster.sources.kind import SourceError
@@ -42,6 +44,19 @@ Progress = Callable[[str], None]
 
 class NotPushed(HarvesterError):
     """What was pushed is no record of its set; the message says why."""
+
+
+class InboxFull(HarvesterError):
+    """So many pushes of a set wait that no more are taken now."""
+
+
+class PushLook(NamedTuple):
+    """What a record would come to, were it pushed now. `is_older`: something newer of it is there already; `waits`: why
+    it would wait."""
+
+    came: Came
+    is_older: bool
+    waits: str
 
 
 class Taken(NamedTuple):
@@ -85,6 +100,35 @@ def _sent(installation: Installation, key: str, pages: Sequence[bytes]) -> list[
     return unreadable[0] if unreadable else found.sent
 
 
+def look(installation: Installation, key: str, found: Pushed) -> PushLook:
+    """What would come of a record; nothing is stored. Raises UnknownSet."""
+    with installation.pool.connection() as connection:
+        state = sets.find(connection, key)
+        alone = Waits(0, found.external_id, found.source_date, installation.clock(), False, found.page)
+        is_older = not _newest(connection, installation, state, [alone])
+        waits = in_the_way(connection, installation, state)
+    came = one_record.came(installation, state, found.external_id, found.page)
+    return PushLook(came, is_older, waits)
+
+
+def store(
+    connection: Connection[Any],
+    installation: Installation,
+    key: str,
+    found: Pushed,
+    sender: str,
+    most: int = inbox.MOST_WAITING,
+) -> bool:
+    """Store what was read; whether it was stored: not where the very same waits already, nor what was purged. Raises
+    InboxFull, UnknownSet."""
+    set_id = sets.id_of(connection, key)
+    if inbox.is_full(connection, set_id, most):
+        raise InboxFull(f"too many pushes of {key} wait already", "come again in a minute")
+    if LeftOut(installation, connection, key, set_id).is_left_out(found.external_id):
+        return False
+    return inbox.put(connection, set_id, found, sender, installation.clock()) is not None
+
+
 def take(installation: Installation, key: str, progress: Progress = lambda _: None, *, by_hand: bool = False) -> Taken:
     """Take what waits into a generation. `by_hand`: whatever the verdict says. Raises Busy, UnknownSet."""
     with lock_set(installation, key, patience=30 if by_hand else 0.05) as locked:
@@ -110,12 +154,24 @@ def take(installation: Installation, key: str, progress: Progress = lambda _: No
 def accept(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
     """Take what was rejected and all that waits, whatever the verdict says: as many generations as that needs. Raises
     Busy, UnknownSet."""
-    whole = found = take(installation, key, progress, by_hand=True)
-    while found.settled:
-        found = take(installation, key, progress, by_hand=True)
-        attempt = found.attempt or whole.attempt
-        whole = whole._replace(settled=whole.settled + found.settled, attempt=attempt)
-    return whole
+    with audit.trying(installation.pool, "accept pushes", key, installation.clock):
+        whole = found = take(installation, key, progress, by_hand=True)
+        while found.settled:
+            found = take(installation, key, progress, by_hand=True)
+            attempt = found.attempt or whole.attempt
+            whole = whole._replace(settled=whole.settled + found.settled, attempt=attempt)
+        return whole
+
+
+def dismiss(installation: Installation, key: str) -> int:
+    """Lay what was rejected aside for good; how many. Raises UnknownSet."""
+    with (
+        audit.trying(installation.pool, "dismiss pushes", key, installation.clock),
+        installation.pool.connection() as connection,
+    ):
+        count = inbox.decide(connection, sets.id_of(connection, key), installation.clock(), accept=False)
+        audit.write(connection, "dismiss pushes", key, installation.clock(), pushes=count)
+        return count
 
 
 def take_all(installation: Installation, key: str, progress: Progress = lambda _: None) -> None:

@@ -10,7 +10,6 @@ Belongs here: who may push, and the answers. Does not belong here: what a record
 
 import ipaddress
 import logging
-from typing import Any
 
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
@@ -20,13 +19,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from harvester_dagster.config import SetSettings, secret
-from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.publication.inbox import Pushed
-from harvester_dagster.sets import fetch, pushed, sets
-from harvester_dagster.sets.left_out import LeftOut
-from harvester_dagster.sets.pushed import NotPushed
+from harvester_dagster.sets import fetch, pushed
+from harvester_dagster.sets.pushed import InboxFull, NotPushed
+from harvester_dagster.sets.sets import UnknownSet
 from harvester_dagster.web.guard import WEBHOOK, bearer, client_address, is_secret
 from harvester_dagster.web.hidden_secret import SECRET
 
@@ -68,7 +66,7 @@ class Webhook:
         given = request.scope.get(SECRET) or _as_sent(request.headers.get(HEADER, ""))
         knows = is_secret(given, secret(settings.webhook_secret_env) if settings else None)
         address = client_address(request, web)
-        if settings is None or not self._is_of(entity, key) or not _is_from(settings, address):
+        if settings is None or not self._is_of(entity, key) or not is_from(settings, address):
             return None
         if actor is not None and SCOPE in actor.scopes:
             return f"{actor.doer.name} {address}"
@@ -86,19 +84,14 @@ class Webhook:
         return self._put(key, found, sender)
 
     def _put(self, key: str, found: Pushed, sender: str) -> JSONResponse:
-        with self._installation.pool.connection() as connection:
-            try:
-                set_id = sets.id_of(connection, key)
-            except HarvesterError:
-                return JSONResponse(_FORBIDDEN, 403)
-            if inbox.is_full(connection, set_id, self._most):
-                again = {"Retry-After": str(RETRY_SECONDS)}
-                return JSONResponse({"error": f"too many pushes of {key} wait already"}, 429, again)
-            left_out = LeftOut(self._installation, connection, key, set_id).is_left_out(found.external_id)
-            now = self._installation.clock()
-            number = None if left_out else inbox.put(connection, set_id, found, sender, now)
-        said: dict[str, Any] = {"srn": f"{key}:{found.external_id}", "stored": number is not None}
-        return JSONResponse(said)
+        try:
+            with self._installation.pool.connection() as connection:
+                is_stored = pushed.store(connection, self._installation, key, found, sender, self._most)
+        except UnknownSet:
+            return JSONResponse(_FORBIDDEN, 403)
+        except InboxFull as error:
+            return JSONResponse({"error": error.sentence}, 429, {"Retry-After": str(RETRY_SECONDS)})
+        return JSONResponse({"srn": f"{key}:{found.external_id}", "stored": is_stored})
 
 
 def _as_sent(header: str) -> str:
@@ -106,7 +99,7 @@ def _as_sent(header: str) -> str:
     return header.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _is_from(settings: SetSettings, address: str) -> bool:
+def is_from(settings: SetSettings, address: str) -> bool:
     """Whether records of a set may be pushed from there."""
     if not settings.webhook_addresses:
         return True
