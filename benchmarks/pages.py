@@ -48,6 +48,7 @@ PAGES = {
     "/search/?q=thema7+patienten": "search, words of one in 200 products",
     "/search/?q=thema7&filter=language:nl&page=3": "search, one word, narrowed, third page",
     "/search/?q=zorg+patienten": "search, words of four in five products",
+    "/takedowns/": "takedowns",
     "/versions/": "versions",
     "/alerts/": "alerts",
     "/audit/": "audit",

@@ -1,7 +1,8 @@
-"""The page of one document: why it is as it is, what a person has overwritten of it, what failed of its tasks.
+"""The page of one document: why it is as it is, what a person has overwritten of it, what failed of its tasks, and
+whether it is taken down.
 
-Belongs here: requests, and which answers a page shows. Does not belong here: any answer. Who may overwrite the
-guard asks.
+Belongs here: requests, and which answers a page shows. Does not belong here: any answer; taking down
+(`takedown_pages.py`). Who may overwrite the guard asks.
 """
 
 from typing import Any
@@ -15,18 +16,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from harvester_dagster.explain import takedown_look
 from harvester_dagster.explain import why as story
 from harvester_dagster.explain.why import FoundDocument, UnknownDocument
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import audit, overwrites, takedowns
+from harvester_dagster.publication import audit, overwrites
 from harvester_dagster.publication.overwrites import BadOverwrite
 from harvester_dagster.sets import failed_results
 from harvester_dagster.sets.failed_results import Choice
 from harvester_dagster.web import guard
-from harvester_dagster.web.page_frame import PageFrame, form_texts
+from harvester_dagster.web.page_frame import PageFrame, asked_srn, form_texts
 
-_LONGEST = 2_000
-"""Characters of an SRN that is looked up."""
 _GROUPS = 20
 
 
@@ -45,11 +45,12 @@ class DocumentPages:
         ]
 
     def document(self, request: Request) -> Response:
-        """Why a document is as it is, stage by stage; its overwrite with a form, and what failed with a button."""
+        """Why a document is as it is, stage by stage; its overwrite with a form, what failed with a button, how its
+        takedown stands."""
         return self._document(request, request.query_params.get("srn", "").strip())
 
     def _document(self, request: Request, srn: str, status: int = 200, **values: Any) -> Response:
-        asked = srn[:_LONGEST].replace("\0", "")
+        asked = asked_srn(srn)
         if not asked:
             return self._frame.page(request, "document.html", srn="", stages=None)
         try:
@@ -57,20 +58,23 @@ class DocumentPages:
         except UnknownDocument as error:
             return self._frame.page(request, "document.html", 404, srn=srn, stages=None, unknown=str(error))
         with self._installation.reading.connection() as connection:
-            values = {**self._corrected(connection, asked), **values}
+            values = {**self._changed(connection, asked), **values}
         return self._frame.page(request, "document.html", status, srn=asked, stages=stages, **values)
 
-    def _corrected(self, connection: Connection[Any], srn: str) -> dict[str, Any]:
-        """Of a document that is there: its overwrites, newest first, and failed results of it and its files."""
+    def _changed(self, connection: Connection[Any], srn: str) -> dict[str, Any]:
+        """Of a document that is there: how its takedown stands, and where it is not taken down its overwrites, newest
+        first, and failed results of it and its files."""
         try:
             found = story.look_up(self._installation, connection, srn)
         except UnknownDocument:  # extraction could not read it
-            return {"history": None, "groups": []}
-        if takedowns.find(connection, found.owner_id or found.doc_id):
-            return {"history": None, "groups": []}
+            return {"standing": None, "history": None, "groups": []}
+        standing = takedown_look.standing(self._installation, connection, found)
+        if standing.taken:
+            return {"standing": standing, "history": None, "groups": []}
         history = overwrites.history(connection, found.doc_id)
         fields = history[0].fields if history else None
         return {
+            "standing": standing,
             "history": history,
             "overwritten": fields is not None,
             "typed": msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() if fields else "",
@@ -114,7 +118,7 @@ class DocumentPages:
             overwrites.clear(connection, self._found(connection, srn).doc_id, self._installation.clock())
 
     def _found(self, connection: Connection[Any], srn: str) -> FoundDocument:
-        return story.look_up(self._installation, connection, srn[:_LONGEST].replace("\0", "�"))
+        return story.look_up(self._installation, connection, asked_srn(srn))
 
 
 def _seen(srn: str) -> Response:

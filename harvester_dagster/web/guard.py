@@ -36,8 +36,11 @@ _OTHER_SITES = frozenset({"cross-site", "same-site"})
 
 
 OPERATE = "operate"
-OVERWRITE = "/document/overwrite"
-"""There and below it a page overwrites: that takes the scope for it, and no other (`document_pages.py`)."""
+OVERWRITE, TAKEDOWN, PUSH = "/document/overwrite", "/document/takedown", "/push"
+"""There and below it a page overwrites (`document_pages.py`), takes down (`takedown_pages.py`), pushes
+(`push_pages.py`)."""
+_OTHER_SCOPES = {OVERWRITE: "overwrite", TAKEDOWN: "takedown", PUSH: "push"}
+"""What these take, and no other scope."""
 API = "/api/"
 """Below it nothing is written without a token, wherever it comes from."""
 LOGOUT = "/logout"
@@ -80,7 +83,7 @@ class WriteGuard:
 
 def _scope(path: str) -> str:
     """What a button of a page needs."""
-    return "overwrite" if path.startswith(OVERWRITE) else OPERATE
+    return next((scope for place, scope in _OTHER_SCOPES.items() if path.startswith(place)), OPERATE)
 
 
 def _is_elsewhere(path: str) -> bool:

@@ -13,6 +13,8 @@ from starlette.responses import Response
 
 from harvester_dagster.web.app import page
 
+_LONGEST_SRN = 2_000
+
 
 class PageFrame(NamedTuple):
     """`dagster` is the address of its UI; empty: there is none."""
@@ -30,6 +32,11 @@ class PageFrame(NamedTuple):
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
+def asked_srn(text: str) -> str:
+    """An SRN as it was typed or linked, as far as one is looked up."""
+    return text.strip()[:_LONGEST_SRN].replace("\0", "�")
+
+
 async def form_texts(request: Request, *names: str, longest: int = 300_000) -> list[str]:
     """What a form says under these names; nothing where it does not say it. Raises HTTPException for what no page of
     ours sends."""
@@ -39,3 +46,12 @@ async def form_texts(request: Request, *names: str, longest: int = 300_000) -> l
     if len(texts) < len(names):
         raise HTTPException(400, f"{', '.join(names)}: texts are needed")
     return texts
+
+
+async def form_choices(request: Request, name: str, most: int) -> list[str]:
+    """All that a form says under one name. Raises HTTPException for what no page of ours sends."""
+    async with request.form(max_files=0) as form:
+        found = [each for each in form.getlist(name) if isinstance(each, str)]
+    if len(found) > most:
+        raise HTTPException(400, f"{name}: at most {most} are taken at once")
+    return found

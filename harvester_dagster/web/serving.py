@@ -31,6 +31,7 @@ from harvester_dagster.web.picture_pages import PicturePages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.source_pages import SourcePages
+from harvester_dagster.web.takedown_pages import TakedownPages
 from harvester_dagster.web.webhook import Webhook
 
 
@@ -55,6 +56,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *SearchPage(installation, dagster).routes(),
         *AlertPage(installation, dagster).routes(),
         *DocumentPages(installation, dagster).routes(),
+        *TakedownPages(installation, dagster).routes(),
         *FailurePages(installation, launcher, dagster).routes(),
         *pages.routes(),
         *PicturePages(installation).routes(),

@@ -8,13 +8,16 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize
 
-from harvester_dagster.releases import alerts
+from harvester_dagster.publication import takedowns
+from harvester_dagster.releases import alerts, taking_down
+from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.source_pages import SourcePages
+from harvester_dagster.web.takedown_pages import TakedownPages
 from tests.sets.conftest import OpenWorld, indexed, open_world, source
 from tests.sets.world import KEY, World
 from tests.web.conftest import Site
@@ -31,7 +34,7 @@ LONG = "x" * 5_000
 PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
     *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
-    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/"),
+    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/takedowns/", f"/document/?srn={KEY}:b"),
 )
 UNKNOWN = ("/document/?srn=nowhere", "/source/nowhere/", "/nowhere")
 ACCESS = ("/harvest/status", "/harvest/log", "/debug/article", "/cache/update")
@@ -76,7 +79,8 @@ def url(open_world: OpenWorld, indexed: dict[str, Any]) -> Iterator[str]:
 
 
 def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
-    """A world with something on every page: a rejected set, problems, failures, an index, what was told, long text."""
+    """A world with something on every page: a rejected set, problems, failures, an index, what was told, what is taken
+    down, long text."""
     email = {"host": "127.0.0.1", "port": 9, "security": "none", "sender": "h@example.org", "to": ["o@example.org"]}
     world: World = open_world(min_documents=0, installed={**indexed, "alerts": {"email": email}})
     failing(world)
@@ -86,6 +90,8 @@ def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
     with world.installation.pool.connection() as connection:
         connection.execute("UPDATE problem SET reason = reason || %s", (LONG,))
     alerts.tell(world.installation, [alerts.Alert("a", f"{KEY}: failed {LONG}", "look at it", key=KEY)])
+    doc_id, set_id = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = 'b'")[0]
+    taking_down.take_down(world.installation, Named(doc_id, set_id, f"{KEY}:b"), LONG[: takedowns.LONGEST_REASON])
     return world
 
 
@@ -94,6 +100,7 @@ def routes(world: World) -> list[Any]:
     return [
         *OperatorPages(world.installation, acts, dagster).routes(),
         *DocumentPages(world.installation, dagster).routes(),
+        *TakedownPages(world.installation, dagster).routes(),
         *FailurePages(world.installation, acts, dagster).routes(),
         *SourcePages(world.installation, dagster).routes(),
         *SearchPage(world.installation, dagster).routes(),
@@ -117,6 +124,9 @@ def test_answers_of_buttons_have_nothing_that_is_serious(url: str, page: Page) -
         ("/source/src/", "Ask what it offers"),
         ("/failures/", "Retry"),
         ("/alerts/", "Try"),
+        (f"/document/?srn={KEY}:b", "Purge …"),
+        (f"/document/?srn={KEY}:a", "Take down …"),
+        (f"/document/?srn={KEY}:b", "Show it again"),
         (f"/set/{KEY}/", "Harvest now"),
     ):
         page.goto(url + path)
@@ -134,6 +144,16 @@ def test_pages_of_the_enricher_have_nothing_that_is_serious(access_site: Site, p
 def test_every_page_is_reached_from_every_other(url: str, page: Page) -> None:
     page.goto(url)
     own = {link.get_attribute("href") for link in page.get_by_role("navigation").get_by_role("link").all()}
-    named = ("/", "/failures/", "/sources/", "/document/", "/search/", "/versions/", "/alerts/", "/audit/")
+    named = (
+        "/",
+        "/failures/",
+        "/sources/",
+        "/document/",
+        "/takedowns/",
+        "/search/",
+        "/versions/",
+        "/alerts/",
+        "/audit/",
+    )
     assert own == {*named, *ACCESS, "http://dagster.example:3000"}
     assert page.locator("nav a[aria-current=page]").count() == 1
