@@ -26,7 +26,7 @@ from harvester_dagster.publication import audit, log
 from harvester_dagster.releases import nights
 from harvester_dagster.sets import attempts, sets, steps, versions
 from harvester_dagster.sets.sets import SetState, UnknownSet
-from harvester_dagster.web import set_plots
+from harvester_dagster.web import push_pages, set_plots
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.launching import NotStarted
 from harvester_dagster.web.page_frame import PageFrame
@@ -83,7 +83,7 @@ class OperatorPages:
             )
 
     def set(self, request: Request) -> Response:
-        """One set: its harvests, what is usual, and a candidate that waits beside what is accepted."""
+        """One set: its harvests, what is usual, a candidate that waits beside what is accepted, and its inbox."""
         state = self._state(request)
         line = status.set_line(self._installation, state)
         if line is None:
@@ -105,6 +105,7 @@ class OperatorPages:
             usual=usual.get((state.key, line.mode)),
             waits=line.harvest == "rejected",
             differences=self._candidate(state) if line.harvest == "rejected" else None,
+            inbox=push_pages.inbox_of(self._installation, state),
         )
 
     def versions(self, request: Request) -> Response:

@@ -28,6 +28,7 @@ from harvester_dagster.web.login_pages import LoginPages
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
+from harvester_dagster.web.push_pages import PushPages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.source_pages import SourcePages
@@ -57,6 +58,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *AlertPage(installation, dagster).routes(),
         *DocumentPages(installation, dagster).routes(),
         *TakedownPages(installation, dagster).routes(),
+        *PushPages(installation, dagster).routes(),
         *FailurePages(installation, launcher, dagster).routes(),
         *pages.routes(),
         *PicturePages(installation).routes(),

@@ -15,9 +15,11 @@ from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.operator_pages import OperatorPages
+from harvester_dagster.web.push_pages import PushPages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.takedown_pages import TakedownPages
+from tests.push.pushing import push
 from tests.sets.conftest import OpenWorld, indexed, open_world, source
 from tests.sets.world import KEY, World
 from tests.web.conftest import Site
@@ -80,7 +82,7 @@ def url(open_world: OpenWorld, indexed: dict[str, Any]) -> Iterator[str]:
 
 def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
     """A world with something on every page: a rejected set, problems, failures, an index, what was told, what is taken
-    down, long text."""
+    down, pushes, long text."""
     email = {"host": "127.0.0.1", "port": 9, "security": "none", "sender": "h@example.org", "to": ["o@example.org"]}
     world: World = open_world(min_documents=0, installed={**indexed, "alerts": {"email": email}})
     failing(world)
@@ -90,6 +92,8 @@ def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
     with world.installation.pool.connection() as connection:
         connection.execute("UPDATE problem SET reason = reason || %s", (LONG,))
     alerts.tell(world.installation, [alerts.Alert("a", f"{KEY}: failed {LONG}", "look at it", key=KEY)])
+    push(world, *(world.source.record(name) for name in "ab"))
+    world.change("UPDATE push SET state = 'rejected', ended_at = now(), reason = %s WHERE external_id = 'a'", LONG)
     doc_id, set_id = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = 'b'")[0]
     taking_down.take_down(world.installation, Named(doc_id, set_id, f"{KEY}:b"), LONG[: takedowns.LONGEST_REASON])
     return world
@@ -101,6 +105,7 @@ def routes(world: World) -> list[Any]:
         *OperatorPages(world.installation, acts, dagster).routes(),
         *DocumentPages(world.installation, dagster).routes(),
         *TakedownPages(world.installation, dagster).routes(),
+        *PushPages(world.installation, dagster).routes(),
         *FailurePages(world.installation, acts, dagster).routes(),
         *SourcePages(world.installation, dagster).routes(),
         *SearchPage(world.installation, dagster).routes(),
