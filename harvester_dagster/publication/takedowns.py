@@ -91,11 +91,12 @@ def count_of_a_day(connection: Connection[Any], now: datetime) -> int:
     return row[0] if row else 0
 
 
-def check_number(connection: Connection[Any], now: datetime, *, confirmed: bool) -> None:
-    """Raises ManyTakedowns where it must be said twice."""
+def check_number(connection: Connection[Any], now: datetime, number: int = 1, *, confirmed: bool) -> None:
+    """Raises ManyTakedowns where so many more must be said twice."""
     found = count_of_a_day(connection, now)
-    if found >= A_DAY and not confirmed:
-        raise ManyTakedowns(f"{found} documents were taken down within a day", "say so once more: --confirm")
+    if number and found + number > A_DAY and not confirmed:
+        said = f"{found} documents were taken down within a day; more than {A_DAY} must be said twice"
+        raise ManyTakedowns(said, "say so once more: --confirm")
 
 
 def checked_reason(reason: str) -> str:

@@ -4,6 +4,7 @@ Belongs here: requests, and which answers a page shows. Does not belong here: an
 (`releases/taking_down.py`). Reading is free; the guard asks for the scope `takedown` for the rest.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +17,7 @@ from harvester_dagster.explain import takedown_look, why
 from harvester_dagster.explain.takedown_look import TakedownStanding
 from harvester_dagster.explain.why import FoundDocument, UnknownDocument
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import takedowns
+from harvester_dagster.publication import audit, takedowns
 from harvester_dagster.publication.takedowns import ManyTakedowns, NotTakenDown
 from harvester_dagster.releases import taking_down
 from harvester_dagster.releases.taking_down import Named, TakenDown
@@ -57,10 +58,10 @@ class TakedownPages:
     def takedowns(self, request: Request) -> Response:
         """All that is taken down now, newest first, a page at a time."""
         given = request.query_params.get("page", "1")
-        number = int(given) if given.isascii() and given.isdigit() and 0 < len(given) < 6 else 1
+        number = max(int(given), 1) if given.isascii() and given.isdigit() and len(given) < 6 else 1
         with self._installation.reading.connection() as connection:
             total = takedowns.count(connection)
-            rows = takedowns.newest(connection, _ROWS, (max(number, 1) - 1) * _ROWS)
+            rows = takedowns.newest(connection, _ROWS, (number - 1) * _ROWS)
         return self._frame.page(request, "takedowns.html", rows=rows, total=total, number=number, most=_ROWS)
 
     async def look(self, request: Request) -> Response:
@@ -90,6 +91,7 @@ class TakedownPages:
         named = [self._named(srn) for srn in dict.fromkeys((asked.srn, *asked.also))]
         done: list[TakenDown] = []
         try:
+            self._check_number(named, asked)
             for one in named:
                 done.append(self._down(one, asked))
         except NotTakenDown as error:
@@ -97,6 +99,14 @@ class TakedownPages:
             said = error.sentence if is_many else str(error)
             return self._looked(request, asked, 422, is_many=is_many, refused=said, done=done)
         return self._frame.page(request, "taken.html", done=done, undone=None)
+
+    def _check_number(self, named: Sequence[Named], asked: _Asked) -> None:
+        """All of them or none: nobody is asked once more in the middle. Raises ManyTakedowns."""
+        pool, clock = self._installation.pool, self._installation.clock
+        with audit.trying(pool, takedowns.ACT, asked.srn, clock), pool.connection() as connection:
+            before = takedowns.among(connection, [one.doc_id for one in named])
+            number = len(named) - len(before)
+            takedowns.check_number(connection, clock(), number, confirmed=asked.is_confirmed)
 
     def _down(self, named: Named, asked: _Asked) -> TakenDown:
         return taking_down.take_down(
