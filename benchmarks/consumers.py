@@ -34,6 +34,7 @@ from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
 from harvester_dagster.services import launcher
 from harvester_dagster.sets import sets, versions
+from harvester_dagster.store.database import migrate
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.app import create_app
 
@@ -61,6 +62,7 @@ def _store(folder: Path, count: int) -> Iterator[tuple[Installation, Config, str
     os.environ["HARVESTER_HOME"] = str(folder)
     with launcher.postgres(folder) as url:
         read = config.parse({"sources": {"bench": {**SOURCE, "sets": ["set"]}}, "index": {"url": "none"}})
+        migrate(url)
         with installation.opened(read, url) as opened:
             sets.synchronise(opened.pool, read, opened.clock())
             accept(opened, {n: product(n) for n in range(count)})

@@ -32,6 +32,7 @@ from harvester_dagster.installation import USUAL, Installation, Limits
 from harvester_dagster.services import launcher
 from harvester_dagster.sets import sets, steps, versions
 from harvester_dagster.sets.attempts import Mode
+from harvester_dagster.store.database import migrate
 
 ROUNDS = 3
 SIZES = (10_000, 100_000)
@@ -327,9 +328,10 @@ def worlds(counts: tuple[int, ...]) -> Iterator[tuple[Server, NewWorld]]:
             name = f"bench_{next(numbers)}"
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-                home = folder / name
+                home, store = folder / name, url.replace("/harvester?", f"/{name}?")
                 home.mkdir()
-                yield World(url.replace("/harvester?", f"/{name}?"), server.url, str(home), (*counts, counts[0] // 10))
+                migrate(store)
+                yield World(store, server.url, str(home), (*counts, counts[0] // 10))
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
         yield server, new_world

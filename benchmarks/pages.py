@@ -29,6 +29,7 @@ from harvester_dagster.releases.push_rounds import PushRounds
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.services import launcher
 from harvester_dagster.sets import pushed, sets, versions
+from harvester_dagster.store.database import migrate
 from harvester_dagster.web import serving
 from harvester_dagster.web.launching import NotStarted
 
@@ -162,6 +163,7 @@ def _world(folder: Path, documents: int) -> Iterator[Installation]:
                 "web": {"port": 0},
             }
         )
+        migrate(database)
         with installation.opened(read, database) as opened:
             year_of_nights.fill(opened, documents)
             version = versions.prepare(opened, night_id=year_of_nights.NIGHTS)

@@ -36,7 +36,7 @@ from harvester_dagster.sets import attempts, generations, sets, versions
 from harvester_dagster.sets.attempts import Window
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
 from harvester_dagster.sets.outputs import produce
-from harvester_dagster.store.database import copy
+from harvester_dagster.store.database import copy, migrate
 
 SOURCE = {"kind": "sharekit", "url": "https://example.org", "sets": ["set"]}
 KEY = "bench:set"
@@ -141,6 +141,7 @@ def _world(folder: Path) -> Iterator[tuple[Installation, str]]:
     with launcher.postgres(folder) as url, launcher.opensearch(folder) as server:
         source = {**SOURCE, "sets": ["set", "other"]}
         read = config.parse({"platform": "bench", "sources": {"bench": source}, "index": {"url": server}})
+        migrate(url)
         with installation.opened(read, url) as opened:
             sets.synchronise(opened.pool, read, opened.clock())
             yield opened, url

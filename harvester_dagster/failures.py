@@ -3,6 +3,7 @@
     HarvesterError                   a sentence and its mend; neither holds a secret
     ├── ConfigError                  config: the file cannot be used
     ├── Busy                         store: another run holds the lock
+    ├── OtherSchema                  store: its schema is older or newer than this code
     ├── OutsideError                 how a call to the outside failed: code, sentence, the hops that were made
     │   ├── TransientError           may work later: 5xx, 408, 429, time-outs, cuts; `retry_after` when the host said so
     │   │   └── StorageError         our own disk or bucket is at fault, not who was called

@@ -120,11 +120,12 @@ def opened(
     clock: Callable[[], datetime] = utc_now,
     limits: Limits = USUAL,
 ) -> Iterator[Installation]:
-    """Open an installation on a store that answers; the schema is brought up to date.
+    """Open an installation on a store that answers and has the schema of this code; nothing of it is changed.
 
-    `objects` is where large things are kept, when not in this installation's folder. Raises ConfigError, StorageError.
+    `objects` is where large things are kept, when not in this installation's folder. Raises OtherSchema, ConfigError,
+    StorageError.
     """
-    database.migrate(url)
+    database.check(url)
     pool = database.open_pool(url)
     outside = Outside(
         allow_hosts=origins.opener(config),

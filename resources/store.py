@@ -11,7 +11,7 @@ from harvester_dagster.config import Store
 
 
 class StoreResource(dg.ConfigurableResource):
-    """The store; opened, and its schema brought up to date, by `resources/harvester.py`."""
+    """The store; opened by `resources/harvester.py`, which takes its schema as it is."""
 
     postgres_url: str = Field(description="postgresql://…: a secret, so always an environment variable's value.")
 

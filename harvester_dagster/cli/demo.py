@@ -59,7 +59,7 @@ def demo(
     with demonstration(cases) as url:
         _tell(url, lie or "none")
         try:
-            with opened(for_tasks=True) as installation, daemon_of(installation) as daemon:
+            with opened(for_tasks=True, migrates=True) as installation, daemon_of(installation) as daemon:
                 for case in cases:
                     _harvested_before(installation, case)
                 started = time.monotonic()

@@ -18,6 +18,7 @@ from harvester_dagster.cli.push import push_app
 from harvester_dagster.cli.session import opened
 from harvester_dagster.cli.sets import set_app
 from harvester_dagster.cli.source import source_app
+from harvester_dagster.cli.store import store_app
 from harvester_dagster.cli.tasks import task_app
 from harvester_dagster.cli.told import alert_app
 from harvester_dagster.cli.versions import version_app
@@ -73,6 +74,7 @@ app.add_typer(alert_app, name="alerts")
 app.add_typer(push_app, name="push")
 app.add_typer(config_app, name="config")
 app.add_typer(source_app, name="source")
+app.add_typer(store_app, name="store")
 app.add_typer(services.service_app, name="services")
 
 

@@ -74,7 +74,7 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
 def night(as_json: Json = False) -> None:
     """Run a whole night now: every set, then the release. Uses what `up` has running. Exit code 1 when a set's run
     failed."""
-    with opened(for_tasks=True) as installation, daemon_of(installation) as daemon:
+    with opened(for_tasks=True, migrates=True) as installation, daemon_of(installation) as daemon:
         started = time.monotonic()
         done = run_night(installation, daemon, printing.errors if as_json else printing.console)
         if as_json:
@@ -173,7 +173,7 @@ def up(
         config = loaded(for_tasks=True)
         store = EmbeddedStore(config)
         stack.enter_context(services(config, for_tasks=True))
-        installation = _with_port(stack.enter_context(opened()), pages_port)
+        installation = _with_port(stack.enter_context(opened(migrates=True)), pages_port)
         stop = StopSignals()
         automatic = config.night.automation
         printing.console.print(f"Starting the Dagster UI{' and its daemon' if automatic else ''} …", style="dim")

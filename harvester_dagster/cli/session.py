@@ -29,6 +29,7 @@ from harvester_dagster.services import launcher, unix_socket
 from harvester_dagster.services.children import child
 from harvester_dagster.services.sharing import running
 from harvester_dagster.sets import sets
+from harvester_dagster.store import database
 from harvester_dagster.store.objects import Objects
 
 DEMO_FILE = "demo.toml"
@@ -148,16 +149,22 @@ def _offer(
 
 
 @contextlib.contextmanager
-def opened(*, for_tasks: bool = False) -> Iterator[Installation]:
-    """The installation, its store started when nobody else has it running, its sets those of the configuration."""
+def opened(*, for_tasks: bool = False, migrates: bool = False) -> Iterator[Installation]:
+    """The installation, its store started when nobody else has it running, its sets those of the configuration.
+
+    A store that is new gets its schema; an older one's is brought up to date by what `migrates`, and by nothing in a
+    copy that only looks, which retires no set of the store either. Raises OtherSchema where it is not.
+    """
     config = loaded(for_tasks=for_tasks)
-    with (
-        services(config, for_tasks=for_tasks) as url,
-        installation.opened(config, url, objects=bucket(config)) as found,
-    ):
-        if config.night.automation:  # a copy that only looks retires no set of the store that it looks at
-            sets.synchronise(found.pool, config, found.clock())
-        yield found
+    with services(config, for_tasks=for_tasks) as url:
+        if migrates and config.night.automation:
+            database.migrate(url)
+        else:
+            database.make(url)
+        with installation.opened(config, url, objects=bucket(config)) as found:
+            if config.night.automation:
+                sets.synchronise(found.pool, config, found.clock())
+            yield found
 
 
 def bucket(config: Config) -> Objects | None:

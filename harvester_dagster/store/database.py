@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import Connection, Cursor, sql
 from psycopg.types.string import ByteaBinaryLoader, BytesBinaryDumper
 from psycopg_pool import ConnectionPool
+
+from harvester_dagster.failures import HarvesterError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -86,11 +88,52 @@ def _configure(connection: Connection[tuple[Any, ...]]) -> None:
     connection.adapters.register_dumper(bytes, BytesBinaryDumper)
 
 
-def migrate(url: str) -> None:
-    """Bring the schema to this code's version. Costs one query when it is there already."""
+class OtherSchema(HarvesterError):
+    """The store's schema is not the one of this code; the message names both, and what to do."""
+
+
+class Migrated(NamedTuple):
+    """The schema's version before (None: there was none) and now."""
+
+    before: str | None
+    now: str
+
+
+def migrate(url: str) -> Migrated:
+    """Bring the schema to this code's version, or make it. Costs one query when it is there already. Raises
+    OtherSchema for one that a newer version made."""
     with Connection.connect(url) as connection:
-        if is_current(connection):
-            return
+        before = _version(connection)
+    made = Migrated(before, _newest())
+    if before is not None and before not in _versions():
+        raise _other(before)
+    if before != made.now:
+        _upgrade(url)
+    return made
+
+
+def make(url: str) -> None:
+    """Make the schema where the store has none; one of whatever version stays as it is."""
+    with Connection.connect(url) as connection:
+        is_new = _version(connection) is None
+    if is_new:
+        _upgrade(url)
+
+
+def check(url: str) -> None:
+    """That the schema is the one of this code. Raises OtherSchema."""
+    with Connection.connect(url) as connection:
+        found = _version(connection)
+    if found != _newest():
+        raise _other(found)
+
+
+def is_current(connection: Connection[Any]) -> bool:
+    """Whether the schema is the one of this code."""
+    return _version(connection) == _newest()
+
+
+def _upgrade(url: str) -> None:
     from alembic import command
     from alembic.config import Config as AlembicConfig
 
@@ -99,9 +142,12 @@ def migrate(url: str) -> None:
     command.upgrade(alembic, "head")
 
 
-def is_current(connection: Connection[Any]) -> bool:
-    """Whether the schema is the one of this code."""
-    return _version(connection) == _head()
+def _other(found: str | None) -> OtherSchema:
+    has = f"the store has schema {found}" if found else "the store has no schema"
+    mend = "bring it there by `harvester store migrate` in the installation that runs its nights"
+    if found is not None and found not in _versions():
+        mend = "use the newer version that made it"
+    return OtherSchema(f"{has}, and this version of the program works with {_newest()}", mend)
 
 
 def _version(connection: Connection[Any]) -> str | None:
@@ -111,12 +157,13 @@ def _version(connection: Connection[Any]) -> str | None:
     return row[0] if row else None
 
 
-def _head() -> str:
-    """The newest migration, without importing any."""
-    newest = max((MIGRATIONS / "versions").glob("[0-9]*_*.py"), key=lambda path: path.name)
-    found = re.search(r'^revision = "(.*)"$', newest.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found is not None, newest
-    return found[1]
+def _newest() -> str:
+    return max(_versions())
+
+
+def _versions() -> set[str]:
+    """Those that this code knows, by the names of their files, without importing any."""
+    return {path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py")}
 
 
 def bytes_cursor(connection: Connection[Any]) -> Cursor[tuple[Any, ...]]:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from harvester_dagster.cli.commands import Commands
 from harvester_dagster.failures import HarvesterError
-from tests.cli.conftest import Run
+from harvester_dagster.store import database
+from tests.cli.conftest import WORKS, Run
 from tests.cli.walking import UNKNOWN, Command, commands
 
 EVERY = commands()
@@ -112,6 +113,27 @@ def test_a_state_folder_that_is_a_file(works: Path, run: Run, tmp_path: Path) ->
     for home in (tmp_path / "file", tmp_path / "file" / "below"):
         os.environ["HARVESTER_HOME"] = str(home)
         one_sentence(run("status"), "a file may not be used")
+
+
+@pytest.mark.parametrize(
+    "command", [each for each in EVERY if each.name not in ASK_NO_STORE | {"store migrate"}], ids=name_of
+)
+def test_a_copy_that_only_looks_leaves_an_older_store_as_it_is(
+    works: Path, run: Run, database: str, command: Command
+) -> None:
+    works.write_text(f"{WORKS}\n[night]\nautomation = false\n")
+    os.environ["HARVESTER_POSTGRES_URL"] = database
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("UPDATE harvester.alembic_version SET version_num = '0001'")
+        result = run(*command.line())
+        assert connection.execute("SELECT version_num FROM harvester.alembic_version").fetchone() == ("0001",)
+    one_sentence(result, f"the store has schema 0001, and this version of the program works with {newest()}; bring it")
+    assert "`harvester store migrate`" in result.stderr
+
+
+def newest() -> str:
+    """The version of the schema that this code makes."""
+    return max(path.name for path in (database.MIGRATIONS / "versions").glob("0*.py"))[:4]
 
 
 def test_commands_that_need_neither(run: Run) -> None:

@@ -18,6 +18,7 @@ from harvester_dagster import definitions
 from harvester_dagster.installation import utc_now
 from harvester_dagster.releases import nights
 from harvester_dagster.releases.nights import Night
+from harvester_dagster.store.database import OtherSchema
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import Scripted, World, catalog
 
@@ -35,6 +36,7 @@ class Dagster:
     def __init__(self, world: World, instance: dg.DagsterInstance) -> None:
         self.world, self.instance = world, instance
         self.defs = definitions.build(world.installation.config, world.installation.catalog)
+        self.resources: dict[str, Any] = {"harvester": world.installation}
 
     def evaluate(self, name: str, tick: datetime = TICK) -> Sequence[dg.RunRequest]:
         """What a schedule or sensor requests."""
@@ -42,7 +44,7 @@ class Dagster:
             with dg.build_schedule_context(
                 self.instance,
                 scheduled_execution_time=tick,
-                resources={"harvester": self.world.installation},
+                resources=self.resources,
                 repository_def=self.defs.get_repository_def(),
             ) as at:
                 return self.defs.resolve_schedule_def(name).evaluate_tick(at).run_requests or ()
@@ -50,8 +52,8 @@ class Dagster:
             return self.defs.resolve_sensor_def(name).evaluate_tick(now).run_requests or ()
 
     def sensing(self) -> dg.SensorEvaluationContext:
-        opened = {"harvester": self.world.installation}
-        return dg.build_sensor_context(self.instance, resources=opened, repository_def=self.defs.get_repository_def())
+        repository = self.defs.get_repository_def()
+        return dg.build_sensor_context(self.instance, resources=self.resources, repository_def=repository)
 
     def evaluate_all(self) -> list[str]:
         """The run keys of all that is requested by all of them (that of the vocabularies has none)."""
@@ -163,6 +165,20 @@ def test_evaluating_leaves_every_table_as_it_was(
     before = dagster.tables()
     assert dagster.evaluate_all() == requested
     assert dagster.evaluate_all() == requested
+    assert dagster.tables() == before
+
+
+@pytest.mark.parametrize("name", ["reconcile_daily", "night_watch", "day_work"])
+def test_an_older_store_is_not_migrated_by_what_is_evaluated(dagster: Dagster, name: str) -> None:
+    """Over the installation that the definitions open, as a tick and a preview do, not over one that is open."""
+    dagster.resources = dict(dagster.defs.resources or {})
+    assert dagster.evaluate(name) == ()
+    with psycopg.connect(dagster.world.url, autocommit=True) as connection:
+        connection.execute("UPDATE harvester.alembic_version SET version_num = '0001'")
+    before = dagster.tables()
+    with pytest.raises(dg.DagsterResourceFunctionError) as caught:
+        dagster.evaluate(name)
+    assert isinstance(caught.value.__cause__, OtherSchema), caught.value.__cause__
     assert dagster.tables() == before
 
 
