@@ -22,6 +22,8 @@ from harvester_dagster.store.locks import Busy
 PATIENCE = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 35, 60))
 """After a release was first due: when it is asked for again, where it did not succeed; then every hour."""
 HOUR = timedelta(hours=1)
+LOCK_PATIENCE = 5.0
+"""Seconds for a run that works on a set: a release that is due waits for none."""
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -83,8 +85,11 @@ def waiting(installation: Installation) -> Waiting | str:
     return Waiting(mark, since, due_since, max(len(moved), dirty_sets))
 
 
-def finish(installation: Installation, progress: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Make dirty documents into outputs, in every set that has any and that nobody harvests; the keys."""
+def finish(
+    installation: Installation, progress: Callable[[str], None] = lambda _: None, *, patience: float = LOCK_PATIENCE
+) -> list[str]:
+    """Make dirty documents into outputs, in every set that has any and that nobody harvests; the keys. `patience`:
+    seconds for a set that somebody else works on; its day work is left to its run, or the next release."""
     with installation.pool.connection() as connection:
         waiting = [
             state.key
@@ -96,7 +101,7 @@ def finish(installation: Installation, progress: Callable[[str], None] = lambda 
     done = []
     for key in waiting:
         try:
-            if steps.finish_day_work(installation, key, progress):
+            if steps.finish_day_work(installation, key, progress, patience=patience):
                 done.append(key)
         except Busy as error:
             progress(str(error))

@@ -9,6 +9,7 @@ Belongs here: the order of these steps. Does not belong here: taking down (`taki
 (`body_sweep.py`), what is kept for how long anyway (`retention.py`).
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
 
 PATIENCE = 5.0
-"""Seconds for a run that works on the set, and for others at the indices."""
+"""Seconds for runs that work on the sets, all together, and for others at the indices."""
 
 
 def finish(installation: Installation, patience: float = PATIENCE) -> list[str]:
@@ -43,10 +44,10 @@ def purge(installation: Installation, taken: Takedown, patience: float = PATIENC
 def _purged(installation: Installation, asked: Sequence[Takedown], patience: float) -> list[str]:
     """The rows and pages of each, then, once for all, what only they needed, and the index. Whatever cannot be done now
     keeps nothing else waiting."""
-    left, removed = [], []
+    left, removed, ends = [], [], time.monotonic() + patience
     for taken in asked:
         try:
-            _remove(installation, taken, patience)
+            _remove(installation, taken, max(0.0, ends - time.monotonic()))
             removed.append(taken)
         except HarvesterError as error:
             left.append(f"{taken.srn}: its purge is not finished: {error}")

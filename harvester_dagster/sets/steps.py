@@ -124,17 +124,25 @@ def conclude(
         return _conclude(locked, run_id, progress)
 
 
-def finish_day_work(installation: Installation, key: str, progress: Progress = _quiet) -> SetOutcome | None:
-    """Make what is stale into outputs, and accept them; None: a harvest of the set is going on, and takes it along."""
-    with lock_set(installation, key) as locked:
+def finish_day_work(
+    installation: Installation, key: str, progress: Progress = _quiet, *, patience: float
+) -> SetOutcome | None:
+    """Make what is stale into outputs, and accept them; None: a harvest of the set is going on and takes it along,
+    without being waited for. `patience`: seconds to wait for whoever else works on the set. Raises Busy."""
+    with installation.pool.connection() as connection:
+        going_on = attempts.last(connection, sets.id_of(connection, key), states=attempts.OPEN)
+    if _takes_day_work_along(going_on):
+        return None
+    with lock_set(installation, key, patience) as locked:
         with locked.connection() as connection:
             going_on = attempts.last(connection, locked.set_id, states=attempts.OPEN)
             if going_on is not None and going_on.mode == "push":  # nobody else holds the lock; what it took still waits
                 attempts.fail(connection, locked, going_on, "interrupted: its run was cut")
-                going_on = None
-        if going_on is not None and going_on.mode != "derive":
-            return None
-        return _conclude(locked, None, progress)
+        return None if _takes_day_work_along(going_on) else _conclude(locked, None, progress)
+
+
+def _takes_day_work_along(going_on: Attempt | None) -> bool:
+    return going_on is not None and going_on.mode not in ("derive", "push")
 
 
 def _conclude(locked: LockedSet, run_id: str | None, progress: Progress) -> SetOutcome:

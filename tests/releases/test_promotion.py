@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from harvester_dagster.explain import status
 from harvester_dagster.releases import day_work, release
 from harvester_dagster.releases.day_work import Waiting
-from harvester_dagster.sets import versions
+from harvester_dagster.sets import steps, versions
+from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.sets.versions import Held, NotPromotable, Version
-from tests.sets.world import World
+from tests.sets.world import KEY, World
 
 MINUTE = timedelta(minutes=1)
 
@@ -90,6 +92,36 @@ class TestARollbackDuringARelease:
         versions.promote(world.installation, version, rollback=True)
         assert "held" in release.release(world.installation, by_hand=False).said
         assert "stays" in release.release(world.installation, by_hand=True).said and held(world) is None
+
+
+class TestASetThatIsLate:
+    """The deadline has passed, and its run goes on: whatever day work it has waits for that run, not the release."""
+
+    def test_is_not_waited_for_while_its_harvest_goes_on(self, world: World) -> None:
+        night(world, "1")
+        world.source.put("a", spec="two")
+        world.night("src:two")
+        first = released(world)
+        for key in (KEY, "src:two"):
+            world.overwrite("a", {"title": "by hand"}, key=key)
+        steps.harvest(world.installation, KEY, run_id="late")
+        with lock_set(world.installation, KEY):
+            begun = time.monotonic()
+            version = release.prepare(world.installation)
+        assert time.monotonic() - begun < 3 < day_work.LOCK_PATIENCE
+        moved = {set_id for set_id, gen in (version.generations if version else {}).items() if gen == 2}
+        assert moved == {world.state("src:two").set_id} and first.generations.keys() > moved
+
+    def test_is_waited_for_some_seconds_where_nobody_can_say_what_goes_on(self, world: World) -> None:
+        night(world, "1")
+        world.overwrite("a", {"title": "by hand"})
+        told: list[str] = []
+        with lock_set(world.installation, KEY):
+            begun = time.monotonic()
+            assert day_work.finish(world.installation, told.append) == []
+        assert time.monotonic() - begun < 2 * day_work.LOCK_PATIENCE
+        assert len(told) == 1 and told[0].startswith(f"{KEY}: another run has worked on this set for 5 s")
+        assert day_work.finish(world.installation) == [KEY]
 
 
 class TestTwoReleases:

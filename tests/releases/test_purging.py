@@ -1,6 +1,7 @@
 """What a purge leaves: nothing of the record's content in any table, object or index; and everything of all others."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -269,6 +270,19 @@ def test_while_a_run_works_on_its_set_it_waits_and_the_night_finishes_it(world: 
     check_gone(world)
     with world.installation.pool.connection() as connection:
         assert [one.purge for one in takedowns.listed(connection)] == ["done"]
+    assert purging.finish(world.installation) == []
+
+
+def test_a_set_that_is_worked_on_is_waited_for_once_however_much_of_it_is_asked_for(world: World) -> None:
+    names = ("a", "b", "c", "d")
+    world.source.put(*names)
+    world.night()
+    with lock_set(world.installation, KEY):
+        for name in names:
+            taking_down.take_down(world.installation, named(world, name), "case 12", purge=True, patience=0)
+        begun = time.monotonic()
+        assert len(purging.finish(world.installation, patience=1)) == len(names)
+    assert time.monotonic() - begun < 3
     assert purging.finish(world.installation) == []
 
 
