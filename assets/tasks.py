@@ -91,6 +91,7 @@ def _deps(task: Task) -> list[dg.AssetKey]:
 def _metadata(report: TaskReport, harvester: Installation) -> showing.Metadata:
     pictures = addresses(report.pictures, harvester.config)
     metadata: showing.Metadata = {
+        **({"waits": report.waits} if report.waits else {}),
         **({"pictures": showing.pictures(pictures)} if pictures else {}),
         "documents looked at": report.looked_at,
         "not applicable": report.not_applicable,

@@ -12,6 +12,7 @@
     ├── Unavailable                  services: a bundled service cannot be had here
     ├── ChildFailed                  services: a process that was started has ended or is not ready
     ├── SkosError                    vocabularies: a vocabulary that cannot be read
+    ├── VocabularyLost               vocabularies: what was harvested of one cannot be read any more
     ├── SourceError                  sources: a source cannot be harvested now
     │   ├── NotWellFormed            what it sends is no XML
     │   ├── UnknownRecord            it has no record of the id that was asked for

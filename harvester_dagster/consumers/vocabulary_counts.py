@@ -36,7 +36,7 @@ def state(connection: Connection[Any], installation: Installation) -> tuple[Any,
 
 def at(connection: Connection[Any], installation: Installation, found: Snapshot) -> Vocabularies:
     """The vocabularies with the counts of a snapshot; years of publication are a tree of recent and older ones. Raises
-    OutsideError when a harvested vocabulary cannot be read from the objects."""
+    VocabularyLost; StorageError when no object can be read now."""
     generations = {one.set_id: one.gen for one in found.sets}
     counts = value_counts.counts_of(connection, installation.catalog, generations)
     known = current.load(installation.pool, installation.objects).vocabularies.with_counts(counts)

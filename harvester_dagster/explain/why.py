@@ -13,10 +13,11 @@ from psycopg import Connection
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import overwrites, takedowns
-from harvester_dagster.sets import attempts, enrich, problems, sets, task_results, versions
+from harvester_dagster.sets import attempts, enrich, problems, sets, task_inputs, task_results, versions
 from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
 from harvester_dagster.vocabularies import current
+from harvester_dagster.vocabularies.current import VocabularyLost
 
 PARTS_NAMED = 5
 
@@ -208,7 +209,11 @@ def _tasks(
         found_of[task] = (version, Result(*result))
     if state.key not in installation.config.sets:
         return
-    vocabularies = current.load(installation.pool, installation.objects).vocabularies
+    vocabularies, lost = current.NONE.vocabularies, ""
+    try:
+        vocabularies = current.load(installation.pool, installation.objects).vocabularies
+    except VocabularyLost as error:
+        lost = str(error)
     context = enrich.context_of(installation, state.key, vocabularies)
     properties = msgspec.json.decode(text)["properties"]
     for task_row in installation.catalog.tasks:
@@ -217,7 +222,9 @@ def _tasks(
         subject = Subject(properties, {name: found_of[name][1] for name in task_row.after if name in found_of})
         not_here = enrich.applies_here(task_row, installation)
         declined = not_here or (f"the document is {doc_state}" if doc_state != "active" else None)
-        declined = declined or task_row.condition(subject, context)
+        waits = lost if task_row.uses_vocabularies else ""
+        if not waits:
+            declined = declined or task_inputs.evaluated(task_row, subject, context).why_not
         if declined:
             yield Stage(f"task {task_row.name}", None, "not applicable", declined)
         elif task_row.name in found_of:
@@ -226,7 +233,8 @@ def _tasks(
             detail = {**(result.data or {}), **due, "attempts": result.attempts}
             yield Stage(f"task {task_row.name}", result.finished_at.isoformat(), result.kind, result.reason, detail)
         else:
-            yield Stage(f"task {task_row.name}", None, "pending", "it runs with the set's next night or backfill")
+            said = waits or "it runs with the set's next night or backfill"
+            yield Stage(f"task {task_row.name}", None, "pending", said)
 
 
 def _verdicts(connection: Connection[Any], state: sets.SetState) -> Iterator[Stage]:

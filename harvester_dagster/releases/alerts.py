@@ -14,13 +14,15 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import secret, source_of
-from harvester_dagster.failures import HarvesterError, OutsideError
+from harvester_dagster.failures import HarvesterError, OutsideError, StorageError
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.publication import inbox
 from harvester_dagster.releases import nights
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import attempts, pushed, sets
+from harvester_dagster.vocabularies import current
+from harvester_dagster.vocabularies.current import VocabularyLost
 
 TAKEN_AFTER = timedelta(hours=1)
 """Pushes are taken within seconds, but for those that come while their set is harvested."""
@@ -46,8 +48,8 @@ class Alert(NamedTuple):
 
 def standing(installation: Installation) -> list[Alert]:
     """What people should know of now: sets on fallback for some nights, sources and runs that failed, a search side
-    that does not show what is published."""
-    found = of_search(installation)
+    that does not show what is published, a vocabulary that was lost."""
+    found = [*of_search(installation), *_of_vocabularies(installation)]
     with installation.pool.connection() as connection:
         left_behind = nights.left_behind(connection)
         inboxes = {row.set_id: row for row in inbox.counts(connection)}
@@ -63,6 +65,17 @@ def standing(installation: Installation) -> list[Alert]:
                 message = f"{state.key}: released without it: {why}"
                 found.append(Alert(f"left-behind {state.key}", message, mend, key=state.key))
     return found
+
+
+def _of_vocabularies(installation: Installation) -> list[Alert]:
+    """Tasks wait for one that was lost. Where no object can be had at all, whatever else fails says so."""
+    try:
+        current.load(installation.pool, installation.objects)
+    except VocabularyLost as error:
+        return [Alert("vocabulary-lost", f"{error.sentence}; what looks into vocabularies waits", error.mend)]
+    except StorageError:
+        return []
+    return []
 
 
 def _of_set(connection: Connection[Any], installation: Installation, state: sets.SetState) -> Alert | None:

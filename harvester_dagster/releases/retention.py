@@ -9,7 +9,6 @@ Objects go before the rows that name them: a clean-up that is cut short leaves r
 """
 
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -128,17 +127,26 @@ def _remove_pages(installation: Installation, before: datetime) -> int:
     return len(bundles)
 
 
+_UNUSED_VOCABULARIES = """
+WITH unused AS (
+    SELECT object_key FROM unnest(%(there)s::text[]) there (object_key)
+    WHERE object_key NOT IN (SELECT object_key FROM vocabulary_source)
+), others AS (
+    DELETE FROM vocabulary_unused WHERE object_key NOT IN (SELECT object_key FROM unused)
+), noted AS (
+    INSERT INTO vocabulary_unused (object_key, since) SELECT object_key, %(now)s FROM unused ON CONFLICT DO NOTHING
+)
+SELECT object_key FROM vocabulary_unused JOIN unused USING (object_key) WHERE since < %(before)s
+"""
+
+
 def _remove_vocabularies(installation: Installation, before: datetime) -> int:
-    """Harvested vocabularies that others superseded. A new one's object comes before its row: so age counts."""
-
-    def superseded() -> Iterator[str]:
-        old = [found.key for found in installation.objects.list(keys.VOCABULARIES) if found.modified_at < before]
-        if old:
-            with installation.pool.connection() as connection:
-                used = {key for (key,) in connection.execute("SELECT object_key FROM vocabulary_source")}
-            yield from (key for key in old if key not in used)
-
-    gone = list(superseded())
+    """Harvested vocabularies that others superseded, or that are no longer configured: since when, the first clean-up
+    that finds them so notes. How many."""
+    there = [found.key for found in installation.objects.list(keys.VOCABULARIES)]
+    with installation.pool.connection() as connection:
+        moments = {"there": there, "now": installation.clock(), "before": before}
+        gone = [key for (key,) in connection.execute(_UNUSED_VOCABULARIES, moments)]
     installation.objects.delete(gone)
     return len(gone)
 

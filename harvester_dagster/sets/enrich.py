@@ -28,6 +28,7 @@ from harvester_dagster.sets.task_reports import TaskReport
 from harvester_dagster.store.database import copy
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Task
 from harvester_dagster.vocabularies import current
+from harvester_dagster.vocabularies.current import Current, VocabularyLost
 from harvester_dagster.vocabularies.trees import Vocabularies
 
 FLUSH_OUTCOMES = 500
@@ -98,14 +99,28 @@ def run_tasks(
     started = time.monotonic()
     made = {task.name: TaskReport(task.name, task.picture) for task in tasks}
     here = [task for task in tasks if applies_here(task, locked.installation) is None]
+    try:
+        known = _looked_up(locked.installation, here)
+    except VocabularyLost as error:  # what they have found stands, and what is new waits until it is there again
+        progress(f"{locked.key}: {', '.join(made)} wait: {error}")
+        for report in made.values():
+            report.waits = str(error)
+        return list(made.values())
     if here:
         with rarely_collected():
-            _Pass(locked, here, run_id, again, on_candidate, only_new, portion, made, progress).all()
+            _Pass(locked, here, known, run_id, again, on_candidate, only_new, portion, made, progress).all()
     for report in made.values():
         report.seconds = time.monotonic() - started
         if not only_new:
             task_reports.keep(locked, report)
     return list(made.values())
+
+
+def _looked_up(installation: Installation, tasks: Sequence[Task]) -> Current:
+    """The vocabularies, where any of these tasks looks into them. Raises VocabularyLost."""
+    if any(task.uses_vocabularies for task in tasks):
+        return current.load(installation.pool, installation.objects)
+    return current.NONE
 
 
 class _One:
@@ -139,6 +154,7 @@ class _Pass:
         self,
         locked: LockedSet,
         tasks: Sequence[Task],
+        vocabularies: Current,
         run_id: str | None,
         again: Again,
         on_candidate: bool,
@@ -152,7 +168,6 @@ class _Pass:
         self.ends = time.monotonic() + portion.seconds if portion else inf
         self.inputs = portion.inputs if portion else MOST_SETTLED
         self.is_cut = False
-        vocabularies = current.load(installation.pool, installation.objects)
         self.context = context_of(installation, self.key, vocabularies.vocabularies)
         with installation.pool.connection() as connection:
             attempt = attempts.of_run(connection, self.state, run_id)

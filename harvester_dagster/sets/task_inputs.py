@@ -6,6 +6,8 @@ run: a vocabulary's tasks look into the values of 100,000 products, but of a few
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,6 +53,17 @@ def fingerprint(task: Task, subject: Subject, context: Context) -> bytes:
     if task.looks_up:
         values.append(task.looks_up(subject, context))
     return canonical.digest(canonical.encode([task.name, values]))
+
+
+def evaluated(task: Task, subject: Subject, context: Context) -> Evaluated:
+    """Whether the task applies, and to what. Where its condition or its look-up raises, for a value that nobody thought
+    of, it does not apply to that document; what is said of it, which Dagster is told, quotes no value."""
+    try:
+        why_not = task.condition(subject, context)
+        return Evaluated(why_not, b"" if why_not else fingerprint(task, subject, context))
+    except Exception as error:
+        at = extract_tb(error.__traceback__)[-1]
+        return Evaluated(f"its condition failed: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}", b"")
 
 
 def subject_of(candidate: Candidate, context: Context) -> Subject:
@@ -127,9 +140,7 @@ class Evaluation:
         return [known(key) or self._evaluated(key, one) for key, one in zip(own, candidates, strict=True)]
 
     def _evaluated(self, key: Any, candidate: Candidate) -> Evaluated:
-        subject = subject_of(candidate, self.context)
-        why_not = self.task.condition(subject, self.context)
-        found = Evaluated(why_not, b"" if why_not else fingerprint(self.task, subject, self.context))
+        found = evaluated(self.task, subject_of(candidate, self.context), self.context)
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[key] = found

@@ -43,6 +43,8 @@ class TaskReport:
     seconds: float = 0.0
     is_cut: bool = False
     """Its time was over before all was done."""
+    waits: str = ""
+    """Why it looked at nothing, and the next run will."""
 
     @property
     def done(self) -> int:

@@ -5,7 +5,7 @@ states of a vocabulary compare. Does not belong here: reading files (`shipped.py
 Everything is immutable; one instance serves a whole run.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal, NamedTuple
@@ -185,10 +185,9 @@ def changes(old: Mapping[str, Term], new: Mapping[str, Term]) -> Changes:
     )
 
 
-def shrunk(old: Sequence[Term], new: Sequence[Term], max_shrink: float = 0.05) -> bool:
-    """Whether the new state is so much smaller that the old one should stay: by the rule for sets, 5 % of what would
-    be left (`max_shrink`), or nothing left at all."""
-    before, now = len({term.value for term in old}), len({term.value for term in new})
+def shrunk(before: int, now: int, max_shrink: float = 0.05) -> bool:
+    """Whether of so many terms so many fewer are left that the old state should stay: by the rule for sets, 5 % of what
+    would be left (`max_shrink`), or nothing left at all."""
     return before > now and (now == 0 or (before - now) / now >= max_shrink)
 
 

@@ -1,6 +1,6 @@
 """Retention over bodies, what was made of them, pages, vocabularies and figures: on real stores, folder and S3."""
 
-import os
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ import boto3
 import pytest
 from botocore.config import Config as ClientConfig
 
+from harvester_dagster import canonical
 from harvester_dagster.failures import StorageError
+from harvester_dagster.installation import utc_now
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import release, retention
 from harvester_dagster.releases.retention import Cleaned
@@ -19,9 +21,11 @@ from harvester_dagster.store import keys
 from harvester_dagster.store.objects import Folder, open_objects
 from harvester_dagster.tasks import check_url
 from harvester_dagster.tasks.task import Context, Outcome, Task
+from harvester_dagster.vocabularies.refresh import Refresh
 from tests.sets.conftest import OpenWorld
 from tests.sets.test_tasks import statements
 from tests.sets.world import DAY, KEY, Scripted, World, catalog, check, check_objects, drawing
+from tests.vocabularies.installations import Open, VocabularyServer
 
 LONG = 20 * DAY
 DRAWN = catalog(check_url.TASK, drawing())
@@ -384,20 +388,32 @@ class TestFigures:
         assert world.rows("SELECT FROM harvester.fetch WHERE NOT ok") == []
 
 
-def test_superseded_vocabularies_go_when_they_are_old(world: World) -> None:
-    objects = world.installation.objects
-    assert isinstance(objects, Folder)
-    for name, days in (("used", 30), ("superseded", 30), ("young", 1)):
-        key = keys.vocabulary(name)
-        objects.put(key, b"{}")
-        at = (world.now - days * DAY).timestamp()
-        os.utime(objects.root / key, (at, at))
-    world.change(
-        "INSERT INTO vocabulary_source (name, object_key, digest, terms, taken_at) VALUES ('v', %s, '', 1, now())",
-        keys.vocabulary("used"),
-    )
-    assert retention.clean_up(world.installation).vocabularies == 1
-    assert [found.key for found in objects.list(keys.VOCABULARIES)] == [keys.vocabulary(n) for n in ("used", "young")]
+def test_a_superseded_vocabulary_stays_from_then_on_for_the_retention(
+    installed: Open, server: VocabularyServer
+) -> None:
+    """However long it was in use."""
+    now = utc_now()
+    installation = installed("v", clock=lambda: now)
+    objects = installation.objects
+
+    def harvest(label: str) -> str:
+        server.content = json.dumps([{"@id": f"urn:{label}", "@type": "skos:Concept"}]).encode()
+        Refresh(installation.pool, objects, installation.outside, now).harvest(installation.config.vocabularies.skos)
+        return keys.vocabulary(canonical.digest(server.content).hex())
+
+    def kept(days: float) -> set[str]:
+        nonlocal now
+        now += days * DAY
+        retention.clean_up(installation)
+        return {found.key for found in objects.list(keys.VOCABULARIES)}
+
+    first = harvest("a")
+    assert kept(days=100) == {first}
+    second = harvest("b")
+    assert kept(days=0) == kept(days=13) == {first, second}
+    assert harvest("a") == first, "it comes back within these days: whose age counts is the second one now"
+    assert kept(days=2) == kept(days=13) == {first, second}
+    assert kept(days=2) == {first}
 
 
 def test_statements_do_not_grow_with_what_goes(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> None:

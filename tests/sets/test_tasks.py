@@ -1,5 +1,6 @@
 """The task frame: what is run, what is shared, what is run again, and what a night without news costs."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,12 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from harvester_dagster.releases import day_work
+from harvester_dagster.explain import why
+from harvester_dagster.releases import alerts, day_work
 from harvester_dagster.sets import enrich, steps
 from harvester_dagster.sets.enrich import Portion
 from harvester_dagster.sets.locked_set import lock_set
+from harvester_dagster.store import keys
 from harvester_dagster.tasks import normalize_publisher_year
-from harvester_dagster.tasks.task import Context, Item, Outcome, Task
+from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import DAY, KEY, Scripted, World, catalog, check
 
@@ -168,6 +171,58 @@ def test_a_condition_that_no_longer_holds_takes_the_result_out_of_the_output(ope
     assert world.outputs()["a"]["publisher_year_normalized"] is None
     assert world.one("SELECT count(*) FROM task_use JOIN revision USING (doc_id, from_gen) WHERE to_gen IS NULL") == 0
     assert world.outputs() == world.rebuilt()
+
+
+@pytest.mark.parametrize("function", ["condition", "looks_up"])
+def test_a_document_of_which_a_task_did_not_think_costs_that_result_and_not_the_set(
+    open_world: OpenWorld, function: str
+) -> None:
+    def stumbles(subject: Subject, _context: Context) -> str | None:
+        return {"Good": None}[subject.properties["title"]]
+
+    echo = Scripted("normalize_publisher_year", publishes=YEAR, **{function: stumbles})
+    echo.answer = lambda item: Outcome("success", {"publisher_year_normalized": "2021"})
+    world = open_world(catalog=catalog(echo.row))
+    world.source.put("a", title="Good")
+    world.source.put("b", title="Private")
+    assert world.night().published["products"] == 2
+    (report,) = world.tasks(again="all").values()
+    assert report.not_applicable == 1
+    assert [re.sub(r"\d+", "N", why) for why in report.why_not] == ["its condition failed: KeyError at test_tasks.py:N"]
+    found = {name: body.get("publisher_year_normalized") for name, body in world.outputs().items()}
+    assert (found["a"], found["b"]) == ("2021", None)
+    told = {stage.stage: stage for stage in why.why(world.installation, "src:one:b")}["task normalize_publisher_year"]
+    assert (told.outcome, told.reason) == ("not applicable", *report.why_not)
+
+
+def test_a_lost_vocabulary_lets_wait_what_looks_it_up_and_stops_no_set(open_world: OpenWorld) -> None:
+    looking = Scripted("normalize_publisher_year", publishes=YEAR, uses_vocabularies=True)
+    looking.answer = lambda item: Outcome("success", {"publisher_year_normalized": "2021"})
+    other = Scripted()
+    world = open_world(catalog=catalog(looking.row, other.row))
+    world.source.put("a")
+    world.night()
+    key = keys.vocabulary("0" * 64)
+    world.change(
+        "INSERT INTO vocabulary_source (name, object_key, digest, terms, taken_at) VALUES ('v', %s, '', 1, now())", key
+    )
+    world.source.put("b")
+    assert world.night().published["products"] == 2
+    assert (looking.took(), other.took()) == (["src:one:a"], ["src:one:a", "src:one:b"])
+    assert _years(world) == {"a": "2021", "b": None}, "what was found stands"
+    reports = world.tasks()
+    assert "there is no object" in reports[looking.row.name].waits and not reports["echo"].waits
+    assert [alert.cause for alert in alerts.standing(world.installation)] == ["vocabulary-lost"]
+    told = {stage.stage: stage for stage in why.why(world.installation, "src:one:b")}[f"task {looking.row.name}"]
+    assert told.outcome == "pending" and "the asset `vocabularies` harvests it again" in told.reason
+    world.installation.objects.put(key, b'[{"@id": "urn:x", "@type": "skos:Concept"}]')
+    world.day_work()
+    assert _years(world) == {"a": "2021", "b": "2021"}
+    assert alerts.standing(world.installation) == []
+
+
+def _years(world: World) -> dict[str, str | None]:
+    return {name: body["publisher_year_normalized"] for name, body in world.outputs().items() if ":" not in name}
 
 
 def test_later_tasks_run_again_when_a_result_that_they_read_changed(open_world: OpenWorld) -> None:

@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from harvester_dagster.config import Config, Network, Skos, VocabularySettings
-from harvester_dagster.installation import Installation, opened
+from harvester_dagster.installation import Installation, opened, utc_now
 
 
 class VocabularyServer(ThreadingHTTPServer):
@@ -53,12 +54,12 @@ def installed(
     monkeypatch.setenv("HARVESTER_HOME", str(tmp_path))
     with ExitStack() as stack:
 
-        def install(*names: str) -> Installation:
+        def install(*names: str, clock: Callable[[], datetime] = utc_now) -> Installation:
             url = f"http://127.0.0.1:{server.server_port}"
             config = Config(
                 network=Network(allow_hosts=("127.0.0.1",), per_host_per_second=10_000),
                 vocabularies=VocabularySettings(skos=tuple(Skos(name=name, url=f"{url}/{name}") for name in names)),
             )
-            return stack.enter_context(opened(config, database))
+            return stack.enter_context(opened(config, database, clock=clock))
 
         yield install

@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
+import pytest
+
 from harvester_dagster.vocabularies import current
+from harvester_dagster.vocabularies.current import VocabularyLost
 from harvester_dagster.vocabularies.refresh import Harvested, Refresh
 from tests.vocabularies.installations import Open, VocabularyServer
 
@@ -109,3 +112,31 @@ def test_one_that_is_no_longer_configured_goes(installed: Open, server: Vocabula
     installation = installed()
     assert _harvest_all(installation) == []
     assert _known(installation) == set()
+
+
+@pytest.mark.parametrize("what", ["gone", "broken"])
+def test_one_whose_object_was_lost_is_stored_anew(installed: Open, server: VocabularyServer, what: str) -> None:
+    installation, server.content = installed("new", "other"), _scheme(20)
+    _harvest_all(installation)
+    _lose(installation, what)
+    with pytest.raises(VocabularyLost, match="the asset `vocabularies` harvests it again"):
+        current.load(installation.pool, installation.objects)
+    server.status = 404
+    failed, _ = _harvest_all(installation)
+    assert (failed.state, failed.terms) == ("failed", 20) and "what there was is lost" in failed.reason
+    server.status, server.content = 200, _scheme(3)
+    refused, _ = _harvest_all(installation)
+    assert refused.state == "refused" and "from 20 to 3 terms, so what there was is lost" in refused.reason
+    for content, terms in ((_scheme(20), 20), (_scheme(21), 21)):
+        _lose(installation, what)
+        server.content = content
+        healed, other = _harvest_all(installation)
+        assert (healed.state, healed.changes, other.terms) == ("taken over", None, terms)
+        assert len(_known(installation)) == terms
+
+
+def _lose(installation: Any, what: str) -> None:
+    for found in list(installation.objects.list("vocabularies/")):
+        installation.objects.delete([found.key])
+        if what == "broken":
+            installation.objects.put(found.key, b"half a vocab")
