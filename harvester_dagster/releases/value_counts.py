@@ -15,6 +15,7 @@ from psycopg import Connection
 from harvester_dagster import canonical
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
+from harvester_dagster.publication import log
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.generations import live
 from harvester_dagster.store.database import copy
@@ -47,26 +48,32 @@ class _Counting:
 
 
 def count(installation: Installation) -> Counts:
-    """Bring the counts from the version that they are of to the current one, and keep them."""
-    with installation.pool.connection() as connection:
-        connection.execute("LOCK TABLE vocabulary_count IN SHARE ROW EXCLUSIVE MODE")
-        version = versions.current(connection)
-        counts = counts_of(connection, installation.catalog, version.generations if version else {})
-        _keep(connection, version, _digest(_counted(installation.catalog)), counts)
+    """Bring the counts from the version that they are of to the current one, and keep them. What one moment shows is
+    counted, while takedowns go on beside it; what these changed is set right when the counts are kept."""
+    catalog = installation.catalog
+    with installation.pool.connection() as seen:
+        seen.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        heard = log.newest_takedown(seen)
+        version = versions.current(seen)
+        generations = version.generations if version else {}
+        counts = counts_of(seen, catalog, generations)
+        with installation.pool.connection() as connection:
+            connection.execute(_ALONE)
+            turned = log.documents_between(connection, heard, log.newest_takedown(connection))
+            doc_ids = [doc_id for of_set in turned.values() for doc_id in of_set]
+            _add_documents(seen, catalog, doc_ids, generations, counts, -1)
+            _add_documents(connection, catalog, doc_ids, generations, counts, 1)
+            _keep(connection, version, _digest(_counted(catalog)), counts)
     return counts
 
 
 def turn(connection: Connection[Any], catalog: Catalog, doc_ids: Sequence[int], sign: int) -> None:
     """Take published documents from the kept counts (-1), or add them (1), in the transaction that withholds them or
     gives them back: while they are published. What differs from those counts is then counted as ever."""
-    connection.execute("LOCK TABLE vocabulary_count IN SHARE ROW EXCLUSIVE MODE")
-    counted = _counted(catalog)
-    generations, _ = _kept(connection, _digest(counted))
-    counts = {one.vocabulary: Counter[str]() for rows in counted.values() for one in rows}
-    for counting in [_Counting(entity, rows) for entity, rows in counted.items() if rows]:
-        bodies = connection.execute(_BODIES, {"ids": list(doc_ids), "entity": counting.entity})
-        shown = (body for set_id, begun, ended, body in bodies if begun <= generations.get(set_id, 0) < ended)
-        counting.add(counts, (body.encode() for body in shown), sign)
+    connection.execute(_ALONE)
+    generations, _ = _kept(connection, _digest(_counted(catalog)))
+    counts = _nothing(_counted(catalog))
+    _add_documents(connection, catalog, doc_ids, generations, counts, sign)
     rows = [(field, value, n) for field, values in counts.items() for value, n in values.items()]
     connection.execute(
         """INSERT INTO vocabulary_count (field, value, count)
@@ -77,6 +84,8 @@ def turn(connection: Connection[Any], catalog: Catalog, doc_ids: Sequence[int], 
     connection.execute("DELETE FROM vocabulary_count WHERE count <= 0 AND field <> %s", (OF_VERSION,))
 
 
+_ALONE = "LOCK TABLE vocabulary_count IN SHARE ROW EXCLUSIVE MODE"
+"""For a moment only: a takedown waits for it while all promotions wait for the takedown."""
 _BODIES = """
 SELECT o.set_id, o.from_gen, coalesce(o.to_gen, 2147483647), b.body
 FROM output o JOIN output_body b USING (doc_id, from_gen)
@@ -84,14 +93,29 @@ WHERE o.doc_id = ANY (%(ids)s) AND o.entity = %(entity)s AND o.published
 """
 
 
+def _add_documents(
+    connection: Connection[Any],
+    catalog: Catalog,
+    doc_ids: Sequence[int],
+    generations: Mapping[int, int],
+    counts: Counts,
+    sign: int,
+) -> None:
+    """What these documents show at these generations, as the connection sees it."""
+    for counting in _countings(_counted(catalog)):
+        bodies = connection.execute(_BODIES, {"ids": list(doc_ids), "entity": counting.entity})
+        shown = (body for set_id, begun, ended, body in bodies if begun <= generations.get(set_id, 0) < ended)
+        counting.add(counts, (body.encode() for body in shown), sign)
+
+
 def counts_of(connection: Connection[Any], catalog: Catalog, generations: Mapping[int, int]) -> Counts:
     """How often each value occurs where each set is shown at a generation (set id → generation), from the kept counts
     and what differs from these."""
     counted = _counted(catalog)
     before, kept = _kept(connection, _digest(counted))
-    counts = {one.vocabulary: Counter[str]() for rows in counted.values() for one in rows}
+    counts = _nothing(counted)
     counts |= {field: values for field, values in kept.items() if field in counts}
-    for counting in [_Counting(entity, rows) for entity, rows in counted.items() if rows]:
+    for counting in _countings(counted):
         for set_id in {*before, *generations}:
             x, y = before.get(set_id, 0), generations.get(set_id, 0)
             counting.add(counts, _outputs(connection, counting.entity, set_id, y, x), 1)
@@ -104,6 +128,14 @@ def _counted(catalog: Catalog) -> dict[str, list[Counted]]:
         entity.name: [one for task in catalog.tasks_of(entity.name) for one in task.counts]
         for entity in catalog.entities
     }
+
+
+def _nothing(counted: Mapping[str, Sequence[Counted]]) -> Counts:
+    return {one.vocabulary: Counter() for rows in counted.values() for one in rows}
+
+
+def _countings(counted: Mapping[str, Sequence[Counted]]) -> list[_Counting]:
+    return [_Counting(entity, rows) for entity, rows in counted.items() if rows]
 
 
 def _digest(counted: Mapping[str, Sequence[Counted]]) -> str:

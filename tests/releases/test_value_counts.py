@@ -1,17 +1,29 @@
 """Occurrences of values in the current version, and what the next night makes of them."""
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from harvester_dagster import canonical
 from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Config
 from harvester_dagster.documents.output import Enriched, product_output
 from harvester_dagster.installation import Installation
+from harvester_dagster.releases import release, taking_down
+from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.releases.value_counts import count
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import Version
+from harvester_dagster.tasks import normalize_publisher_year
+from harvester_dagster.tasks.published import Counted
 from harvester_dagster.tasks.task import Result
 from harvester_dagster.vocabularies import current, publisher_year
+from tests.sets.conftest import OpenWorld
+from tests.sets.world import KEY, World, catalog
 from tests.vocabularies.installations import Open
 
 
@@ -150,3 +162,69 @@ def test_counts_alone_make_no_document_worth_another_look(installed: Open) -> No
     after = current.load(installation.pool, installation.objects)
     assert after.vocabularies.count("disciplines", "b") == 2
     assert after.version == before.version
+
+
+class Held:
+    """Counts years, and waits in the thread that is to be seen at it."""
+
+    def __init__(self) -> None:
+        self.begun, self.goes_on, self.held = threading.Event(), threading.Event(), ""
+
+    def years(self, year: Any) -> Iterator[str]:
+        if threading.current_thread().name.startswith(self.held or "nobody"):
+            self.begun.set()
+            self.goes_on.wait(20)
+        yield str(year)
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+@pytest.fixture
+def shown(open_world: OpenWorld, held: Held) -> World:
+    """Four documents of one year; all but one are counted."""
+    counted = (Counted(publisher_year.FIELD, "publisher_year", held.years),)
+    world = open_world(catalog=catalog(replace(normalize_publisher_year.TASK, counts=counted)), min_documents=1000)
+    world.source.put("a", "b", "c", publishedAt="2024-01-01")
+    world.night()
+    release.release(world.installation, by_hand=True)
+    world.source.put("d", publishedAt="2024-01-01")
+    world.night()
+    versions.promote(world.installation, _prepared(world))
+    return world
+
+
+def _prepared(world: World) -> Version:
+    version = versions.prepare(world.installation)
+    assert version is not None
+    return version
+
+
+def _named(world: World, name: str) -> Named:
+    ((doc_id, set_id),) = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = %s", name)
+    return Named(doc_id, set_id, f"{KEY}:{name}")
+
+
+def _kept(world: World) -> dict[str, int]:
+    return dict(world.rows("SELECT value, count FROM vocabulary_count WHERE field = %s", publisher_year.FIELD))
+
+
+def test_takedowns_wait_for_no_counting_and_are_counted(shown: World, held: Held) -> None:
+    """Taken down, purged, and back, while all is counted: what is kept then is what is shown then."""
+    taking_down.take_down(shown.installation, _named(shown, "b"), "x")
+    held.held = "counting"
+    with ThreadPoolExecutor(1, "counting") as beside:
+        counting = beside.submit(count, shown.installation)
+        assert held.begun.wait(20)
+        taking_down.take_down(shown.installation, _named(shown, "a"), "x")
+        taking_down.take_down(shown.installation, _named(shown, "d"), "x", purge=True)
+        taking_down.undo(shown.installation, _named(shown, "b"))
+        assert not counting.done(), "the takedowns waited for it"
+        assert _kept(shown) == {"2024": 2}, "of what was counted before, `b` and `c`"
+        held.goes_on.set()
+        counts = counting.result(20)
+    assert counts[publisher_year.FIELD] == {"2024": 2} and _kept(shown) == {"2024": 2}
+    held.held = ""
+    assert count(shown.installation)[publisher_year.FIELD] == {"2024": 2}
