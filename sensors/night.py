@@ -184,24 +184,32 @@ def day_work(config: Config, job: AssetJob) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         default_status=automation.sensor(config),
         description="Releases work done by day (a backfill, an accept, a retry) when sets have advanced, nothing runs, "
-        "and nothing has moved for release_quiet_period. Has an alias mended that a crash left behind the version.",
+        "and nothing has moved for release_quiet_period. Has an alias mended that a crash left behind the version; an "
+        "index that does not obey a takedown whatever runs.",
     )
     def watch(
         context: dg.SensorEvaluationContext, harvester: dg.ResourceParam[Installation]
-    ) -> dg.RunRequest | dg.SkipReason:
-        busy = context.instance.get_runs(
-            dg.RunsFilter(
-                statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
-            ),
-            limit=1,
-        )
-        if busy:
-            return dg.SkipReason("runs are going on")
-        if behind := aliases.behind(harvester):
-            return _mending(f"aliases-of-{behind}", harvester.clock(), {})
-        waiting = days.waiting(harvester)
-        if isinstance(waiting, str):
-            return dg.SkipReason(waiting)
-        return dg.RunRequest(run_key=f"day-{waiting.mark}", job_name=names.RELEASE_JOB, tags={RELEASE_TAG: "day"})
+    ) -> Sequence[dg.RunRequest] | dg.SkipReason:
+        disobeys = aliases.may_show_taken_down(harvester)
+        requests = [_mending("takedowns", harvester.clock(), {})] if disobeys else []
+        found = _by_day(context.instance, harvester)
+        if isinstance(found, dg.SkipReason):
+            return requests or found
+        return [*requests, found]
 
     return watch
+
+
+def _by_day(instance: dg.DagsterInstance, harvester: Installation) -> dg.RunRequest | dg.SkipReason:
+    busy = instance.get_runs(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]),
+        limit=1,
+    )
+    if busy:
+        return dg.SkipReason("runs are going on")
+    if behind := aliases.behind(harvester):
+        return _mending(f"aliases-of-{behind}", harvester.clock(), {})
+    waiting = days.waiting(harvester)
+    if isinstance(waiting, str):
+        return dg.SkipReason(waiting)
+    return dg.RunRequest(run_key=f"day-{waiting.mark}", job_name=names.RELEASE_JOB, tags={RELEASE_TAG: "day"})

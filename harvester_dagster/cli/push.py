@@ -12,6 +12,7 @@ from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import inbox
 from harvester_dagster.publication.inbox import PushState
 from harvester_dagster.releases.push_rounds import PushRounds
+from harvester_dagster.releases.takedown_rounds import TakedownRounds
 from harvester_dagster.sets import pushed, sets
 
 POLL_SECONDS = 0.5
@@ -23,17 +24,22 @@ push_app = Commands("Records that sources push: take them, look at them, decide 
 def push_work(
     once: Annotated[bool, typer.Option("--once", help="Do what there is to do now, then end.")] = False,
 ) -> None:
-    """Take what was pushed, and publish it within seconds, until Ctrl-C. `harvester up` runs one."""
+    """Take what was pushed, and publish it within seconds, until Ctrl-C; bring takedowns that were cut to their end.
+    `harvester up` runs one."""
     stop = StopSignals()
     with opened(for_tasks=True) as installation:
         dagster_home(installation.config)
         from harvester_dagster.cli.dagster_runs import PushReports
 
         with PushReports(installation) as report:
-            rounds = PushRounds(installation, report, lambda line: print(line, file=sys.stderr, flush=True))
-            while rounds.round() or not once:
+            takedowns, rounds = TakedownRounds(installation, _say), PushRounds(installation, report, _say)
+            while takedowns.round() | rounds.round() or not once:
                 if stop.wait(POLL_SECONDS):
                     return
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 @push_app.command("list")

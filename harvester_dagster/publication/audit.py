@@ -44,6 +44,7 @@ class Row(NamedTuple):
     detail: dict[str, Any]
 
 
+_COLUMNS = ", ".join(Row._fields)
 NOBODY = Doer("dagster")
 """Who acts where nobody says so: what runs by itself, or was launched in Dagster's UI."""
 _doer: ContextVar[Doer] = ContextVar("doer", default=NOBODY)
@@ -65,13 +66,21 @@ def doer() -> Doer:
 
 
 def write(
-    connection: Connection[Any], act: str, subject: str, at: datetime, outcome: Outcome = "done", **detail: Any
+    connection: Connection[Any],
+    act: str,
+    subject: str,
+    at: datetime,
+    outcome: Outcome = "done",
+    *,
+    tell: bool = False,
+    **detail: Any,
 ) -> None:
-    """One row, in the transaction of what it tells of."""
+    """One row, in the transaction of what it tells of. `tell`: people are told of it (`releases/alerts.py`)."""
     who = _doer.get()
     connection.execute(
-        "INSERT INTO audit (at, actor, act, subject, address, outcome, detail) VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        (at, who.name, act, _plain(subject), _plain(who.address), outcome, Jsonb(detail)),
+        """INSERT INTO audit (at, actor, act, subject, address, outcome, detail, untold)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
+        (at, who.name, act, _plain(subject), _plain(who.address), outcome, Jsonb(detail), tell),
     )
 
 
@@ -95,6 +104,17 @@ def trying(pool: Pool, act: str, subject: str, clock: Callable[[], datetime]) ->
         raise
 
 
+def untold(connection: Connection[Any]) -> list[Row]:
+    """What people are still to be told of, oldest first."""
+    with connection.cursor(row_factory=class_row(Row)) as cursor:
+        return cursor.execute(f"SELECT {_COLUMNS} FROM audit WHERE untold ORDER BY audit_id").fetchall()
+
+
+def note_told(connection: Connection[Any], audit_id: int) -> None:
+    """People were told of it."""
+    connection.execute("UPDATE audit SET untold = false WHERE audit_id = %s", (audit_id,))
+
+
 def _plain(text: str) -> str:
     """What PostgreSQL takes: no NUL, not endless."""
     return text.replace("\0", "�")[:_LONGEST]
@@ -113,7 +133,7 @@ def rows(
     """Newest first, at most `count` (None: all); of each filter that is given only what equals it."""
     with connection.cursor(row_factory=class_row(Row)) as cursor:
         return cursor.execute(
-            """SELECT audit_id, at, actor, act, subject, address, outcome, detail FROM audit
+            f"""SELECT {_COLUMNS} FROM audit
                WHERE (%(actor)s = '' OR actor = %(actor)s) AND (%(act)s = '' OR act = %(act)s)
                  AND (%(subject)s = '' OR subject = %(subject)s) AND (%(outcome)s = '' OR outcome = %(outcome)s)
                  AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)

@@ -9,7 +9,7 @@ takedown and of a purge (`releases/taking_down.py`), how consumers are told (`lo
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -24,6 +24,7 @@ from harvester_dagster.store.kept_keys import kept_key
 Purge = Literal["none", "asked", "done"]
 
 ACT = "takedown"
+UNDO = f"undo {ACT}"
 A_DAY = 20
 """Takedowns that need no second word: a mistake in a script must not empty a platform."""
 LONGEST_REASON = 1_000
@@ -83,19 +84,22 @@ def count(connection: Connection[Any]) -> int:
     return row[0] if row else 0
 
 
-def count_of_a_day(connection: Connection[Any], now: datetime) -> int:
-    """How many were taken down within a day before now, also those that came back."""
+def count_of_a_day(connection: Connection[Any], now: datetime, but: Collection[str] = ()) -> int:
+    """How many documents were taken down or purged within a day before now, also those that came back. `but`: not
+    these SRNs."""
     row = connection.execute(
-        "SELECT count(*) FROM audit WHERE act = %s AND outcome = 'done' AND at > %s", (ACT, now - timedelta(days=1))
+        """SELECT count(DISTINCT subject) FROM audit
+           WHERE act = %s AND outcome = 'done' AND at > %s AND subject <> ALL (%s)""",
+        (ACT, now - timedelta(days=1), list(but)),
     ).fetchone()
     return row[0] if row else 0
 
 
-def check_number(connection: Connection[Any], now: datetime, number: int = 1, *, confirmed: bool) -> None:
-    """Raises ManyTakedowns where so many more must be said twice."""
-    found = count_of_a_day(connection, now)
-    if number and found + number > A_DAY and not confirmed:
-        said = f"{found} documents were taken down within a day; more than {A_DAY} must be said twice"
+def check_number(connection: Connection[Any], srns: Collection[str], now: datetime, *, confirmed: bool) -> None:
+    """Raises ManyTakedowns where it must be said twice: with so many others of a day these are too many."""
+    others = count_of_a_day(connection, now, srns)
+    if srns and others + len(srns) > A_DAY and not confirmed:
+        said = f"{others} other documents were taken down or purged within a day; more than {A_DAY} must be said twice"
         raise ManyTakedowns(said, "say so once more: --confirm")
 
 

@@ -1,8 +1,9 @@
 """What people are told: once per cause, to a URL as JSON, and to Sentry when that is configured; by mail once a night
 (`alert_mail.py`).
 
-A cause is told when it appears and forgotten when it is over, so that it is told again when it comes back. Nobody
-listening is no error: it stays visible in the store, the reports and the checks.
+A cause is told when it appears and forgotten when it is over, so that it is told again when it comes back. An act of
+somebody that others are to hear of is told once, and until somebody took it. Nobody listening is no error: it stays
+visible in the store, the reports and the checks.
 """
 
 import logging
@@ -17,10 +18,12 @@ from harvester_dagster.config import secret, source_of
 from harvester_dagster.failures import HarvesterError, OutsideError, StorageError
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.publication import inbox
+from harvester_dagster.publication import audit, inbox, takedowns
 from harvester_dagster.releases import nights
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import attempts, pushed, sets
+from harvester_dagster.store import locks
+from harvester_dagster.store.locks import Busy, Lock
 from harvester_dagster.vocabularies import current
 from harvester_dagster.vocabularies.current import VocabularyLost
 
@@ -186,11 +189,46 @@ def tell(installation: Installation, alerts: list[Alert], kind: str = "") -> lis
     for alert in fresh:
         if send(installation, alert):
             with installation.pool.connection() as connection:
-                connection.execute(
-                    "INSERT INTO alert (cause, told_at, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-                    (alert.cause, installation.clock(), Jsonb(_body(alert))),
-                )
+                _note_told(connection, alert, installation.clock())
     return fresh
+
+
+def _note_told(connection: Connection[Any], alert: Alert, now: datetime) -> None:
+    connection.execute(
+        "INSERT INTO alert (cause, told_at, body) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (alert.cause, now, Jsonb(_body(alert))),
+    )
+
+
+def tell_acts(installation: Installation) -> bool:
+    """Tell what people did that others are to hear of and have not yet, the oldest first; what nobody took is tried
+    again by whoever comes next. Whether all of it was told, as far as this process is at it."""
+    busy = Busy("another process tells what was done")
+    try:
+        with (
+            locks.session(installation.pool) as connection,
+            locks.held(connection, Lock.ALERTS, patience=0, busy=busy),
+        ):
+            while acts := audit.untold(connection):
+                for act in acts:
+                    alert = _of_act(act)
+                    if not send(installation, alert):
+                        return False
+                    audit.note_told(connection, act.audit_id)
+                    _note_told(connection, alert, installation.clock())
+    except Busy:
+        return False
+    return True
+
+
+def _of_act(act: audit.Row) -> Alert:
+    """Of a takedown, or of its undoing."""
+    mend = "`harvester takedown` lists what is taken down"
+    if act.act == takedowns.UNDO:
+        message = f"{act.subject} is shown again: {act.actor} undid its takedown"
+        return Alert(f"takedown-undone {act.audit_id}", message, mend, act.at)
+    more = ", and what is kept of it is removed" if act.detail["purge"] != "none" else ""
+    return Alert(f"takedown {act.audit_id}", f"{act.subject} was taken down by {act.actor}{more}", mend, act.at)
 
 
 class Told(NamedTuple):

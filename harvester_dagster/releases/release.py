@@ -235,6 +235,7 @@ def end_night(installation: Installation, night_id: int, failed_run: str = "") -
             is_open = nights.is_open(connection, night_id)
         try:
             alerts.tell(installation, found)
+            alerts.tell_acts(installation)
         finally:
             if is_open:
                 alert_mail.tell_by_mail(installation, found)

@@ -1,20 +1,21 @@
 """Taking a document down, and back: one transaction after which nobody is shown it, then the index at once.
 
-Killed before that transaction nothing was begun; killed after it the index is brought up by whoever asks again, or by
-the job that has the search side follow. Belongs here: the order of these steps, who is told. Does not belong here: the
-rows (`publication/takedowns.py`), outputs (`sets/withheld.py`), the index (`search/overlay.py`), what is kept of it
-(`purging.py`).
+Killed before that transaction nothing was begun; killed after it the rest is done by whoever asks again, or by
+`takedown_rounds.py`. Belongs here: the order of these steps. Does not belong here: the rows
+(`publication/takedowns.py`), outputs (`sets/withheld.py`), the index (`search/overlay.py`), what is kept of it
+(`purging.py`), how people are told (`alerts.py`).
 """
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
-from psycopg import Connection
+from psycopg import Connection, OperationalError
+from psycopg_pool import PoolTimeout
 
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, log, takedowns
 from harvester_dagster.publication.takedowns import NotTakenDown, Purge
 from harvester_dagster.releases import alerts, purging, value_counts
-from harvester_dagster.releases.alerts import Alert
 from harvester_dagster.search import aliases, build, index, overlay
 from harvester_dagster.search.connection import NoIndex, SearchError, connected
 from harvester_dagster.search.mapping import BadMapping
@@ -57,7 +58,8 @@ def take_down(
     patience: float = INDEX_PATIENCE,
 ) -> TakenDown:
     """Show nobody a record and what it owns, in whatever version, whatever its source sends. Asked again, it finishes
-    what was begun. `purge`: what is kept of it is to be removed, too (`purging.py` does). Raises NotTakenDown."""
+    what was begun. `purge`: what is kept of it is to be removed, too (`purging.py` does). The index comes before all
+    that may take long: what is kept, and who is told. Raises NotTakenDown."""
     reason = takedowns.checked_reason(reason)
     mark = takedowns.mark_of(installation.config.store, named.srn) if purge else None
     with (
@@ -67,8 +69,9 @@ def take_down(
         _begin(connection, named)
         now = installation.clock()
         before = takedowns.find(connection, named.doc_id)
-        if before is None:
-            takedowns.check_number(connection, now, confirmed=confirmed)
+        is_act = before is None or (purge and before.purge != "asked")
+        if is_act:
+            takedowns.check_number(connection, [named.srn], now, confirmed=confirmed)
         takedowns.put(connection, named.doc_id, named.set_id, reason, now, mark)
         family = withheld.family(connection, named.doc_id)
         value_counts.turn(connection, installation.catalog, family, -1)
@@ -76,12 +79,13 @@ def take_down(
         seq = log.write_documents(connection, named.set_id, turned, now)
         found = takedowns.find(connection, named.doc_id)
         assert found is not None
-        if before is None or before.purge != found.purge:
-            audit.write(connection, takedowns.ACT, named.srn, now, reason=reason, purge=found.purge, seq=seq)
-    if before is None:
-        _tell(installation, named.srn)
-    behind = follow(installation, patience)
+        if is_act:
+            audit.write(connection, takedowns.ACT, named.srn, now, tell=True, reason=reason, purge=found.purge, seq=seq)
+    behind = reach_index(installation, patience)
+    if behind and not aliases.may_show_taken_down(installation):
+        behind = ""
     left = purging.purge(installation, found) if found.purge == "asked" else ""
+    _tell(installation)
     with installation.pool.connection() as connection:
         found = takedowns.find(connection, named.doc_id) or found
     return TakenDown(named.srn, len(turned), seq, found.purge, behind, left)
@@ -90,9 +94,8 @@ def take_down(
 def undo(installation: Installation, named: Named) -> TakenDown:
     """Show a record and what it owns again, as its source has it. What was purged comes back when its source sends it.
     Raises NotTakenDown."""
-    act = f"undo {takedowns.ACT}"
     with (
-        audit.trying(installation.pool, act, named.srn, installation.clock),
+        audit.trying(installation.pool, takedowns.UNDO, named.srn, installation.clock),
         installation.pool.connection() as connection,
     ):
         _begin(connection, named)
@@ -107,8 +110,10 @@ def undo(installation: Installation, named: Named) -> TakenDown:
         value_counts.turn(connection, installation.catalog, family, 1)
         now = installation.clock()
         seq = log.write_documents(connection, named.set_id, turned, now)
-        audit.write(connection, act, named.srn, now, purge=before.purge, seq=seq)
-    return TakenDown(named.srn, len(turned), seq, before.purge, follow(installation))
+        audit.write(connection, takedowns.UNDO, named.srn, now, tell=True, purge=before.purge, seq=seq)
+    behind = reach_index(installation)
+    _tell(installation)
+    return TakenDown(named.srn, len(turned), seq, before.purge, behind)
 
 
 def _begin(connection: Connection[Any], named: Named) -> None:
@@ -124,15 +129,14 @@ def _begin(connection: Connection[Any], named: Named) -> None:
         raise NotTakenDown(f"{named.srn} is part of another document", f"take that down: {row[0]}")
 
 
-def _tell(installation: Installation, srn: str) -> None:
-    """At once, whoever is told; nobody listening is no error."""
-    message = f"{srn} was taken down by {audit.doer().name}"
-    alert = Alert(f"{takedowns.ACT} {srn}", message, "`harvester takedown SRN --undo` shows it again")
-    alerts.tell(installation, [alert], kind=alert.cause)
+def _tell(installation: Installation) -> None:
+    """At once, whoever is told; nobody listening is no error, and is tried again."""
+    with suppress(OperationalError, PoolTimeout):
+        alerts.tell_acts(installation)
 
 
-def follow(installation: Installation, patience: float = INDEX_PATIENCE) -> str:
-    """Have the index obey now. Why it does not yet, or ""; then it is tried again as ever a search side is behind."""
+def reach_index(installation: Installation, patience: float = INDEX_PATIENCE) -> str:
+    """Have the index obey now. Why it does not yet, or ""; then it is tried again (`takedown_rounds.py`)."""
     try:
         with build.working(installation, patience=patience) as work:
             return aliases.move_at(work)
@@ -149,7 +153,8 @@ def _beside(installation: Installation) -> str:
     try:
         with connected(installation.config.index) as client:
             for entity in installation.catalog.entities:
-                overlay.take_out(client, installation.pool, index.targets(client, installation.config, entity.name))
+                names = index.targets(client, installation.config, entity.name)
+                overlay.take_out(client, installation.pool, names, alone=False)
     except (SearchError, NoIndex) as error:
         return str(error)
     return ""

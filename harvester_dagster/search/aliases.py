@@ -28,11 +28,12 @@ _NO_QUERY = "no_query_is_called_so"
 
 class _Plan(NamedTuple):
     """What is asked of the server to show a version. `showing`: entity → the index that its alias then points at;
-    `lacking`: why some entity has none."""
+    `lacking`: why some entity has none; `staying`: entity → what its alias goes on pointing at, where it has none."""
 
     actions: list[dict[str, Any]]
     showing: dict[str, str]
     lacking: list[str]
+    staying: dict[str, set[str]]
 
 
 def move(installation: Installation) -> str:
@@ -115,12 +116,24 @@ def behind(installation: Installation) -> int | None:
 
 def move_at(work: Work) -> str:
     """Move every entity's alias to the current version's index, by one call for all; nothing is asked of the server
-    when nothing is to be moved. Why an alias could not be moved, or "". Raises SearchError, BadMapping."""
-    config = work.installation.config
+    when nothing is to be moved. Why an alias could not be moved, or "". Whatever becomes of that, what the aliases
+    point at shows nothing that is taken down. Raises SearchError, BadMapping."""
     with work.installation.pool.connection() as connection:
         current = versions.current(connection)
     if current is None:
         return ""
+    try:
+        lacking = _moved_at(work, current)
+    except (SearchError, BadMapping):
+        _take_out(work)
+        raise
+    if lacking:
+        _take_out(work)
+    return "; ".join(lacking)
+
+
+def _moved_at(work: Work, current: Version) -> list[str]:
+    config = work.installation.config
     plan = _plan(work, current)
     _obey(work, current, plan)
     if plan.actions:
@@ -128,14 +141,35 @@ def move_at(work: Work) -> str:
         with asking("moving the aliases"):
             work.client.indices.update_aliases(body={"actions": plan.actions})
     with work.installation.pool.connection() as connection:
-        for name, wanted in plan.showing.items():
-            index.note_shown(connection, config, name, wanted)
+        for entity in work.installation.catalog.entities:
+            name = plan.showing.get(entity.name)
+            index.note_shown(connection, config, entity.name, {name} if name else plan.staying.get(entity.name, ()))
         connection.execute(
             """UPDATE search_report SET hindrance = '', hindered_at = NULL, mend = CASE hindrance WHEN '' THEN mend
                ELSE '' END WHERE version_id = %s""",
             (current.version_id,),
         )
-    return "; ".join(plan.lacking)
+    return plan.lacking
+
+
+def _take_out(work: Work) -> None:
+    """Of what the aliases point at, whatever that is."""
+    config, pool = work.installation.config, work.installation.pool
+    for entity in work.installation.catalog.entities:
+        overlay.take_out(work.client, pool, index.targets(work.client, config, entity.name), alone=True)
+
+
+def may_show_taken_down(installation: Installation) -> bool:
+    """Whether a search may still find what was taken down (or not yet what came back), as far as the store knows: a
+    takedown that was killed, or could not reach the server, whatever else stands in the way of the index."""
+    config = installation.config
+    if config.index.url == "none":
+        return False
+    prefixes = tuple(index.prefix(config, entity.name) for entity in installation.catalog.entities)
+    with installation.pool.connection() as connection:
+        current = versions.current(connection)
+        names = index.shown(connection) | set(current.indices.values() if current else ())
+        return overlay.may_show(connection, [name for name in names if name.startswith(prefixes)])
 
 
 def _obey(work: Work, version: Version, plan: _Plan) -> None:
@@ -154,7 +188,7 @@ def _plan(work: Work, version: Version) -> _Plan:
             for entity in work.installation.catalog.entities
             for one in index.held(connection, config, entity.name)
         }
-    plan = _Plan([], {}, [])
+    plan = _Plan([], {}, [], {})
     for entity in work.installation.catalog.entities:
         alias, wanted = index.alias(config, entity.name), version.indices.get(entity.name)
         present = index.targets(work.client, config, entity.name)
@@ -162,6 +196,7 @@ def _plan(work: Work, version: Version) -> _Plan:
             if mapping.definition(work.installation.catalog, entity.name, config) is None:
                 plan.actions.extend({"remove": {"index": name, "alias": alias}} for name in sorted(present))
             else:
+                plan.staying[entity.name] = present
                 plan.lacking.append(
                     f"{alias}: no index holds version {version.version_id} yet; the next release makes it"
                 )

@@ -188,12 +188,12 @@ def shown(connection: Connection[Any]) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM search_index WHERE shown")}
 
 
-def note_shown(connection: Connection[Any], config: Config, entity: str, name: str) -> None:
-    """The entity's alias points at this index, and at no other one."""
+def note_shown(connection: Connection[Any], config: Config, entity: str, names: Collection[str]) -> None:
+    """The entity's alias points at these indices, and at no others."""
     connection.execute(
-        """UPDATE search_index SET shown = (name = %(name)s)
-           WHERE entity = %(entity)s AND starts_with(name, %(prefix)s) AND shown <> (name = %(name)s)""",
-        {"name": name, "entity": entity, "prefix": prefix(config, entity)},
+        """UPDATE search_index SET shown = (name = ANY (%(names)s))
+           WHERE entity = %(entity)s AND starts_with(name, %(prefix)s) AND shown <> (name = ANY (%(names)s))""",
+        {"names": list(names), "entity": entity, "prefix": prefix(config, entity)},
     )
 
 

@@ -73,12 +73,13 @@ def bring(
     return bool(found)
 
 
-def take_out(client: "OpenSearch", pool: Pool, names: Collection[str]) -> None:
-    """Delete from these indices what they show and may not, at once: while somebody else works on them, who brings them
-    up afterwards. Raises SearchError."""
+def take_out(client: "OpenSearch", pool: Pool, names: Collection[str], *, alone: bool) -> None:
+    """Delete from these indices what they show and may not, whatever version they hold. Not `alone`: somebody else may
+    send it once more, and brings them up afterwards; so that it is out is not noted. Raises SearchError."""
     for name in names:
         with pool.connection() as connection:
-            found = lacking(connection, name, log.newest_takedown(connection))
+            newest = log.newest_takedown(connection)
+            found = lacking(connection, name, newest)
             rows = connection.execute(
                 "SELECT DISTINCT doc_id FROM output WHERE doc_id = ANY (%s) AND published",
                 ([one.doc_id for one in found],),
@@ -88,6 +89,23 @@ def take_out(client: "OpenSearch", pool: Pool, names: Collection[str]) -> None:
             index.unseal(client, name)
             bulk.send(client, name, gone, allowed=0)
             index.refresh(client, name)
+        if alone:
+            with pool.connection() as connection:
+                connection.execute(
+                    "UPDATE search_index SET taken_out_seq = greatest(taken_out_seq, %s) WHERE name = %s",
+                    (newest, name),
+                )
+
+
+def may_show(connection: Connection[Any], names: Collection[str]) -> bool:
+    """Whether one of these indices may show what was taken down: nobody has seen to it since."""
+    row = connection.execute(
+        """SELECT EXISTS (SELECT FROM search_index WHERE name = ANY (%s) AND version_id IS NOT NULL
+               AND greatest(overlay_seq, taken_out_seq) < (
+                   SELECT coalesce(max(seq), 0) FROM publication WHERE takedown))""",
+        (list(names),),
+    ).fetchone()
+    return row == (True,)
 
 
 def is_behind_with(connection: Connection[Any], names: Collection[str], doc_ids: Collection[int]) -> bool:

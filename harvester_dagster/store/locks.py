@@ -35,6 +35,8 @@ class Lock(IntEnum):
     SOURCE = 7_405_005
     """With a hash of a source's name and a slot's number: so many sets of one source are asked for at once. Where two
     sources should share one, they wait for each other once in a while."""
+    ALERTS = 7_405_007
+    """Telling people what was done: one process at a time, so that each hears of it once."""
     ENDPOINT = 7_405_060
     """With an endpoint's id: one run of the access enricher."""
 

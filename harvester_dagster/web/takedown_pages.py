@@ -105,8 +105,8 @@ class TakedownPages:
         pool, clock = self._installation.pool, self._installation.clock
         with audit.trying(pool, takedowns.ACT, asked.srn, clock), pool.connection() as connection:
             before = takedowns.among(connection, [one.doc_id for one in named])
-            number = len(named) - len(before)
-            takedowns.check_number(connection, clock(), number, confirmed=asked.is_confirmed)
+            srns = [one.srn for one in named if asked.purge or one.doc_id not in before]
+            takedowns.check_number(connection, srns, clock(), confirmed=asked.is_confirmed)
 
     def _down(self, named: Named, asked: _Asked) -> TakenDown:
         return taking_down.take_down(

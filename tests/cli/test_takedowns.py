@@ -67,7 +67,7 @@ def test_what_is_refused(shown: World, run: Run) -> None:
     assert refused.exit_code == 1 and SRN in refused.stderr
     shown.change(
         """INSERT INTO audit (at, actor, act, subject, address, outcome)
-           SELECT now(), 'cli:ada', 'takedown', 's', '', 'done' FROM generate_series(1, %s)""",
+           SELECT now(), 'cli:ada', 'takedown', 's' || n, '', 'done' FROM generate_series(1, %s) n""",
         A_DAY,
     )
     refused = run("takedown", SRN, "--reason", "x")

@@ -200,23 +200,32 @@ def test_the_act_its_row_and_the_alert_are_one_and_again_changes_nothing(api: Ap
     assert api.world.rows("SELECT actor, subject, detail->>'reason' FROM audit WHERE act = 'takedown'") == [
         ("token:officer", SRN, "case 12")
     ]
-    ((cause, body),) = api.world.rows("SELECT cause, body FROM alert WHERE cause LIKE 'takedown%'")
-    assert cause == f"takedown {SRN}" and "token:officer" in body["message"]
-    assert "case 12" not in json.dumps(body)
+    ((body,),) = api.world.rows("SELECT body FROM alert WHERE cause LIKE 'takedown%'")
+    assert body["message"] == f"{SRN} was taken down by token:officer" and "case 12" not in json.dumps(body)
 
 
 def test_more_than_twenty_in_a_day_must_be_said_twice(api: Api) -> None:
-    api.world.change(
-        """INSERT INTO audit (at, actor, act, subject, address, outcome)
-           SELECT %s, 'cli:ada', 'takedown', 's', '', 'done' FROM generate_series(1, %s)""",
-        api.world.now,
-        takedowns.A_DAY,
-    )
+    def others(count: int, each: int = 1) -> None:
+        api.world.change(
+            """INSERT INTO audit (at, actor, act, subject, address, outcome)
+               SELECT %s, 'cli:ada', 'takedown', 's' || n, '', 'done'
+               FROM generate_series(1, %s) n, generate_series(1, %s)""",
+            api.world.now,
+            count,
+            each,
+        )
+
+    others(takedowns.A_DAY - 1, each=2)  # documents count, not what was done about each
+    assert api.act(f"{KEY}:a", reason="x").status_code == 200
     answer = api.act(reason="x")
-    assert answer.status_code == 428, answer.text
+    assert answer.status_code == 428 and "20 other documents" in answer.json()["detail"], answer.text
     assert api.get(f"/product/{SRN}/").status_code == 200
     assert api.act(reason="x", confirmed=True).status_code == 200
     assert api.get(f"/product/{SRN}/").status_code == 404
+    assert api.act(reason="x").status_code == 200, "what is down already, is nothing more"
+    assert api.act(reason="x", purge=True).status_code == 428, "to remove what is kept of it is"
+    assert api.world.rows("SELECT DISTINCT purge FROM takedown") == [("none",)]
+    assert api.act(reason="x", purge=True, confirmed=True).json()["purge"] == "done"
 
 
 def test_the_same_record_by_another_route_is_named_and_stays(api: Api) -> None:

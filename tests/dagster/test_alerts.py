@@ -1,13 +1,16 @@
 """What people are told: posted as JSON to a real server and sent to Sentry, once per cause."""
 
 import gzip
+import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from harvester_dagster import definitions
-from harvester_dagster.releases import alerts, nights
+from harvester_dagster.releases import alerts, nights, release, taking_down
+from harvester_dagster.releases.takedown_rounds import TakedownRounds
+from harvester_dagster.releases.taking_down import Named
 from tests.dagster.installed import Ears
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World
@@ -43,6 +46,54 @@ def test_a_set_rejected_for_three_nights_is_told_once_with_what_to_do(world: Wor
     assert ears.heard[0]["cause"] == f"fallback {KEY}"
     assert "3 nights in a row" in ears.heard[0]["message"]
     assert f"harvester accept {KEY} --dry-run" in ears.heard[0]["mend"]
+
+
+def test_every_takedown_purge_and_undoing_is_told_once_whatever_was_told_before(world: World, ears: Ears) -> None:
+    release.release(world.installation, by_hand=True)
+    named = one(world)
+    taking_down.take_down(world.installation, named, "case 12")
+    taking_down.take_down(world.installation, named, "case 12")
+    taking_down.undo(world.installation, named)
+    taking_down.take_down(world.installation, named, "case 12")
+    taking_down.take_down(world.installation, named, "case 12", purge=True)
+    taking_down.undo(world.installation, named)
+    heard = [said["message"].removeprefix(f"{KEY}:p1 ") for said in ears.heard]
+    assert heard == [
+        "was taken down by dagster",
+        "is shown again: dagster undid its takedown",
+        "was taken down by dagster",
+        "was taken down by dagster, and what is kept of it is removed",
+        "is shown again: dagster undid its takedown",
+    ]
+    assert "case 12" not in str(ears.raw)
+    told(world)
+    assert alerts.tell_acts(world.installation) and len(ears.heard) == 5
+
+
+@pytest.mark.parametrize("by", ["rounds", "night"])
+def test_a_takedown_that_nobody_heard_of_is_told_later(world: World, ears: Ears, by: str) -> None:
+    """Its process was killed before, or the address did not answer."""
+    ears.status = 400
+    taking_down.take_down(world.installation, one(world), "case 12")
+    assert len(ears.heard) == 1
+    ears.heard.clear()
+    ears.status = 200
+    if by == "rounds":
+        rounds = TakedownRounds(world.installation)
+        deadline = time.monotonic() + 30
+        while rounds.round() or not ears.heard:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    else:
+        with world.installation.pool.connection() as connection:
+            night = nights.open_night(connection, world.installation.config, world.now)
+        release.end_night(world.installation, night.night_id)
+    assert [said["message"] for said in ears.heard] == [f"{KEY}:p1 was taken down by dagster"]
+
+
+def one(world: World) -> Named:
+    ((doc_id, set_id),) = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = 'p1'")
+    return Named(doc_id, set_id, f"{KEY}:p1")
 
 
 def test_two_rejections_on_one_day_are_one_night(world: World) -> None:

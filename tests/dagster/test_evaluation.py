@@ -16,8 +16,10 @@ import pytest
 from assets import partitions
 from harvester_dagster import definitions
 from harvester_dagster.installation import utc_now
-from harvester_dagster.releases import nights
+from harvester_dagster.releases import nights, release, taking_down
 from harvester_dagster.releases.nights import Night
+from harvester_dagster.releases.taking_down import Named
+from harvester_dagster.search import index
 from harvester_dagster.store.database import OtherSchema
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import Scripted, World, catalog
@@ -180,6 +182,27 @@ def test_an_older_store_is_not_migrated_by_what_is_evaluated(dagster: Dagster, n
         dagster.evaluate(name)
     assert isinstance(caught.value.__cause__, OtherSchema), caught.value.__cause__
     assert dagster.tables() == before
+
+
+def test_an_index_that_does_not_obey_a_takedown_is_mended_whatever_runs(
+    dagster: Dagster, open_world: OpenWorld
+) -> None:
+    elsewhere = {"index": {"url": "http://127.0.0.1:9", "require": False}}
+    world = open_world(catalog=dagster.world.installation.catalog, installed=elsewhere)
+    world.night()
+    release.release(world.installation, by_hand=True)
+    world.change(
+        """INSERT INTO search_index (name, entity, version_id, definition, made_at, shown)
+           VALUES (%s, 'products', 1, '', now(), true)""",
+        f"{index.prefix(world.installation.config, 'products')}1",
+    )
+    there = Dagster(world, dagster.instance)
+    there.put("harvest_set", dg.DagsterRunStatus.STARTED)
+    assert there.evaluate("day_work") == ()
+    ((doc_id, set_id),) = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = 'a' AND set_id = 1")
+    assert taking_down.take_down(world.installation, Named(doc_id, set_id, "src:one:a"), "x").behind
+    (request,) = there.evaluate("day_work")
+    assert request.job_name == "mend" and request.run_key and request.run_key.startswith("mend-takedowns-")
 
 
 def test_the_sensor_asks_for_the_partitions_of_new_sets(dagster: Dagster) -> None:

@@ -30,7 +30,9 @@ def open_world(
         @contextmanager
         def opened(**index: Any) -> Iterator[World]:
             settings = {"url": opensearch_url, **index}
-            read = config.parse({"platform": platform, "sources": {"a": SOURCE}, "index": settings})
+            network = {"allow_hosts": ["127.0.0.1"]}
+            given = {"platform": platform, "sources": {"a": SOURCE}, "index": settings, "network": network}
+            read = config.parse(given)
             with installation.opened(read, database) as one:
                 sets.synchronise(one.pool, read, one.clock())
                 yield World(one, client)

@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,12 +13,13 @@ from harvester_dagster import installation
 from harvester_dagster.config import Config
 from harvester_dagster.consumers import search_answers
 from harvester_dagster.releases import release, taking_down
+from harvester_dagster.releases.takedown_rounds import TakedownRounds
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.search import aliases, build, expunging
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import versions
 from tests.search.conftest import OpenWorld
-from tests.search.proxy import Asked, Cut, meddling
+from tests.search.proxy import Asked, Cut, Instead, meddling
 from tests.search.world import World, product
 
 
@@ -129,6 +133,94 @@ def test_an_index_that_is_patched_where_it_stands_obeys(world: World) -> None:
     assert "a:one:p1" not in world.shown() and world.shown()["a:one:p0"] == "Nieuw"
 
 
+def test_while_the_current_version_has_no_index_it_goes_from_the_one_that_is_searched(world: World) -> None:
+    """As where an index is not required and could not be built, or a process died between the version and its
+    index."""
+    _many(world)
+    world.accept({"p0": product("p0", "Nieuw")})
+    versions.promote(world.installation, world.prepare())
+    assert _take(world, "p1") == ""
+    assert world.shown() == {f"a:one:p{n}": f"Titel {n}" for n in (0, 2, 3, 4, 5)}
+    assert not aliases.may_show_taken_down(world.installation)
+    assert taking_down.undo(world.installation, _named(world, "p1")).behind != "", "it is not back yet"
+    assert _take(world, "p2") == ""
+    assert release.catch_up(world.installation) == ""
+    assert world.shown() == {"a:one:p0": "Nieuw"} | {f"a:one:p{n}": f"Titel {n}" for n in (1, 3, 4, 5)}
+
+
+def test_an_alias_that_cannot_be_moved_shows_it_no_more(
+    world: World, open_world: OpenWorld, opensearch_url: str
+) -> None:
+    _many(world)
+    world.accept({"p0": product("p0", "Nieuw")})
+    version = world.prepare()
+    assert build.bring_up(world.installation, version).outcome == "ready"
+    versions.promote(world.installation, version)
+    with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as there:
+        proxy.before = lambda asked: Instead(403) if asked.path.startswith("/_aliases") else None
+        assert _take(there, "p1") == ""
+    assert world.shown() == {f"a:one:p{n}": f"Titel {n}" for n in (0, 2, 3, 4, 5)}
+    assert aliases.reconcile(world.installation) == ""
+    assert world.shown().keys() == {f"a:one:p{n}" for n in (0, 2, 3, 4, 5)} and world.shown()["a:one:p0"] == "Nieuw"
+
+
+def test_a_mapping_that_is_broken_keeps_no_takedown(world: World, open_world: OpenWorld) -> None:
+    _many(world)
+    with open_world(mapping="of_nobody") as broken:
+        assert _take(broken, "p1") == ""
+    assert "a:one:p1" not in world.shown()
+
+
+def test_nobody_is_told_before_it_is_gone(world: World, opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that hangs must not keep it findable for as long."""
+    _many(world)
+    seen: list[int] = []
+
+    def listening(asked: Asked) -> Instead | None:
+        if asked.path != "/alerts":
+            return None
+        seen.append(len(world.shown()))
+        return Instead(200)
+
+    with meddling(opensearch_url) as proxy:
+        proxy.before = listening
+        monkeypatch.setenv("HARVESTER_ALERT_URL", f"{proxy.url}/alerts")
+        assert _take(world, "p1") == ""
+        assert taking_down.undo(world.installation, _named(world, "p1")).behind == ""
+    assert seen == [5, 6]
+
+
+def _rounds_until(rounds: TakedownRounds, holds: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        rounds.round()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+def test_with_a_server_that_is_away_it_goes_when_that_is_back(
+    world: World, open_world: OpenWorld, opensearch_url: str, has_index: bool
+) -> None:
+    _many(world)
+    if not has_index:
+        world.accept({"p0": product("p0", "Nieuw")})
+        versions.promote(world.installation, world.prepare())
+    said: list[str] = []
+    with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as there:
+        proxy.before = lambda _asked: Instead(503)
+        assert "503" in _take(there, "p1")
+        assert "a:one:p1" in world.shown() and aliases.may_show_taken_down(world.installation)
+        rounds = TakedownRounds(there.installation, said.append)
+        _rounds_until(rounds, lambda: said)
+        proxy.before = lambda _asked: None
+        _rounds_until(rounds, lambda: "a:one:p1" not in world.shown())
+        _rounds_until(rounds, lambda: not rounds.round())
+        asked = len(proxy.asked)
+        assert not rounds.round() and len(proxy.asked) == asked, "what is done is not done again"
+    assert not aliases.may_show_taken_down(world.installation)
+
+
 def _take_elsewhere(read: Config, database: str, named: Named) -> None:
     with installation.opened(read, database) as opened:
         taking_down.take_down(opened, named, "case 12")
@@ -156,5 +248,6 @@ def test_killed_on_its_way_to_the_index_it_is_mended(
         assert process.exitcode == -signal.SIGKILL
     side = search_side(world.installation)
     assert side is not None and side.state == "behind" and aliases.behind(world.installation) == 1
-    assert aliases.reconcile(world.installation) == ""
+    rounds = TakedownRounds(world.installation)
+    _rounds_until(rounds, lambda: not aliases.may_show_taken_down(world.installation))
     assert len(world.shown()) == 5 and aliases.behind(world.installation) is None
