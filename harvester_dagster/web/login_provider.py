@@ -7,6 +7,7 @@ each through the way out with its bounds. Does not belong here: cookies (`sessio
 
 import base64
 import hmac
+import math
 import secrets
 import threading
 import time
@@ -27,7 +28,7 @@ from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
 from harvester_dagster.config import LOOPBACK, Web, secret
-from harvester_dagster.failures import HarvesterError, OutsideError
+from harvester_dagster.failures import HarvesterError, OutsideError, TransientError
 from harvester_dagster.outside.http import MIB, Answer, Outside
 from harvester_dagster.shown_text import one_line
 
@@ -44,7 +45,11 @@ _WAIT_SECONDS = 2.0
 _AT_ONCE = 4
 """Codes that are shown to the provider: whoever sends one would keep a thread of the pages."""
 _AWAY_SECONDS = 5.0
-"""So long after it did not answer it is not asked again: whoever asks for a login would keep a thread of the pages."""
+"""So long after it did not answer it is not asked again: whoever asks for a login would keep a thread of the pages.
+So long at most it is left alone where it asks for that (`Retry-After`): an answer may ask for a day, and may have been
+one to whoever shows codes that are none, or to what else is asked of its host."""
+_HELD_SECONDS = math.inf
+"""However long its host asked earlier to be left alone, it is asked all the same: once, so that nobody waits."""
 _Read = TypeVar("_Read")
 _NAME = 100
 """Characters of what a person is called."""
@@ -131,7 +136,15 @@ class Provider:
         headers = {"Accept": "application/json", **self._credentials()}
         with self._turn():
             answer = self._call(
-                lambda: self._outside.post(known.token, data=form, headers=headers, timeout=_SECONDS, max_bytes=MIB)
+                lambda: self._outside.post(
+                    known.token,
+                    data=form,
+                    headers=headers,
+                    timeout=_SECONDS,
+                    max_bytes=MIB,
+                    attempts=1,
+                    patience=_HELD_SECONDS,
+                )
             )
         tokens = _read(answer.body, _Tokens)
         return self._person(self._claims(known, tokens, nonce))
@@ -232,12 +245,13 @@ class Provider:
                 f"the login provider calls itself {one_line(found.issuer)[:200]}, not {issuer}",
                 "write issuer of [web.login] exactly as the provider does",
             )
-        for url in (found.authorization_endpoint, found.token_endpoint, found.jwks_uri):
+        called = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
+        for url in called:
             parts = urlsplit(url)
             if parts.scheme != "https" and parts.hostname not in LOOPBACK:
                 raise NotSignedIn(f"the login provider names an address without https: {one_line(url)[:200]}")
         until = time.monotonic() + _KNOWN_SECONDS
-        return _Known(found.authorization_endpoint, found.token_endpoint, found.jwks_uri, until)
+        return _Known(*called, until)
 
     def _key_set(self, known: _Known, *, anew: bool = False) -> KeySet:
         with self._alone():
@@ -251,7 +265,12 @@ class Provider:
     def _got(self, url: str) -> Answer:
         return self._call(
             lambda: self._outside.get(
-                url, max_bytes=MIB, timeout=_SECONDS, attempts=2, patience=2, follows=lambda _url: False
+                url,
+                max_bytes=MIB,
+                timeout=_SECONDS,
+                attempts=1,
+                patience=_HELD_SECONDS,
+                follows=lambda _url: False,
             )
         )
 
@@ -259,11 +278,13 @@ class Provider:
         try:
             return ask()
         except OutsideError as error:
-            raise NotSignedIn(
-                f"the login provider {urlsplit(self._login.issuer).hostname} did not answer as it should: "
-                f"{error.sentence}",
-                _MEND,
-            ) from error
+            provider = f"the login provider {urlsplit(self._login.issuer).hostname}"
+            seconds = (error.retry_after or 0.0) if isinstance(error, TransientError) else 0.0
+            if not seconds:
+                raise NotSignedIn(f"{provider} did not answer as it should: {error.sentence}", _MEND) from error
+            told = NotSignedIn(f"{provider} asks to be left alone for {seconds:.0f} seconds", _MEND)
+            self._away = time.monotonic() + min(seconds, _AWAY_SECONDS), told
+            raise told from error
 
 
 def _read(body: bytes, kind: type[_Read]) -> _Read:

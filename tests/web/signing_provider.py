@@ -40,6 +40,8 @@ class SigningProvider:
     """How the claims become a token; None: signed with its key."""
     keys: list[RSAKey] = field(default_factory=lambda: [KEY])
     is_away: bool = False
+    asks_for: int = 0
+    """Seconds for which it wants to be left alone, whatever it is asked."""
     held: threading.Event | None = None
     """Codes are answered when it is set."""
     shown: list[str] = field(default_factory=list)
@@ -58,6 +60,8 @@ class SigningProvider:
     def described(self, _request: Request) -> Response:
         if self.is_away:
             return Response(status_code=404)
+        if self.asks_for:
+            return self._busy()
         own = {"issuer": self.url, "jwks_uri": f"{self.url}/keys", "token_endpoint": f"{self.url}/token"}
         return JSONResponse({**own, "authorization_endpoint": f"{self.url}/authorize", **self.document})
 
@@ -71,12 +75,17 @@ class SigningProvider:
             return HTMLResponse(f"<p>Who are you?</p><a href='{back}'>I am Anna</a>")
         return RedirectResponse(back, 303)
 
+    def _busy(self) -> Response:
+        return Response(status_code=429, headers={"Retry-After": str(self.asks_for)})
+
     async def exchange(self, request: Request) -> Response:
         async with request.form() as form:
             given = {name: str(value) for name, value in form.items()}
         self.shown.append(given["code"])
         if self.held:
             await run_in_threadpool(self.held.wait, 60)
+        if self.asks_for:
+            return self._busy()
         asked = self.codes.pop(given["code"], None)
         pair = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode()
         challenge = base64.urlsafe_b64encode(hashlib.sha256(given["code_verifier"].encode()).digest()).rstrip(b"=")

@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from harvester_dagster import config
 from harvester_dagster.config import Web
 from harvester_dagster.config_mistakes import ConfigError
+from harvester_dagster.failures import TransientError
 from harvester_dagster.publication import audit
 from harvester_dagster.store.database import open_reading_pool
 from harvester_dagster.web import guard
@@ -334,6 +335,30 @@ def test_a_provider_that_is_away_is_one_sentence_and_a_token_needs_none(site: Lo
     while signed_in(site)[1].status_code != 200:
         assert time.monotonic() < begun + 60, "it is asked again in a while"
         time.sleep(0.2)
+
+
+def test_a_provider_that_wants_to_be_left_alone_holds_nobody_for_long(site: LoginSite) -> None:
+    """Neither who asks now, nor, once it answers again, who comes later; whatever it was that asked for a day."""
+    who, back = begun(site)
+    site.provider.asks_for = 86_400
+    asked_at = time.monotonic()
+    refused = who.get(back, timeout=30)
+    assert refused.status_code == 403 and "asks to be left alone for 86400 seconds" in refused.text
+    assert somebody().get(f"{site.url}/login", timeout=30).status_code == 502
+    assert time.monotonic() < asked_at + 4, "nobody waits"
+    assert len(site.provider.shown) == 1
+    site.provider.asks_for = 0
+    while signed_in(site)[1].status_code != 200:
+        assert time.monotonic() < asked_at + 20
+        time.sleep(0.2)
+
+
+def test_what_others_have_asked_of_its_host_holds_nobody(site: LoginSite) -> None:
+    site.provider.asks_for = 3_600
+    with pytest.raises(TransientError):
+        site.world.installation.outside.get(f"{site.provider.url}/.well-known/openid-configuration", attempts=1)
+    site.provider.asks_for = 0
+    assert signed_in(site)[1].status_code == 200
 
 
 @pytest.mark.parametrize(
