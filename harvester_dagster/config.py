@@ -506,6 +506,7 @@ class Web(Section):
     host: Annotated[str, AfterValidator(_bound_host)] = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 3001
     public_url: BaseOrEmpty = ""
+    dagster_url: BaseOrEmpty = ""
     page_url: PageOrEmpty = ""
     token_env: Variable = "HARVESTER_TOKEN"
     secret_env: Variable = ""
@@ -519,9 +520,18 @@ class Web(Section):
     def _a_login_comes_back(self) -> "Web":
         if self.login.issuer and not self.public_url:
             raise Unfit(Mistake("public_url", "is missing beside login", "write where browsers reach these pages"))
-        parts = urlsplit(self.public_url)
-        if self.login.issuer and parts.scheme == "http" and parts.hostname not in LOOPBACK:
-            raise Unfit(Mistake("public_url", "a session could be read on the way", "write an address with https://"))
+        for key, url in (("public_url", self.public_url), ("dagster_url", self.dagster_url)):
+            parts = urlsplit(url)
+            if self.login.issuer and parts.scheme == "http" and parts.hostname not in LOOPBACK:
+                raise Unfit(Mistake(key, "a session could be read on the way", "write an address with https://"))
+        return self
+
+    @model_validator(mode="after")
+    def _dagster_is_elsewhere(self) -> "Web":
+        if urlsplit(self.dagster_url).path:
+            raise Unfit(Mistake("dagster_url", "is below a path", "give Dagster's UI a name or a port of its own"))
+        if self.dagster_url and urlsplit(self.dagster_url).netloc == urlsplit(self.public_url).netloc:
+            raise Unfit(Mistake("dagster_url", "is where the pages are", "give it a name or a port of its own"))
         return self
 
     @field_validator("tokens")

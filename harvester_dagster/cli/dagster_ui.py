@@ -14,7 +14,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +30,15 @@ from starlette.types import ASGIApp
 
 from harvester_dagster import config as configuration
 from harvester_dagster import installation
+from harvester_dagster.config import Web
 from harvester_dagster.publication import audit
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.services import unix_socket
 from harvester_dagster.store import database
 from harvester_dagster.store.database import Pool
+from harvester_dagster.web import tickets
 from harvester_dagster.web.door import Door
+from harvester_dagster.web.door_login import DoorLogin
 
 STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW = 15_000, 3_600, 20
 LIVE_DATA_POLL_MS = 2_000
@@ -87,11 +91,17 @@ def main(given: Sequence[str] | None = None) -> None:
     config = configuration.load()
     with (
         contextlib.suppress(KeyboardInterrupt),
-        contextlib.closing(database.open_pool(installation.postgres_url(config) or "", max_size=2)) as pool,
+        contextlib.closing(database.open_pool(installation.postgres_url(config) or "", max_size=4)) as pool,
         application(_target(asked.module_name, asked.workspace)) as app,
     ):
-        door = Door(app, config.web, partial(_record, pool))
-        asyncio.run(serve(door, port, app, unix_socket.bound(asked.socket)))
+        public = behind_the_door(app, config.web, pool, installation.utc_now)
+        asyncio.run(serve(public, port, app, unix_socket.bound(asked.socket)))
+
+
+def behind_the_door(app: ASGIApp, web: Web, pool: Pool, clock: Callable[[], datetime]) -> ASGIApp:
+    """What listens on the port."""
+    door = Door(app, web, partial(_record, pool))
+    return DoorLogin(door, web, pool, clock) if tickets.are_used(web) else door
 
 
 def _record(pool: Pool, doer: Doer, change: str) -> None:

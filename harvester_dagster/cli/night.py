@@ -185,7 +185,8 @@ def up(
         from harvester_dagster.cli.dagster_runs import DagsterLauncher, RunWatch
         from harvester_dagster.web.serving import served
 
-        pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket), interface.url))
+        dagster = config.web.dagster_url or interface.url
+        pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket), dagster))
         printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/[/bold]")
         coming = f"The next night is at {config.night.cron}" if automatic else "night.automation is false: no night"
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")

@@ -3,7 +3,8 @@
 Dagster's GraphQL executes a mutation by a plain GET and by a POST of any content type, and looks at no Host or Origin,
 so that any page in an operator's browser, and any address that this machine can be made to call, started runs.
 
-Belongs here: what may pass. Does not belong here: who somebody is (`guard.py`), Dagster (`cli/dagster_ui.py`).
+Belongs here: what may pass. Does not belong here: who somebody is (`guard.py`), how whoever signs in gets here
+(`door_login.py`), Dagster (`cli/dagster_ui.py`).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harvester_dagster.config import Web
 from harvester_dagster.publication.audit import Doer
-from harvester_dagster.web import guard
+from harvester_dagster.web import guard, tickets
 
 _METHODS = frozenset({"GET", "HEAD", "POST"})
 _ONCE = ("host", "origin", "content-type", "accept", "authorization", "sec-fetch-site", "sec-fetch-mode")
@@ -28,6 +29,8 @@ _HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 GRAPHQL = "/graphql"
+TOKEN = "/token"
+"""Where people sign in, the browser's dialogue asks for a token here alone; it is then taken along to all paths."""
 LONGEST = 4 * 1024 * 1024
 """Bytes of a request: Dagster's own pages send some kilobytes; a backfill names its partitions, 100 bytes each."""
 Record = Callable[[Doer, str], None]
@@ -64,7 +67,8 @@ class Door:
             refusal = await run_in_threadpool(self._recorded, Request(scope), body)
             receive = _again(body or b"", receive)
         if refusal:
-            asks = {"WWW-Authenticate": 'Basic realm="harvester"'} if refusal.status == 401 else {}
+            is_asked = refusal.status == 401 and (scope["path"] == TOKEN or not tickets.are_used(self._web))
+            asks = {"WWW-Authenticate": 'Basic realm="harvester"'} if is_asked else {}
             await PlainTextResponse(refusal.reason + "\n", refusal.status, asks)(scope, receive, send)
             return
 
@@ -84,9 +88,9 @@ class Door:
             changes = mutations(body) if path == GRAPHQL else [path.strip("/")]
         except (ValueError, GraphQLError, RecursionError):
             return Refusal(400, "this is no GraphQL in JSON")
-        doer = (guard.holder_in_browser(asked, self._web) or guard.local(asked, self._web)).doer
+        actor = guard.holder_in_browser(asked, self._web) or guard.signed_in(asked) or guard.local(asked, self._web)
         for change in changes:
-            self._record(doer, change)
+            self._record(actor.doer, change)
         return None
 
 
@@ -132,25 +136,27 @@ def why_closed(asked: HTTPConnection, web: Web) -> Refusal | None:
         return Refusal(400, f"{twice[0]} stands there twice")
     if method not in _METHODS:
         return Refusal(405, f"{method} is not used here")
-    actor = guard.holder_in_browser(asked, web)
+    holder = guard.holder_in_browser(asked, web)
+    actor = holder or guard.signed_in(asked) or (guard.local(asked, web) if guard.is_here(asked, web) else None)
     if actor is None:
-        if not guard.is_here(asked, web):
-            return Refusal(401, f"beyond this machine a token is needed, such as that of {web.token_env}, as password")
-        if reason := guard.not_by_our_name(asked, web):
-            return Refusal(403, reason)
-    elif guard.OPERATE not in actor.scopes:
+        instead = f", or that you sign in: open {web.dagster_url} in a browser" if tickets.are_used(web) else ""
+        needed = f"a token is needed, such as that of {web.token_env}, as password"
+        return Refusal(401, f"beyond this machine {needed}{instead}")
+    if holder is None and (reason := guard.not_by_our_name(asked, web)):
+        return Refusal(403, reason)
+    if guard.OPERATE not in actor.scopes:
         return Refusal(403, f"{actor.doer.name} has not the scope {guard.OPERATE!r}")
-    if not _is_link(asked, method) and (reason := guard.not_from_our_page(asked)):
+    if not is_link(asked) and (reason := guard.not_from_our_page(asked)):
         return Refusal(403, reason)
     return None if asked.scope["type"] == "websocket" else _why_not_executed(asked, method)
 
 
-def _is_link(asked: HTTPConnection, method: str) -> bool:
+def is_link(asked: HTTPConnection) -> bool:
     """Whether a whole page is asked for, as by a link in a mail; a frame in somebody's page is none."""
     headers = asked.headers
     return (
         asked.scope["type"] == "http"
-        and method == "GET"
+        and asked.scope["method"] == "GET"
         and "origin" not in headers
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest", "document") == "document"

@@ -2,7 +2,7 @@
 
     a named token       the scopes that `[web.tokens.NAME]` gives it
     HARVESTER_TOKEN     all scopes but `takedown`
-    who has signed in   on pages: the scopes that `[web.login.scopes]` gives what the provider says of them
+    who has signed in   on pages, in Dagster's UI: the scopes that `[web.login.scopes]` gives what is said of them
     at this machine     `local`, all scopes: on pages; the API and what is raw always need a token
 
 Belongs here: what is known of whoever made a request: the address, the token, the site. Three ask it: our pages, where
@@ -140,9 +140,10 @@ def not_by_our_name(request: HTTPConnection, web: Web) -> str | None:
     were us, but for that. None: it is ours."""
     asked = request.headers.get("host", "")
     host = urlsplit(f"//{asked}").hostname if _HOST.fullmatch(asked) else ""
-    if host and host in LOOPBACK | {web.host, urlsplit(web.public_url).hostname}:
+    if host and host in LOOPBACK | {web.host, urlsplit(web.public_url).hostname, urlsplit(web.dagster_url).hostname}:
         return None
-    return f"{asked[:200]!r} is not a name of this machine; use localhost, or name it as public_url of [web]"
+    mend = "use localhost, or name it as public_url or dagster_url of [web]"
+    return f"{asked[:200]!r} is not a name of this machine; {mend}"
 
 
 def not_from_our_page(request: HTTPConnection) -> str | None:

@@ -1,8 +1,11 @@
 """The provider of OpenID Connect at which people sign in: where it is asked, and what it says of a person, proved.
 
 The authorization code flow with PKCE (RFC 7636), `state` and `nonce`; the ID token is checked as OpenID Connect Core
-3.1.3.7 says: signature by the provider's keys, issuer, audience, times, nonce. Belongs here: calls to the provider,
-each through the way out with its bounds. Does not belong here: cookies (`sessions.py`), pages (`login_pages.py`).
+3.1.3.7 says: signature by the provider's keys, issuer, audience, times, nonce. Signing out there is begun by us where
+it announces a way (OpenID Connect RP-Initiated Logout 1.0), by the name of this client: an ID token, as its
+`id_token_hint`, would have to be kept, and would tell of a person in an address. Belongs here: calls to the provider,
+each through the way out with its bounds. Does not belong here: cookies (`signed_cookies.py`), pages
+(`login_pages.py`).
 """
 
 import base64
@@ -19,6 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 from authlib.common.errors import AuthlibBaseError
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
@@ -31,6 +35,7 @@ from harvester_dagster.config import LOOPBACK, Web, secret
 from harvester_dagster.failures import HarvesterError, OutsideError, TransientError
 from harvester_dagster.outside.http import MIB, Answer, Outside
 from harvester_dagster.shown_text import one_line
+from harvester_dagster.web.guard import LOGOUT
 
 CALLBACK = "/login/callback"
 SKEW_SECONDS = 60
@@ -79,6 +84,7 @@ class _Known(NamedTuple):
     authorization: str
     token: str
     keys: str
+    way_out: str
     until: float
 
 
@@ -87,6 +93,7 @@ class _Document(msgspec.Struct):
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    end_session_endpoint: str | None = None
 
 
 class _Keys(msgspec.Struct):
@@ -104,7 +111,7 @@ class Provider:
 
     def __init__(self, web: Web, outside: Outside, clock: Callable[[], datetime], *, keys_again: float = 30.0) -> None:
         self._login, self._outside, self._clock, self._keys_again = web.login, outside, clock, keys_again
-        self._back = f"{web.public_url}{CALLBACK}"
+        self._back, self._left = f"{web.public_url}{CALLBACK}", f"{web.public_url}{LOGOUT}"
         self._lock, self._turns = threading.Lock(), threading.BoundedSemaphore(_AT_ONCE)
         self._known: _Known | None = None
         self._away: tuple[float, NotSignedIn] | None = None
@@ -127,6 +134,17 @@ class Provider:
             code_challenge_method="S256",
         )
         return LoginAsked(address, state, nonce, verifier)
+
+    def way_out(self) -> str:
+        """Where whoever has left us leaves the provider too, and comes back from; empty where it has no such place,
+        or does not say."""
+        try:
+            known = self._endpoints()
+        except NotSignedIn:
+            return ""
+        back = {"client_id": self._login.client_id, "post_logout_redirect_uri": self._left}
+        made: str = add_params_to_uri(known.way_out, back) if known.way_out else ""
+        return made
 
     def person(self, code: str, nonce: str, verifier: str) -> Person:
         """Whom a code that came back stands for. Raises NotSignedIn."""
@@ -245,13 +263,14 @@ class Provider:
                 f"the login provider calls itself {one_line(found.issuer)[:200]}, not {issuer}",
                 "write issuer of [web.login] exactly as the provider does",
             )
+        way_out = found.end_session_endpoint or ""
         called = (found.authorization_endpoint, found.token_endpoint, found.jwks_uri)
-        for url in called:
+        for url in (*called, way_out) if way_out else called:
             parts = urlsplit(url)
             if parts.scheme != "https" and parts.hostname not in LOOPBACK:
                 raise NotSignedIn(f"the login provider names an address without https: {one_line(url)[:200]}")
         until = time.monotonic() + _KNOWN_SECONDS
-        return _Known(*called, until)
+        return _Known(*called, way_out, until)
 
     def _key_set(self, known: _Known, *, anew: bool = False) -> KeySet:
         with self._alone():

@@ -1,22 +1,18 @@
 """Sessions: who has signed in, in a cookie that only this installation can have made.
 
-    harvester_session     who it is, until when; `__Host-` before its name where browsers come by https
-    harvester_login       what a login that has begun is held to when it comes back; a few minutes
+    harvester_session     who it is, until when: of the pages
+    harvester_door        the same session, taken along to Dagster's UI (`tickets.py`): of the door before it
 
-Belongs here: what the cookies say and how long, and that a session which was left is over. Does not belong here: how
-somebody signs in (`login_pages.py`), what a person may (`guard.py` and the configuration: scopes are looked up at each
-request).
+Belongs here: what the cookies say and how long, and that a session which was left is over, wherever a cookie of it
+is. Does not belong here: how somebody signs in (`login_pages.py`), what a person may (`guard.py` and the configuration:
+scopes are looked up at each request).
 """
 
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
-from itsdangerous import BadSignature, URLSafeSerializer
 from psycopg import OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
@@ -27,14 +23,11 @@ from harvester_dagster.config import Web
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.store.database import Pool
 from harvester_dagster.web import guard
-from harvester_dagster.web.api.cursors import key_of
 from harvester_dagster.web.guard import Actor
+from harvester_dagster.web.signed_cookies import SignedCookies
 
 LASTS = timedelta(hours=8)
 """A session, from signing in: it is not prolonged."""
-BEGUN_LASTS = timedelta(minutes=10)
-_LONGEST = 4_000
-"""Characters of a cookie."""
 _STORE_SECONDS = 2.0
 """For the store to say whether a session was left: each request of a browser asks."""
 _NO_PAGES = ("/static/", guard.API, guard.WEBHOOK)
@@ -50,38 +43,25 @@ class Session(msgspec.Struct, frozen=True):
     until: int
 
 
-class BegunLogin(msgspec.Struct, frozen=True):
-    """A login that was begun in a browser: what must come back with it, and where it leads then."""
-
-    state: str
-    nonce: str
-    verifier: str
-    then: str
-    until: int
-
-
-_Cookie = TypeVar("_Cookie", Session, BegunLogin)
-
-
 class Sessions:
-    """The sessions of one installation."""
+    """The sessions of one installation, as its pages know them, or (`at_door`) the door before Dagster's UI."""
 
-    def __init__(self, web: Web, pool: Pool, clock: Callable[[], datetime]) -> None:
-        self.web, self._pool, self._clock, self._key = web, pool, clock, key_of(web)
-        self._secure = urlsplit(web.public_url).scheme == "https"
-        self._place = _digest(web.public_url, web.login.issuer, web.login.client_id, web.login.claim)
-        self._session = "__Host-harvester_session" if self._secure else "harvester_session"
-        self._login = "__Secure-harvester_login" if self._secure else "harvester_login"
+    def __init__(self, web: Web, pool: Pool, clock: Callable[[], datetime], *, at_door: bool = False) -> None:
+        self.web, self._pool, self._clock = web, pool, clock
+        self.cookies = SignedCookies(web, web.dagster_url if at_door else web.public_url, clock)
+        self._name = "harvester_door" if at_door else "harvester_session"
 
     def begin(self, answer: Response, name: str, values: list[str]) -> None:
         """A session of its own, whatever the browser had before."""
-        made = Session(secrets.token_hex(16), name, values, self._until(LASTS))
-        self._set(answer, self._session, made, LASTS, "/")
-        self._forget(answer, self._login, "/login")
+        self.take_up(answer, Session(secrets.token_hex(16), name, values, self.cookies.until(LASTS)))
+
+    def take_up(self, answer: Response, session: Session) -> None:
+        """The browser that gets this answer has that session, too."""
+        self.cookies.set(answer, self._name, session)
 
     def of(self, request: HTTPConnection) -> Session | None:
         """The session of a request, as long as it lasts and was not left."""
-        found = self._read(request, self._session, Session)
+        found = self.cookies.read(request, self._name, Session)
         return None if found is None or self._is_ended(found) else found
 
     def actor(self, request: HTTPConnection) -> Actor | None:
@@ -92,29 +72,24 @@ class Sessions:
         doer = Doer(found.name, guard.client_address(request, self.web))
         return Actor(doer, scopes_of(self.web, found.values))
 
-    def end(self, request: HTTPConnection, answer: Response) -> None:
+    def end(self, request: HTTPConnection) -> None:
         """The session of a request is over, in whatever browser a copy of its cookie is."""
-        if found := self._read(request, self._session, Session):
-            with self._pool.connection() as connection:
-                connection.execute("DELETE FROM ended_login WHERE until < %s", (self._clock(),))
-                connection.execute(
-                    "INSERT INTO ended_login (session, until) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                    (found.id, datetime.fromtimestamp(found.until, UTC)),
-                )
-        self._forget(answer, self._session, "/")
+        if found := self.cookies.read(request, self._name, Session):
+            self.end_once(found.id, found.until)
 
-    def begin_login(self, answer: Response, state: str, nonce: str, verifier: str, then: str) -> None:
-        """Remember, in this browser alone, what its login is held to."""
-        begun = BegunLogin(state, nonce, verifier, then, self._until(BEGUN_LASTS))
-        self._set(answer, self._login, begun, BEGUN_LASTS, "/login")
+    def forget(self, answer: Response) -> None:
+        """The browser that gets this answer has none."""
+        self.cookies.forget(answer, self._name)
 
-    def begun_login(self, request: HTTPConnection) -> BegunLogin | None:
-        """The login that was begun in this browser not long ago."""
-        return self._read(request, self._login, BegunLogin)
-
-    def forget_login(self, answer: Response) -> None:
-        """It has come back: a second time it does not."""
-        self._forget(answer, self._login, "/login")
+    def end_once(self, id: str, until: int) -> bool:
+        """What has this id, and would have ended then, is over; whether it was not before."""
+        with self._pool.connection(timeout=_STORE_SECONDS) as connection:
+            connection.execute("DELETE FROM ended_login WHERE until < %s", (self._clock(),))
+            done = connection.execute(
+                "INSERT INTO ended_login (session, until) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (id, datetime.fromtimestamp(until, UTC)),
+            )
+        return done.rowcount == 1
 
     def _is_ended(self, session: Session) -> bool:
         """Whether it was left; where the store is away nobody knows, and it is not taken."""
@@ -127,35 +102,6 @@ class Sessions:
             return True
         return row == (True,)
 
-    def _until(self, lasts: timedelta) -> int:
-        return int((self._clock() + lasts).timestamp())
-
-    def _read(self, request: HTTPConnection, name: str, kind: type[_Cookie]) -> _Cookie | None:
-        try:
-            said = self._serializer(name).loads(request.cookies.get(name, "")[:_LONGEST])
-            found = msgspec.convert(said, kind)
-        except (BadSignature, msgspec.ValidationError):
-            return None
-        return found if self._clock().timestamp() < found.until else None
-
-    def _set(self, answer: Response, name: str, said: Any, lasts: timedelta, path: str) -> None:
-        text = self._serializer(name).dumps(msgspec.to_builtins(said))
-        assert isinstance(text, str)
-        answer.set_cookie(
-            name, text, round(lasts.total_seconds()), path=path, secure=self._secure, httponly=True, samesite="lax"
-        )
-
-    def _forget(self, answer: Response, name: str, path: str) -> None:
-        answer.delete_cookie(name, path, secure=self._secure, httponly=True, samesite="lax")
-
-    def _serializer(self, name: str) -> URLSafeSerializer:
-        return URLSafeSerializer(self._key, salt=f"cookie {name} {self._place}")
-
-
-def _digest(*said: str) -> str:
-    """Of whom a cookie was made for and by whose word: another installation may have the same key."""
-    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
-
 
 def scopes_of(web: Web, values: list[str]) -> frozenset[str]:
     """What values of the claim allow."""
@@ -164,7 +110,7 @@ def scopes_of(web: Web, values: list[str]) -> frozenset[str]:
 
 
 class SignedIn:
-    """Middleware: whoever has signed in is known to all that comes after it."""
+    """Middleware: whoever has signed in is known to all pages that come after it."""
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self._app, self._sessions = app, sessions

@@ -48,6 +48,8 @@ class SigningProvider:
     """The codes that came."""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     document: dict[str, Any] = field(default_factory=dict)
+    left: list[dict[str, str]] = field(default_factory=list)
+    """What came with those who wanted to leave: at `/leave`, which it announces where `document` says so."""
 
     def routes(self) -> list[Route]:
         return [
@@ -55,6 +57,7 @@ class SigningProvider:
             Route("/authorize", self.authorize),
             Route("/token", self.exchange, methods=["POST"]),
             Route("/keys", self.published),
+            Route("/leave", self.leave),
         ]
 
     def described(self, _request: Request) -> Response:
@@ -74,6 +77,10 @@ class SigningProvider:
         if "text/html" in request.headers.get("accept", ""):
             return HTMLResponse(f"<p>Who are you?</p><a href='{back}'>I am Anna</a>")
         return RedirectResponse(back, 303)
+
+    def leave(self, request: Request) -> Response:
+        self.left.append(dict(request.query_params))
+        return HTMLResponse(f"<p>Leave?</p><a href='{self.left[-1]['post_logout_redirect_uri']}'>I leave</a>")
 
     def _busy(self) -> Response:
         return Response(status_code=429, headers={"Retry-After": str(self.asks_for)})

@@ -28,9 +28,10 @@ from harvester_dagster.web import guard
 from harvester_dagster.web import serving as all_pages
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.document_pages import DocumentPages
-from harvester_dagster.web.login_pages import LoginPages, own_path
+from harvester_dagster.web.login_pages import LoginPages
 from harvester_dagster.web.login_provider import NotSignedIn, Provider
 from harvester_dagster.web.operator_pages import OperatorPages
+from harvester_dagster.web.own_path import own_path
 from harvester_dagster.web.sessions import LASTS, Sessions, SignedIn
 from tests.served import served
 from tests.sets.conftest import OpenWorld, open_world, source
@@ -167,6 +168,7 @@ def test_a_person_signs_in_acts_in_their_own_name_and_leaves(site: LoginSite, pa
     copied = {"Cookie": f"harvester_session={cookie['value']}"}
     assert press(site, somebody(), **copied) == ADMITTED, "a copy is as good, as long as the session lasts"
     page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("main")).to_contain_text("At the login provider 127.0.0.1 you are still signed in")
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
     assert press(site, somebody(), **copied) == 403, "a copy of the cookie is worth nothing either"
     assert [(actor, act) for actor, act, _ in acts(site)] == [
@@ -361,10 +363,40 @@ def test_what_others_have_asked_of_its_host_holds_nobody(site: LoginSite) -> Non
     assert signed_in(site)[1].status_code == 200
 
 
+def test_who_signs_out_does_so_at_the_provider_where_it_has_a_way(site: LoginSite, page: Page) -> None:
+    site.provider.document = {"end_session_endpoint": f"{site.provider.url}/leave?realm=a"}
+    page.goto(f"{site.url}/login")
+    page.get_by_role("link", name="I am Anna").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("link", name="I leave").click()
+    expect(page).to_have_url(f"{site.url}/logout")
+    expect(page.get_by_role("main")).to_contain_text("The login provider 127.0.0.1 was asked to end its own")
+    back = {"client_id": CLIENT, "post_logout_redirect_uri": f"{site.url}/logout"}
+    assert site.provider.left == [{"realm": "a", **back}], "nothing that tells of a person"
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("link", name="I am Anna").click()
+    expect(page).to_have_url(f"{site.url}/")
+
+
+def test_our_session_ends_wherever_the_provider_is(site: LoginSite) -> None:
+    who, _ = signed_in(site)
+    cookie = f"harvester_session={who.cookies['harvester_session']}"
+    of = site.world.installation
+    fresh = LoginPages(of, Sessions(of.config.web, of.pool, of.clock))
+    site.provider.is_away = True
+    sessions = Sessions(of.config.web, of.pool, of.clock)
+    with served(create_app(of.config.web, fresh.routes(), sessions)) as url:
+        out = somebody().post(f"{url}/logout", headers={"Cookie": cookie}, timeout=60)
+        assert (out.status_code, out.url) == (200, f"{url}/logout") and "or is away" in out.text
+    assert press(site, somebody(), Cookie=cookie) == 403
+
+
 @pytest.mark.parametrize(
     "document",
     [
         {"issuer": "http://127.0.0.1:1"},
+        {"end_session_endpoint": "http://elsewhere.example/leave"},
+        {"end_session_endpoint": "javascript:alert(1)"},
         {"token_endpoint": "http://elsewhere.example/token"},
         {"jwks_uri": "ftp://x"},
         {"token_endpoint": None},
@@ -456,8 +488,8 @@ def test_cookies_go_by_https_alone_where_browsers_come_by_it(site: LoginSite, mo
     answer = Response()
     sessions = Sessions(web, site.world.installation.pool, site.world.installation.clock)
     sessions.begin(answer, WHO, ["operators"])
-    session, login = (each for each in answer.headers.getlist("set-cookie"))
-    assert session.startswith("__Host-harvester_session=") and login.startswith("__Secure-harvester_login=")
+    (session,) = answer.headers.getlist("set-cookie")
+    assert session.startswith("__Host-harvester_session=")
     for part in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
         assert part in session
     assert "Max-Age=28800" in session
