@@ -137,7 +137,10 @@ _OBJECTS = ("the object store fails", "look at store.objects and the credentials
 FOREIGN: Mapping[str, tuple[str, str]] = {
     "psycopg.errors.DiskFull": _FULL,
     "psycopg.OperationalError": _STORE,
-    "psycopg_pool.PoolTimeout": _STORE,
+    "psycopg_pool.PoolTimeout": (
+        "the store (PostgreSQL) gave no connection in time",
+        f"ask again in a minute, for all may be in use; if it stays so, {_STORE[1]}",
+    ),
     "psycopg.errors.InsufficientPrivilege": ("the store (PostgreSQL) refuses", "give its user the right to it"),
     "sqlalchemy.exc.OperationalError": ("Dagster's storage (PostgreSQL) fails", _STORE[1]),
     "alembic.util.exc.CommandError": (

@@ -19,8 +19,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from harvester_dagster.config import LOOPBACK, SCOPES, Web, secret
@@ -57,21 +57,20 @@ class Actor(NamedTuple):
 
 
 class WriteGuard:
-    """Middleware that answers 403, with the reason, to every writing request that may not change something; what the
-    others do is done by whom they came from."""
+    """Middleware that refuses (HTTPException, 403 with the reason) every writing request that may not change something;
+    what the others do is done by whom they came from."""
 
     def __init__(self, app: ASGIApp, web: Web) -> None:
         self._app = app
         self._web = web
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with why it may not change anything."""
+        """Pass a request on, or say why it may not change anything."""
         if scope["type"] == "http" and scope["method"] not in _READING and not _is_elsewhere(scope["path"]):
             is_api = scope["path"].startswith(API)
             found = admitted(Request(scope), self._web, None if is_api else _scope(scope["path"]), by_token=is_api)
             if isinstance(found, str):
-                await (_problem(found) if is_api else PlainTextResponse(found + "\n", 403))(scope, receive, send)
-                return
+                raise HTTPException(403, found)
             with audit.acting(found.doer):
                 await self._app(scope, receive, send)
             return
@@ -86,12 +85,6 @@ def _scope(path: str) -> str:
 def _is_elsewhere(path: str) -> bool:
     """Whether who may write there is asked by the route itself."""
     return path.startswith(WEBHOOK) or path == LOGOUT
-
-
-def _problem(reason: str) -> Response:
-    """As the API answers whatever goes wrong (`web/api/problem_details.py`)."""
-    said = {"type": "about:blank", "title": "This needs a token", "status": 403, "detail": reason}
-    return JSONResponse(said, 403, media_type="application/problem+json")
 
 
 def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = False) -> Actor | str:

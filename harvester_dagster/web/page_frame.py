@@ -1,17 +1,34 @@
-"""What the pages of the morning have in common: times in the installation's zone, the way to Dagster, forms.
+"""The frame of every page: its template, who looks, times in the installation's zone, the way to Dagster; forms.
 
-Belongs here: what each of these pages is given and takes. Does not belong here: any page; headers, errors (`app.py`).
+Belongs here: what each page is given and takes. Does not belong here: any page; headers, errors (`app.py`).
 """
 
+import shlex
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
-from harvester_dagster.web.app import page
+from harvester_dagster import page_addresses
+from harvester_dagster.config import Web
+from harvester_dagster.web import guard
+
+FOLDER = Path(__file__).parent
+
+_templates = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
+_templates.filters["set_page"] = page_addresses.set_page
 
 
 class PageFrame(NamedTuple):
@@ -21,13 +38,31 @@ class PageFrame(NamedTuple):
     dagster: str
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
-        """A page made from a template."""
-        return page(request, template, status, local=self.local, dagster=self.dagster.rstrip("/"), **values)
+        """A page made from a template; every value is escaped there. It shows the buttons that whoever looks may
+        press."""
+        web: Web = request.app.state.web
+        person = guard.signed_in(request)
+        shown = {
+            "path": request.url.path,
+            "here": _here(request),
+            "may": guard.may(request, web),
+            "person": person.doer.name if person else "",
+            "login": web.login.issuer,
+            "local": self.local,
+            "dagster": self.dagster.rstrip("/"),
+        }
+        return HTMLResponse(_templates.get_template(template).render(**shown, **values), status)
 
     def local(self, moment: datetime | str | None) -> str:
         """A time in the installation's zone; nothing for none."""
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def _here(request: Request) -> str:
+    """Where to come back to after signing in: this page, or the one whose button was pressed."""
+    at = urlsplit(str(request.url) if request.method == "GET" else request.headers.get("referer", ""))
+    return f"{at.path or '/'}?{at.query}" if at.query else at.path or "/"
 
 
 async def form_texts(request: Request, *names: str, longest: int = 300_000) -> list[str]:

@@ -25,6 +25,7 @@ from harvester_dagster.web.launching import LaunchedRuns, Launcher
 from harvester_dagster.web.login_pages import LoginPages
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
+from harvester_dagster.web.page_frame import PageFrame
 from harvester_dagster.web.picture_pages import PicturePages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.sessions import Sessions
@@ -46,7 +47,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     `dagster` is the address of its UI. Raises NotServed."""
     web = installation.config.web
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
-    pages = AccessPages(installation.config, installation.pool, installation.clock, runs)
+    pages = AccessPages(installation.config, installation.pool, installation.clock, runs, dagster)
     routes: list[BaseRoute] = [
         *OperatorPages(installation, launcher, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
@@ -64,7 +65,7 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         routes += LoginPages(installation, sessions).routes()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(web, routes, sessions),
+            create_app(web, routes, sessions, PageFrame(installation.config.zone, dagster)),
             host=web.host,
             port=web.port,
             log_level="warning",
