@@ -35,6 +35,8 @@ from harvester_dagster.config_mistakes import ConfigError, Mistake, Unfit, mista
 DEFAULT_FILE = Path("harvester.toml")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LONGEST_SET = 300
+"""Characters: its key is part of addresses, of rows that an index holds, and of what the API takes."""
 _HOST = re.compile(r"\w([\w.-]*[\w.])?|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
 _MOST_DAYS = 36_500
 
@@ -314,8 +316,11 @@ class Source(SetSettings):
     @classmethod
     def _sets_are_keys(cls, sets: tuple[str, ...]) -> tuple[str, ...]:
         for name in sets:
-            if name != "*" and (not name or re.search(r"[,|\[\]\s]", name) or "..." in name):
-                raise unfit(name, "a set that can be part of a key", "no spaces, ',', '|', brackets or '...'")
+            if name != "*" and (not name or re.search(r"[,|\[\]\s\x00-\x1f\x7f-\x9f]", name) or "..." in name):
+                mend = "no spaces, control characters, ',', '|', brackets or '...'"
+                raise unfit(name, "a set that can be part of a key", mend)
+            if len(name) > _LONGEST_SET:
+                raise unfit(f"{name[:50]}…", "a set that can be part of a key", f"at most {_LONGEST_SET} characters")
         if "*" in sets and len(sets) > 1:
             raise unfit(list(sets), '"*" (a repository without sets) alone')
         if twice := [name for name in dict.fromkeys(sets) if sets.count(name) > 1]:

@@ -99,6 +99,8 @@ def said(text: str) -> str:
         (SOURCE.replace('"two"', '"one"'), "sources.a.sets", "each set once", "twice: one"),
         (SOURCE.replace('"two"', '"*"'), "sources.a.sets", "alone", ""),
         (SOURCE.replace('"two"', '"t wo"'), "sources.a.sets", "part of a key", "no spaces"),
+        (SOURCE.replace('"two"', r'"t\u0000wo"'), "sources.a.sets", "part of a key", "no spaces, control"),
+        (SOURCE.replace('"two"', f'"{"x" * 301}"'), "sources.a.sets", "part of a key", "at most 300 characters"),
         (SOURCE.replace("sources.a", 'sources."a:b"'), "sources.a:b", "cannot be a name", "letters, digits"),
         (SOURCE.replace('sets = ["one", "two"]\n', ""), "sources.a.sets", "is missing", "add it"),
         ('[metastore.my-solr]\n[metastore."my.solr"]', "metastore.my.solr", "clashes with my-solr", "rename one"),
