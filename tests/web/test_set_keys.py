@@ -30,7 +30,7 @@ from harvester_dagster.web.webhook import Webhook
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import World, commanded, configured
 from tests.web.listening import listening, opened_page
-from tests.web.test_operator_pages import Here, released
+from tests.web.test_operator_pages import Here, asked_back, released
 
 __all__ = ["open_world", "source"]
 ODD = ("a/../b", "a?b=c&d", "a#b", "a%2Fb", "/", "é/ü", "a/harvest", "<b>'\"", "x:y", "~$(x);!*", "‮ab", "ab/")
@@ -125,7 +125,7 @@ def test_sets_with_odd_names_in_a_browser(open_world: OpenWorld, page: Page) -> 
             page.goto(url)
             page.get_by_role("rowheader", name=key, exact=True).get_by_role("link").click()
             expect(page.get_by_role("heading", level=1)).to_have_text(key)
-            page.get_by_role("button", name="Dismiss").click()
+            asked_back(page, "Dismiss")
             expect(page.get_by_role("button", name="Dismiss")).to_have_count(0)
             expect(page.get_by_role("heading", level=1)).to_have_text(key)
     dismissed = world.rows("SELECT key FROM attempt JOIN harvest_set USING (set_id) WHERE attempt.state = 'dismissed'")
