@@ -41,13 +41,13 @@ class PageFrame(NamedTuple):
         """A page made from a template; every value is escaped there. It shows the buttons that whoever looks may
         press."""
         web: Web = request.app.state.web
-        person = guard.signed_in(request)
+        person, may = guard.signed_in(request), guard.may(request, web)
         shown = {
             "path": request.url.path,
             "here": _here(request),
-            "may": guard.may(request, web),
+            "may": may,
             "person": person.doer.name if person else "",
-            "login": web.login.issuer,
+            "login": guard.login_page(web) if web.login.issuer or not may else "",
             "local": self.local,
             "dagster": self.dagster.rstrip("/"),
         }

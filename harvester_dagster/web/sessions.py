@@ -9,6 +9,7 @@ request).
 """
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from harvester_dagster.config import Web
+from harvester_dagster.config import Web, secret
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.store.database import Pool
 from harvester_dagster.web import guard
@@ -42,12 +43,14 @@ _NO_PAGES = ("/static/", guard.API, guard.WEBHOOK)
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Somebody who has signed in. `values`: of the claim, those to which the configuration gave something then."""
+    """Somebody who has signed in. `values`: of the claim, those to which the configuration gave something then;
+    `proof`: of who holds a token, that they knew its secret."""
 
     id: str
     name: str
     values: list[str]
     until: int
+    proof: str = ""
 
 
 class BegunLogin(msgspec.Struct, frozen=True):
@@ -73,9 +76,10 @@ class Sessions:
         self._session = "__Host-harvester_session" if self._secure else "harvester_session"
         self._login = "__Secure-harvester_login" if self._secure else "harvester_login"
 
-    def begin(self, answer: Response, name: str, values: list[str]) -> None:
-        """A session of its own, whatever the browser had before."""
-        made = Session(secrets.token_hex(16), name, values, self._until(LASTS))
+    def begin(self, answer: Response, name: str, values: list[str], token: str = "") -> None:
+        """A session of its own, whatever the browser had before; `token`: the secret with which one signed in."""
+        proof = self._proof(token) if token else ""
+        made = Session(secrets.token_hex(16), name, values, self._until(LASTS), proof)
         self._set(answer, self._session, made, LASTS, "/")
         self._forget(answer, self._login, "/login")
 
@@ -89,8 +93,20 @@ class Sessions:
         found = self.of(request)
         if found is None:
             return None
-        doer = Doer(found.name, guard.client_address(request, self.web))
-        return Actor(doer, scopes_of(self.web, found.values))
+        scopes = self._scopes_of_token(found) if found.proof else scopes_of(self.web, found.values)
+        return None if scopes is None else Actor(Doer(found.name, guard.client_address(request, self.web)), scopes)
+
+    def _scopes_of_token(self, session: Session) -> frozenset[str] | None:
+        """What the token gives now; None: there is none of that name, or it has another secret since."""
+        for name, variable, scopes in guard.tokens(self.web):
+            if name == session.name and (known := secret(variable)):
+                return scopes if hmac.compare_digest(session.proof, self._proof(known)) else None
+        return None
+
+    def _proof(self, token: str) -> str:
+        """What nobody can make, or guess a token by, without the key of this installation."""
+        said = b"token " + token.encode(errors="surrogateescape")
+        return hmac.new(self._key.encode(), said, hashlib.sha256).hexdigest()
 
     def end(self, request: HTTPConnection, answer: Response) -> None:
         """The session of a request is over, in whatever browser a copy of its cookie is."""
