@@ -127,7 +127,7 @@ def _bare_pdf(path: str) -> int:
 
 def _bare_image(path: str) -> int:
     with Image.open(path) as image:
-        return sum(len(_jpeg(image, size)) for size in ((400, 300), (200, 150)))
+        return sum(len(_jpeg(image, size)) for size in (None, (400, 300), (200, 150)))
 
 
 def _jpeg(image: Image.Image, size: tuple[int, int] | None) -> bytes:

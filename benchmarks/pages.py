@@ -1,31 +1,40 @@
 """How fast the operator's pages answer at size: 300 sets, a year of nights, 100,000 failures; over HTTP, in process.
 
 Each page is asked for once, and then ASKED times, one after the other; what counts is the 95th percentile of the whole
-answer. The index is a real one, so that the page of search is measured with what its server takes.
+answer. The index is a real one, so that the page of search is measured with what its server takes. Over the same
+installation: how long a takedown takes, and a pushed record from the inbox to the index.
 """
 
+import json
 import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import urllib3
 
-from benchmarks import year_of_nights
+from benchmarks import source, year_of_nights
 from benchmarks.rows import Row
 from harvester_dagster import config, installation
 from harvester_dagster.installation import Installation
-from harvester_dagster.releases import nights, release
+from harvester_dagster.publication import inbox
+from harvester_dagster.releases import nights, release, taking_down
+from harvester_dagster.releases.push_rounds import PushRounds
+from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.services import launcher
-from harvester_dagster.sets import versions
+from harvester_dagster.sets import pushed, sets, versions
 from harvester_dagster.web import serving
 from harvester_dagster.web.launching import NotStarted
 
 ASKED = 30
+TIMES = 5
+"""Documents that are taken down; more than 20 a day ask for a confirmation."""
 MOST_MS = 150
 PAGES = {
     "/": "the night",
@@ -71,6 +80,8 @@ def measure(documents: int = 50_000) -> Iterator[Row]:
     ):
         for path, name in PAGES.items():
             yield from _page(http, url + path, f"{name}, {documents:,} documents")
+        yield from _takedowns(opened, http, url, f", {documents:,} documents")
+        yield from _pushes(opened, f", {documents:,} documents")
         with opened.pool.connection() as connection:
             nights.open_night(connection, opened.config, opened.clock())
         yield from _page(http, f"{url}/", f"a night that goes on, {documents:,} documents")
@@ -85,6 +96,49 @@ def _page(http: urllib3.PoolManager, address: str, name: str) -> Iterator[Row]:
 
 def _p95(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=20)[18]
+
+
+def _takedowns(opened: Installation, http: urllib3.PoolManager, url: str, among: str) -> Iterator[Row]:
+    """From asking for it until the API answers 410 or 404, and until the index has been told: the slowest of TIMES."""
+    api, index = 0.0, 0.0
+    with opened.pool.connection() as connection:
+        rows = connection.execute(
+            """SELECT d.doc_id, d.set_id, s.key || ':' || d.external_id
+               FROM document d JOIN harvest_set s USING (set_id)
+               WHERE entity = 'products' ORDER BY doc_id LIMIT %s OFFSET 1000""",
+            (TIMES,),
+        ).fetchall()
+    for row in rows:
+        named, begun, gone = Named(*row), time.perf_counter(), threading.Event()
+        address = f"{url}/api/v1/product/{named.srn}/"
+        assert http.request("GET", address).status == 200, address
+        with ThreadPoolExecutor(1) as beside:
+            taking = beside.submit(taking_down.take_down, opened, named, "measured")
+            while http.request("GET", address).status == 200:
+                gone.wait(0.002)
+            api = max(api, time.perf_counter() - begun)
+            assert taking.result().behind == ""
+        index = max(index, time.perf_counter() - begun)
+    yield Row(f"a takedown{among}: gone from the API", api, "s", 1, api, "≤ 1 s")
+    yield Row(f"a takedown{among}: gone from the index", index, "s", 60, index / 60, "≤ 60 s")
+
+
+def _pushes(opened: Installation, among: str) -> Iterator[Row]:
+    """One record that waits in the inbox, until its version is current and in the index."""
+    key, said = "s01:t05", list[str]()
+    seconds = []
+    for number in range(1 + ASKED):
+        record = json.loads(b"[%b]" % source.records(source.JSON, number))[0]
+        with opened.pool.connection() as connection:
+            found = pushed.read(opened, key, json.dumps(record).encode())
+            inbox.put(connection, sets.find(connection, key).set_id, found, "bench", opened.clock())
+        worker, begun = PushRounds(opened, progress=said.append), time.perf_counter()
+        worker.round()
+        seconds.append(time.perf_counter() - begun)
+        assert "shows what was pushed" in said[-1], said[-3:]
+    p50, p95 = statistics.median(seconds[1:]), _p95(seconds[1:])
+    yield Row(f"a pushed record{among}, from the inbox to the index: p50", p50, "s", 10, p50 / 10, "")
+    yield Row(f"a pushed record{among}, from the inbox to the index: p95", p95, "s", 10, p95 / 10, "≤ 10 s")
 
 
 def _asked(http: urllib3.PoolManager, address: str) -> float:

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from datetime import datetime, time, timedelta
 from functools import cached_property
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -35,10 +35,14 @@ from harvester_dagster.config_mistakes import ConfigError, Mistake, Unfit, mista
 DEFAULT_FILE = Path("harvester.toml")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_LONGEST_SET = 300
-"""Characters: its key is part of addresses, of rows that an index holds, and of what the API takes."""
 _HOST = re.compile(r"\w([\w.-]*[\w.])?|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
 _MOST_DAYS = 36_500
+_LONGEST_KEY = 200
+"""Characters of a set, and of a name: both are in keys of indices."""
+_CRON_WORDS = {
+    *("l", "mon", "tue", "wed", "thu", "fri", "sat", "sun"),
+    *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+}
 
 
 def _duration(value: Any) -> Any:
@@ -72,11 +76,13 @@ def _size(value: Any) -> Any:
 
 
 def _cron(value: str) -> str:
-    """As Dagster takes it: five fields, or a name such as `@daily`; a moment that comes."""
+    """As Dagster takes it: five fields, or a name such as `@daily`; a moment that comes. Without what one of the two
+    readers of it does not know (`15W`), or draws by chance (`R`)."""
     from croniter import CroniterBadDateError, croniter
 
+    words = value.startswith("@") or {word.lower() for word in re.findall("[A-Za-z]+", value)} <= _CRON_WORDS
     try:
-        if croniter.is_valid(value) and len(croniter.expand(value)[0]) == 5:
+        if words and croniter.is_valid(value) and len(croniter.expand(value)[0]) == 5:
             croniter(value, datetime(2024, 1, 1)).get_next()
             return value
     except CroniterBadDateError:  # the 30th of February
@@ -160,6 +166,37 @@ def _network(value: str) -> str:
         raise unfit(value, "an address or a network", 'write one such as "192.0.2.10" or "192.0.2.0/24"') from None
 
 
+def _bound_host(value: str) -> str:
+    try:
+        return str(ip_address(value.strip("[]")))
+    except ValueError:
+        if ":" in value or not _HOST.fullmatch(value):
+            mend = 'write one such as "127.0.0.1" or "0.0.0.0"'
+            raise unfit(value, "a host or an address, without a port", mend) from None
+        return value
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(_url(value))
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        example = 'write one such as "https://portal.example.org", or "*"'
+        raise unfit(_bare(value), "the address of a site, without a path", example)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _header(value: str) -> str:
+    """What can stand in the head of a request: RFC 9110, 5.5."""
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", value):
+        raise unfit(value, "printable ASCII, without a blank at its beginning or end")
+    return value
+
+
+def _seen(value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > _LONGEST_KEY:
+        raise unfit(value[:_LONGEST_KEY], "a name that can be seen", f"no more than {_LONGEST_KEY} characters")
+    return value
+
+
 def _share(value: float) -> float:
     if not 0 < value < 1:
         raise unfit(value, "a share above 0 and below 1", "0.05 is 5 %")
@@ -226,6 +263,8 @@ def _named_tables(tables: dict[str, Any]) -> dict[str, Any]:
     for name in tables:
         if not _NAME.fullmatch(name):
             raise Unfit(Mistake(name, "cannot be a name", "letters, digits, '_', '.' and '-' only, the first no sign"))
+        if len(name) > _LONGEST_KEY:
+            raise Unfit(Mistake(name, "is too long a name", f"no more than {_LONGEST_KEY} characters"))
     return tables
 
 
@@ -254,7 +293,7 @@ class Network(Section):
 
     allow_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     per_host_per_second: Annotated[float, Field(strict=True, gt=0)] = 4
-    user_agent: str = "harvester_dagster (+contact)"
+    user_agent: Annotated[str, AfterValidator(_header)] = "harvester_dagster (+contact)"
 
 
 class NightSettings(Section):
@@ -316,11 +355,11 @@ class Source(SetSettings):
     @classmethod
     def _sets_are_keys(cls, sets: tuple[str, ...]) -> tuple[str, ...]:
         for name in sets:
-            if name != "*" and (not name or re.search(r"[,|\[\]\s\x00-\x1f\x7f-\x9f]", name) or "..." in name):
-                mend = "no spaces, control characters, ',', '|', brackets or '...'"
+            if name != "*" and (not name or re.search(r"[,|\[\]\s]", name) or "..." in name):
+                raise unfit(name, "a set that can be part of a key", "no spaces, ',', '|', brackets or '...'")
+            if not name.isprintable() or len(name) > _LONGEST_KEY:
+                mend = f"no more than {_LONGEST_KEY} characters, all of which can be seen"
                 raise unfit(name, "a set that can be part of a key", mend)
-            if len(name) > _LONGEST_SET:
-                raise unfit(f"{name[:50]}…", "a set that can be part of a key", f"at most {_LONGEST_SET} characters")
         if "*" in sets and len(sets) > 1:
             raise unfit(list(sets), '"*" (a repository without sets) alone')
         if twice := [name for name in dict.fromkeys(sets) if sets.count(name) > 1]:
@@ -385,7 +424,7 @@ class Output(Section):
 class Skos(Section):
     """One vocabulary that is harvested beside those that ship."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_seen)]
     url: Url
 
 
@@ -394,6 +433,14 @@ class VocabularySettings(Section):
 
     skos: tuple[Skos, ...] = ()
     cron: Cron = "0 0 * * 0"
+
+    @field_validator("skos")
+    @classmethod
+    def _names_are_its_own(cls, skos: tuple[Skos, ...]) -> tuple[Skos, ...]:
+        names = [one.name for one in skos]
+        if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+            raise unfit(names, f"a name for each; twice: {', '.join(twice)}", "one would take the place of the other")
+        return skos
 
 
 class Metastore(Section):
@@ -456,14 +503,15 @@ class Login(Section):
 class Web(Section):
     """Where the pages and the API listen, and who may act."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_bound_host)] = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 3001
     public_url: BaseOrEmpty = ""
     page_url: PageOrEmpty = ""
     token_env: Variable = "HARVESTER_TOKEN"
     secret_env: Variable = ""
-    cors_origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[Annotated[str, _empty_or(_origin, "*")], ...] = ()
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """Addresses, or networks as 192.0.2.0/24."""
     tokens: dict[str, NamedToken] = {}
     login: Login = Login()
 
@@ -605,7 +653,9 @@ def load(path: Path | None = None) -> Config:
             f"{path}: there is no such file",
             "write one (harvester.example.toml lists every key) or name yours in HARVESTER_CONFIG",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: brackets within brackets without end") from None
+    except ValueError as error:  # also of numbers with more digits than Python reads
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", "name a file in HARVESTER_CONFIG") from None

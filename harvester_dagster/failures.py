@@ -133,7 +133,9 @@ _STORE = (
     "see whether it runs, and whether the variable that store.postgres_url_env names holds its address",
 )
 _FULL = ("the store's disk is full (PostgreSQL)", "make room there and run it again: nothing that was stored is lost")
-_OBJECTS = ("the object store fails", "look at store.objects and the credentials of S3")
+_OBJECTS = ("the object store cannot be used", "look at store.objects and S3's variables")
+_DAGSTER = ("Dagster's storage (PostgreSQL) fails", _STORE[1])
+_FILE = ("a file may not be used", "be the user who owns it, or name a folder in HARVESTER_HOME")
 FOREIGN: Mapping[str, tuple[str, str]] = {
     "psycopg.errors.DiskFull": _FULL,
     "psycopg.OperationalError": _STORE,
@@ -142,20 +144,19 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
         f"ask again in a minute, for all may be in use; if it stays so, {_STORE[1]}",
     ),
     "psycopg.errors.InsufficientPrivilege": ("the store (PostgreSQL) refuses", "give its user the right to it"),
-    "sqlalchemy.exc.OperationalError": ("Dagster's storage (PostgreSQL) fails", _STORE[1]),
+    "psycopg.errors.ReadOnlySqlTransaction": ("the store (PostgreSQL) takes no writes", "name its primary server"),
+    "sqlalchemy.exc.OperationalError": _DAGSTER,
+    "dagster_postgres.utils.DagsterPostgresException": _DAGSTER,
     "alembic.util.exc.CommandError": (
         "the store's schema is none that this version knows",
         "use the newer version that made it",
     ),
-    "botocore.exceptions.BotoCoreError": (
-        "the object store cannot be used",
-        "look at store.objects and S3's variables",
-    ),
-    "botocore.exceptions.ClientError": ("the object store refuses", "look at store.objects and S3's variables"),
-    "builtins.PermissionError": (
-        "a file may not be used",
-        "be the user who owns it, or name a folder in HARVESTER_HOME",
-    ),
+    "botocore.exceptions.BotoCoreError": _OBJECTS,
+    "botocore.exceptions.ClientError": ("the object store refuses", _OBJECTS[1]),
+    "builtins.PermissionError": _FILE,
+    "builtins.FileExistsError": _FILE,
+    "builtins.NotADirectoryError": _FILE,
+    "builtins.IsADirectoryError": _FILE,
 }
 """Errors of libraries that a person can mend, by their class: what is said before their own first line, and the mend.
 Names, not classes: most commands never import what they come from."""
@@ -169,8 +170,13 @@ def mendable(error: BaseException) -> HarvesterError | None:
         where = f" ({error.filename})" if error.filename else ""
         mend = "make room and run it again: what was accepted before is as it was"
         return HarvesterError(f"a disk is full{where}: {error.strerror}", mend)
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return HarvesterError(f"{_FILE[0]}: {error}", _FILE[1])
+    within = getattr(error, "orig", None)  # SQLAlchemy's are around those of the driver
+    if isinstance(within, Exception) and (found := mendable(within)):
+        return found
     for cls in type(error).__mro__:
-        if found := FOREIGN.get(f"{cls.__module__}.{cls.__qualname__}"):
-            what, mend = found
+        if said := FOREIGN.get(f"{cls.__module__}.{cls.__qualname__}"):
+            what, mend = said
             return HarvesterError(f"{what}: {(str(error).strip() or cls.__name__).splitlines()[0]}", mend)
     return None

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -96,12 +97,16 @@ def postgres_url(config: Config) -> str | None:
     if not url:
         return None
     try:
-        conninfo_to_dict(url)
-    except ProgrammingError:
+        known = conninfo_to_dict(url)
+        parts = urlsplit(url)
+        is_one = parts.scheme in ("postgresql", "postgres") and parts.port != 0 and "," not in str(known.get("host"))
+    except (ProgrammingError, ValueError):
+        is_one = False
+    if not is_one:  # Dagster's storage and the migrations read it too: a URL of one server
         raise ConfigError(
             f"the variable {config.store.postgres_url_env} holds no address of a PostgreSQL",
             "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
-        ) from None
+        )
     return url
 
 

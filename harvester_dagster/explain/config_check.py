@@ -4,10 +4,10 @@ Belongs here: mistakes of names that nothing has (kinds, formats, tasks, mapping
 variables that are not set. Does not belong here: the form of a value (`config.py`), asking a server (`online.py`).
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from harvester_dagster import config as configuration
 from harvester_dagster.catalog import CATALOG, Catalog
@@ -66,15 +66,22 @@ def _source(source: Source, catalog: Catalog) -> Iterator[Mistake]:
 def _not_allowed(config: Config) -> Iterator[Mistake]:
     """Hosts that the way out refuses. Solr, Tika and OpenSearch are the installation's own and need no leave."""
     for key, url in _called(config):
-        yield from _refused(config, key, url)
+        yield from _refused(config, key, url, os.environ)
 
 
-def _refused(config: Config, key: str, url: str) -> Iterator[Mistake]:
-    host = urlsplit(url).hostname or ""
-    listed = {(port_of(entry) or (plain(entry), 0))[0] for entry in config.network.allow_hosts}
-    if plain(host) not in listed and (reason := why_not_public_host(host)):
-        mend = f"add {shown(host)} to network.allow_hosts"
-        yield Mistake(key, f"{host} is not called: its address is {reason}", mend)
+def _refused(config: Config, key: str, url: str, environment: Mapping[str, str]) -> Iterator[Mistake]:
+    for origin in origins.of_urls([(key, url)]):
+        reason = why_not_public_host(origin.host)
+        if reason is None or str(origin) in origins.opened(config, environment):
+            continue
+        if own := origins.own_service(origin, config, environment):
+            yield Mistake(key, f"{origin} is not called: {own} of this installation listens there", "name its server")
+            continue
+        ports = {parts[0] for entry in config.network.allow_hosts if (parts := port_of(entry))}
+        entry = str(origin) if origin.host in ports else origin.host
+        yield Mistake(
+            key, f"{origin} is not called: its address is {reason}", f"add {shown(entry)} to network.allow_hosts"
+        )
 
 
 def _own(config: Config) -> Iterator[Mistake]:
@@ -144,7 +151,7 @@ def _unheard(config: Config, environment: Mapping[str, str]) -> Iterator[Mistake
         except RefusedError:
             yield Mistake(key, "the variable that it names holds no web address", "write https://… into it")
         else:
-            yield from _refused(config, key, url)
+            yield from _refused(config, key, url, environment)
 
 
 def _shared(web: Web, environment: Mapping[str, str]) -> Iterator[Mistake]:

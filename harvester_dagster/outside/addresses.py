@@ -16,6 +16,8 @@ Resolve = Callable[[str, int], Sequence[str]]
 """The addresses of a name, as text, in the order to try them. Raises OSError (socket.gaierror) when there are none."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_HERE = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
+"""Names that systems give to themselves."""
 # Public by the registry, but answering to every virtual machine of its cloud: Azure's host channel.
 _METADATA = frozenset({ipaddress.ip_address("168.63.129.16")})
 
@@ -57,13 +59,23 @@ def why_not_public(text: str) -> str | None:
 def why_not_public_host(host: str) -> str | None:
     """As `why_not_public`, of a host whose address needs no look-up; None also for every other name."""
     name = plain(host)
-    if name == "localhost" or name.endswith(".localhost"):
+    if name in _HERE or name.endswith(".localhost"):
         return "loopback"
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return None
+        return _why_not_number(name)
     return why_not_public(name)
+
+
+def _why_not_number(name: str) -> str | None:
+    """Of an IPv4 address as the system also reads it: `127.1`, `2130706433`, `0x7f.1`. None: it is a name."""
+    if not re.fullmatch(r"(0x[0-9a-f]*|\d+)(\.(0x[0-9a-f]*|\d+)){0,3}", name, re.ASCII):
+        return None
+    try:
+        return why_not_public(socket.inet_ntoa(socket.inet_aton(name)))
+    except OSError:
+        return "malformed"
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

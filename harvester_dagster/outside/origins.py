@@ -9,7 +9,7 @@ like (`config.py`).
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -59,7 +59,7 @@ def opener(config: Config, environment: Mapping[str, str] = os.environ) -> Calla
 def for_url(entries: Collection[str], url: str) -> tuple[str, ...]:
     """The entries with a port, and the origin of a URL that a person named, where its host is an entry."""
     hosts = [plain(entry) for entry in entries if port_of(entry) is None]
-    found = [str(each) for each in _origins([("", url)]) if each.host in hosts]
+    found = [str(each) for each in of_urls([("", url)]) if each.host in hosts]
     return (*(entry for entry in entries if port_of(entry)), *found)
 
 
@@ -72,7 +72,7 @@ def named(config: Config, environment: Mapping[str, str] = os.environ) -> Iterat
     urls += [(f"DOI resolver of {name}", endpoint.doi_resolver_url) for name, endpoint in config.metastore.items()]
     urls.append(("login", config.web.login.issuer))
     urls += [(key, environment.get(variable, "")) for key, variable in _told_by(config).items()]
-    return _origins(urls)
+    return of_urls(urls)
 
 
 def _told_by(config: Config) -> dict[str, str]:
@@ -90,7 +90,7 @@ def own_service(origin: Origin, config: Config, environment: Mapping[str, str] =
         ("the objects", config.store.s3_endpoint),
     ]
     here = "127.0.0.1"
-    own = [*_origins(urls), Origin("the pages", plain(config.web.host), config.web.port)]
+    own = [*of_urls(urls), Origin("the pages", plain(config.web.host), config.web.port)]
     own.append(Origin("Dagster's pages", here, _DAGSTER_PORT))
     for each in own:
         same = each.host == origin.host or (is_here(each.host) and is_here(origin.host))
@@ -99,7 +99,8 @@ def own_service(origin: Origin, config: Config, environment: Mapping[str, str] =
     return None
 
 
-def _origins(urls: list[tuple[str, str]]) -> Iterator[Origin]:
+def of_urls(urls: Iterable[tuple[str, str]]) -> Iterator[Origin]:
+    """Where URLs lead, each given with what names it for people; none for what is no URL of a host and port."""
     usual = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432}
     for what, url in urls:
         try:

@@ -193,6 +193,8 @@ def publish_pushed(
     version = None
     try:
         with working(installation, progress, patience=0) as work:
+            if installation.config.index.require:
+                build.rehearse_patch(work)
             version = versions.advance(installation, key)
             if version is None:
                 return None

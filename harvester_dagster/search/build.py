@@ -19,7 +19,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import log
 from harvester_dagster.search import bulk, bulk_lines, index, mapping, overlay
 from harvester_dagster.search.bulk import AS_USUAL, BulkSent, Rejected, Sending
-from harvester_dagster.search.bulk_lines import Lines
+from harvester_dagster.search.bulk_lines import Lines, Sums
 from harvester_dagster.search.connection import NoIndex, Refused, SearchError, connected
 from harvester_dagster.search.index import KeptIndex
 from harvester_dagster.search.mapping import BadMapping, Definition
@@ -47,6 +47,7 @@ KEPT = 20
 """Indices of an entity that are kept at most, whatever the versions: a node takes 1,000 shards. A rollback beyond
 them makes its index anew."""
 
+_NO_SRN = "no:document:is-called-so"
 PATCHED = 200
 """Up to so many changed documents, a push is written into the index where it stands: less than one bulk request."""
 
@@ -221,7 +222,7 @@ def _ours(work: Work, name: str) -> bool:
 class Build:
     """The making of one entity's index of one version."""
 
-    def __init__(self, work: Work, version: Version, definition: Definition) -> None:
+    def __init__(self, work: Work, version: Version, definition: Definition, published: Sums | None = None) -> None:
         self.work, self.version, self.definition = work, version, definition
         self.entity = definition.entity
         self.pool, self.client = work.installation.pool, work.client
@@ -229,9 +230,9 @@ class Build:
         with self.pool.connection() as connection:
             self.overlay_seq = log.newest_takedown(connection)
             """What is read from here on obeys that takedown, and all before it."""
-            self.published = bulk_lines.sums(connection, version, self.entity)
+            self.published = published or bulk_lines.sums(connection, version, self.entity)
             """What a complete index holds. A version changes by takedowns only, so it is added up once, and after
-            these."""
+            these. `published`: where somebody knows it already."""
 
     def run(self, rebuild: bool) -> EntityReport:
         """A verified index by the least work: the one that is there, a clone with the difference, or one from
@@ -268,7 +269,7 @@ class Build:
         """Look at the index that holds the version already, and try again what it lacks; None: it is not right."""
         self._obey(own.name)
         with self.pool.connection() as connection:
-            rejected = self._rejected(connection, own.name)
+            rejected = index.lacking(connection, own.name)
         if rejected:
             index.unseal(self.client, own.name)
             sent = self._send(own.name, self._these(rejected))
@@ -341,7 +342,7 @@ class Build:
         self, name: str, old: Version, base: str = "", after: Callable[[], object] = lambda: None
     ) -> tuple[BulkSent, dict[str, int]]:
         with self.pool.connection() as connection:
-            lacking = self._rejected(connection, base or name)
+            lacking = index.lacking(connection, base or name)
             form = self.definition.form
             delta = bulk_lines.delta(connection, old, self.version, self.entity, also=lacking, form=form)
             return self._send(name, delta.lines, bulk.DELTA_LINES, after), delta.counts
@@ -396,21 +397,13 @@ class Build:
                 "INSERT INTO search_rejected (name, doc_id, reason) VALUES (%s, %s, %s)",
                 [(name, one.doc_id, one.reason) for one in sent.rejected],
             )
-            expected = self.published
-            if sent.rejected:
-                expected = bulk_lines.sums(connection, self.version, self.entity, without=name)
+            left_out = [one.doc_id for one in sent.rejected]
+            expected = self.published.minus(bulk_lines.sums_of(connection, self.version, self.entity, left_out))
         verdict = verify(self.client, name, self.version, self.definition, expected)
         if not verdict.wrong:
             with self.pool.connection() as connection:
-                connection.execute(
-                    "UPDATE search_index SET version_id = %s, moving_to = NULL WHERE name = %s",
-                    (self.version.version_id, name),
-                )
+                index.note_complete(connection, name, self.version.version_id, self.published)
         return verdict
-
-    def _rejected(self, connection: Connection[Any], name: str) -> list[int]:
-        found = connection.execute("SELECT doc_id FROM search_rejected WHERE name = %s ORDER BY 1", (name,))
-        return [doc_id for (doc_id,) in found]
 
     def _drop(self, name: str) -> None:
         """Remove an unfinished index; where that fails too, the next build clears it away."""
@@ -455,6 +448,28 @@ def patched(work: Work, version: Version) -> tuple[EntityReport, ...] | None:
             old = versions.by_id(connection, held.version_id)
             if bulk_lines.touched(connection, old, version, entity.name) > PATCHED:
                 return None
+            published = _moved_on(connection, held, old, version)
         if held.version_id != version.version_id:
-            reports.append(Build(work, version, definition).patch(held))
+            reports.append(Build(work, version, definition, published).patch(held))
     return tuple(reports)
+
+
+def rehearse_patch(work: Work) -> None:
+    """Have the server do all that writing a few documents into the aliased indices asks of it: opened for writing,
+    written to, refreshed. What is written is the removal of a document that no index has. Raises SearchError where a
+    push would not be shown: then it is not to be published either.
+    """
+    config = work.installation.config
+    for entity in work.installation.catalog.entities:
+        for name in index.targets(work.client, config, entity.name):
+            index.unseal(work.client, name)
+            bulk.send(work.client, name, [bulk_lines.removal(0, _NO_SRN)], allowed=0, how=work.sending)
+            index.refresh(work.client, name)
+
+
+def _moved_on(connection: Connection[Any], held: KeptIndex, old: Version, version: Version) -> Sums | None:
+    """What a version publishes, from what the index's own one does: a push costs what it changed. None: takedowns came
+    in between, so that it is to be added up. A release adds up all in any case, and so looks after this."""
+    if held.complete is None or held.overlay_seq != log.newest_takedown(connection):
+        return None
+    return held.complete.plus(bulk_lines.moved(connection, old, version, held.entity))

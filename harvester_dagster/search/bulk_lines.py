@@ -5,7 +5,7 @@ Belongs here: which documents a version publishes, what differs between two, sum
 sending (`bulk.py`), and what an output is.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,6 +42,14 @@ class Sums(NamedTuple):
     documents: int
     parts: tuple[int, ...]
 
+    def plus(self, other: "Sums") -> "Sums":
+        """Both together; of documents that none of them shares, or where one is what the other moves by."""
+        return Sums(self.documents + other.documents, tuple(map(sum, zip(self.parts, other.parts, strict=True))))
+
+    def minus(self, other: "Sums") -> "Sums":
+        """This without documents that it holds."""
+        return self.plus(Sums(-other.documents, tuple(-part for part in other.parts)))
+
 
 class Delta(NamedTuple):
     """What brings an index from one version to another; the counts grow while `lines` is read."""
@@ -63,12 +71,29 @@ COPY (SELECT d.doc_id, s.key || ':' || d.external_id, o.hash, b.body, b.index_he
       WHERE o.published AND o.entity = %(entity)s {{also}}) TO STDOUT (FORMAT BINARY)
 """
 
-_SUM = "coalesce(sum((get_byte(o.hash, {0}) << 16) | (get_byte(o.hash, {0} + 1) << 8) | get_byte(o.hash, {0} + 2)), 0)"
+
+def _part(output: str, place: int) -> str:
+    first = 3 * place
+    bytes_ = [f"get_byte({output}.hash, {first + byte})" for byte in range(3)]
+    return f"coalesce(sum(({bytes_[0]} << 16) | ({bytes_[1]} << 8) | {bytes_[2]}), 0)"
+
 
 _SUMS = f"""
-SELECT count(*), {", ".join(_SUM.format(3 * place) for place in range(len(PARTS)))} {_PUBLISHED}
+SELECT count(*), {", ".join(_part("o", place) for place in range(len(PARTS)))} {_PUBLISHED}
 WHERE o.published AND o.entity = %(entity)s
-  AND NOT EXISTS (SELECT FROM search_rejected r WHERE r.name = %(without)s AND r.doc_id = o.doc_id)
+"""
+
+_MOVED = f"""
+WITH ids AS (
+    SELECT doc_id FROM output
+    WHERE set_id = %(set)s AND entity = %(entity)s AND from_gen > %(low)s AND from_gen <= %(high)s
+    UNION SELECT doc_id FROM output
+    WHERE set_id = %(set)s AND entity = %(entity)s AND to_gen > %(low)s AND to_gen <= %(high)s)
+SELECT count(a.hash) - count(b.hash),
+       {", ".join(f"{_part('a', place)} - {_part('b', place)}" for place in range(len(PARTS)))}
+FROM ids
+LEFT JOIN output b ON b.doc_id = ids.doc_id AND b.published AND {live("b", "%(old)s")}
+LEFT JOIN output a ON a.doc_id = ids.doc_id AND a.published AND {live("a", "%(new)s")}
 """
 
 _TOUCHED = """
@@ -110,22 +135,26 @@ def delta(
 
 def touched(connection: Connection[Any], old: Version, new: Version, entity: str) -> int:
     """How many documents may differ between two versions: an upper bound that costs what changed, not what there is."""
-    total = 0
-    for set_id in {*old.generations, *new.generations}:
-        x, y = old.generations.get(set_id, 0), new.generations.get(set_id, 0)
-        if x != y:
-            parameters = {"set": set_id, "entity": entity, "low": min(x, y), "high": max(x, y)}
-            row = connection.execute(_TOUCHED, parameters).fetchone()
-            total += row[0] if row else 0
-    return total
+    return sum(row[0] for row in _of_moved_sets(connection, _TOUCHED, old, new, entity))
 
 
-def sums(connection: Connection[Any], version: Version, entity: str, without: str = "") -> Sums:
-    """The count and sums over what a version publishes, but for what the index `without` had to leave out."""
-    parameters = {"version": version.version_id, "entity": entity, "without": without}
-    row = connection.execute(_SUMS, parameters).fetchone()
-    assert row is not None
-    return Sums(row[0], tuple(int(part) for part in row[1:]))
+def moved(connection: Connection[Any], old: Version, new: Version, entity: str) -> Sums:
+    """By what the sums of the new version differ from those of the old one; what differs costs, not what there is."""
+    found = Sums(0, (0,) * len(PARTS))
+    for row in _of_moved_sets(connection, _MOVED, old, new, entity):
+        found = found.plus(_sums(row))
+    return found
+
+
+def sums(connection: Connection[Any], version: Version, entity: str) -> Sums:
+    """The count and sums over all that a version publishes."""
+    return _added_up(connection, _SUMS, {"version": version.version_id, "entity": entity})
+
+
+def sums_of(connection: Connection[Any], version: Version, entity: str, doc_ids: Sequence[int]) -> Sums:
+    """The count and sums over those of these documents that a version publishes."""
+    parameters = {"version": version.version_id, "entity": entity, "ids": list(doc_ids)}
+    return _added_up(connection, f"{_SUMS} AND o.doc_id = ANY (%(ids)s)", parameters)
 
 
 def line(doc_id: int, srn: str, digest: bytes, stored: Stored) -> BulkLine:
@@ -151,6 +180,24 @@ def line(doc_id: int, srn: str, digest: bytes, stored: Stored) -> BulkLine:
 def removal(doc_id: int, srn: str) -> BulkLine:
     """Delete a document; one that is not there is fine."""
     return BulkLine(doc_id, srn, b'{"delete":{"_id":%b}}\n' % msgspec.json.encode(srn))
+
+
+def _of_moved_sets(
+    connection: Connection[Any], statement: str, old: Version, new: Version, entity: str
+) -> Iterator[Any]:
+    for set_id in {*old.generations, *new.generations}:
+        x, y = old.generations.get(set_id, 0), new.generations.get(set_id, 0)
+        if x != y:
+            parameters = {"set": set_id, "entity": entity, "old": x, "new": y, "low": min(x, y), "high": max(x, y)}
+            yield connection.execute(statement, parameters).fetchone()
+
+
+def _added_up(connection: Connection[Any], statement: str, parameters: dict[str, Any]) -> Sums:
+    return _sums(connection.execute(statement, parameters).fetchone())
+
+
+def _sums(row: Any) -> Sums:
+    return Sums(row[0], tuple(map(int, row[1:])))
 
 
 def _lines(connection: Connection[Any], parameters: dict[str, Any], also: str, form: IndexForm | None) -> Lines:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.config import Config
-from harvester_dagster.search.bulk_lines import PARTS
+from harvester_dagster.search.bulk_lines import PARTS, Sums
 from harvester_dagster.search.connection import SLOW, asking
 from harvester_dagster.search.mapping import CHECKSUM, Definition
 
@@ -24,13 +24,16 @@ _CHECKSUM = {"properties": {part: {"type": "integer", "index": False} for part i
 
 
 class KeptIndex(NamedTuple):
-    """A finished index: what it holds, and what it was made with."""
+    """A finished index: what it holds, and what it was made with. `complete`: the sums over all that its version
+    publishes, as of the takedown `overlay_seq`; None where they are to be added up."""
 
     name: str
     entity: str
     version_id: int
     moving_to: int | None
     definition: bytes
+    overlay_seq: int
+    complete: Sums | None
 
 
 def alias(config: Config, entity: str) -> str:
@@ -197,8 +200,26 @@ def note_shown(connection: Connection[Any], config: Config, entity: str, name: s
 def held(connection: Connection[Any], config: Config, entity: str) -> list[KeptIndex]:
     """The finished indices of an entity, as the store knows them; newest version first."""
     rows: Sequence[Any] = connection.execute(
-        """SELECT name, entity, version_id, moving_to, definition FROM search_index
+        """SELECT name, entity, version_id, moving_to, definition, overlay_seq, complete FROM search_index
            WHERE entity = %s AND version_id IS NOT NULL AND starts_with(name, %s) ORDER BY version_id DESC, name""",
         (entity, prefix(config, entity)),
     ).fetchall()
-    return [KeptIndex(*row) for row in rows]
+    return [KeptIndex._make((*row[:-1], _sums(row[-1]))) for row in rows]
+
+
+def _sums(stored: list[int] | None) -> Sums | None:
+    return Sums(stored[0], tuple(stored[1:])) if stored else None
+
+
+def note_complete(connection: Connection[Any], name: str, version_id: int, complete: Sums) -> None:
+    """The index holds this version, whose sums these are."""
+    connection.execute(
+        "UPDATE search_index SET version_id = %s, moving_to = NULL, complete = %s WHERE name = %s",
+        (version_id, [complete.documents, *complete.parts], name),
+    )
+
+
+def lacking(connection: Connection[Any], name: str) -> list[int]:
+    """The documents that an index had to leave out: the server refused them."""
+    found = connection.execute("SELECT doc_id FROM search_rejected WHERE name = %s ORDER BY 1", (name,))
+    return [doc_id for (doc_id,) in found]

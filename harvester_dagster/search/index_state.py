@@ -132,6 +132,9 @@ def check(installation: Installation) -> tuple[Checked, ...]:
             definition = mapping.definition(installation.catalog, entity.name, installation.config)
             name = current.indices.get(entity.name) if current else None
             if current and definition and name:
-                expected = bulk_lines.sums(connection, current, entity.name, without=name)
+                lacking = index.lacking(connection, name)
+                expected = bulk_lines.sums(connection, current, entity.name).minus(
+                    bulk_lines.sums_of(connection, current, entity.name, lacking)
+                )
                 found.append(Checked(name, verify(client, name, current, definition, expected)))
     return tuple(found)

@@ -66,8 +66,9 @@ def bring(
         index.refresh(client, name)
     with pool.connection() as connection:
         connection.execute(
-            "UPDATE search_index SET overlay_seq = %(seq)s WHERE name = %(name)s AND overlay_seq < %(seq)s",
-            {"seq": newest, "name": name},
+            """UPDATE search_index SET overlay_seq = greatest(overlay_seq, %(seq)s),
+                   complete = CASE WHEN %(moved)s THEN NULL ELSE complete END WHERE name = %(name)s""",
+            {"seq": newest, "moved": bool(found), "name": name},
         )
     return bool(found)
 

@@ -238,15 +238,23 @@ def client_address(request: HTTPConnection, web: Web) -> str:
     """The address of whoever made the request: what a trusted proxy says, else whoever is connected."""
     address = request.client.host if request.client else ""
     forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
-    while address in web.trusted_proxies and forwarded:
+    while _is_trusted(address, web) and forwarded:
         address = forwarded.pop()
     return address
+
+
+def _is_trusted(address: str, web: Web) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ipaddress.ip_network(network) for network in web.trusted_proxies)
 
 
 def is_here(request: HTTPConnection, web: Web) -> bool:
     """Whether it was made at this machine. What a proxy passes on that nobody has named as trusted was not."""
     peer = request.client.host if request.client else ""
-    if peer not in web.trusted_proxies and any(name in request.headers for name in _FORWARDED):
+    if not _is_trusted(peer, web) and any(name in request.headers for name in _FORWARDED):
         return False
     try:
         return ipaddress.ip_address(client_address(request, web)).is_loopback

@@ -4,6 +4,7 @@ Belongs here: putting the pages together and uvicorn's lifetime. Does not belong
 """
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Protocol
 import uvicorn
 from starlette.routing import BaseRoute, Mount
 
+from harvester_dagster.config import Web
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.web import guard
@@ -70,23 +72,32 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(web, routes, sessions, frame),
-            host=web.host,
-            port=web.port,
             log_level="warning",
             proxy_headers=bool(web.trusted_proxies),
             forwarded_allow_ips=list(web.trusted_proxies),
             timeout_graceful_shutdown=2,  # who waits for a promotion would hold it up for an hour
         )
     )
-    thread = threading.Thread(target=server.run, name="web", daemon=True)
+    listening = _listening(web)
+    port = listening.getsockname()[1]
+    thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
     thread.start()
     while not server.started:
         if not thread.is_alive():
-            raise NotServed(f"port {web.port} of {web.host} is taken", "set [web] port in harvester.toml")
+            raise NotServed("the pages ended while they started", "look at the log")
         time.sleep(0.05)
     try:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://{web.host}:{port}"
+        yield f"http://[{web.host}]:{port}" if ":" in web.host else f"http://{web.host}:{port}"
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+def _listening(web: Web) -> socket.socket:
+    """Raises NotServed, with what the system says."""
+    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+    try:
+        return socket.create_server((web.host, web.port), family=family, backlog=2048)
+    except OSError as error:
+        wrong = f"port {web.port} of {web.host} cannot be listened at: {error.strerror}"
+        raise NotServed(wrong, "set [web] host and port in harvester.toml") from None

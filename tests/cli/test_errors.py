@@ -75,8 +75,19 @@ def test_a_store_that_is_not_there(works: Path, run: Run, command: Command) -> N
     one_sentence(run(*command.line()), "the store (PostgreSQL) fails")
 
 
-def test_an_address_of_the_store_that_is_none(works: Path, run: Run) -> None:
-    os.environ["HARVESTER_POSTGRES_URL"] = f"postgresql//harvester {PASSWORD}"
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgresql//harvester {PASSWORD}",
+        f"host=127.0.0.1 dbname=harvester password={PASSWORD}",
+        f"postgresql://me:{PASSWORD}@one.example.org,two.example.org/harvester",
+        f"postgresql://me:{PASSWORD}@one.example.org:port/harvester",
+        "mysql://127.0.0.1/harvester",
+        "postgresql://[::1/harvester",
+    ],
+)
+def test_an_address_of_the_store_that_is_none(works: Path, run: Run, address: str) -> None:
+    os.environ["HARVESTER_POSTGRES_URL"] = address
     one_sentence(run("status"), "the variable HARVESTER_POSTGRES_URL holds no address of a PostgreSQL")
 
 
@@ -85,6 +96,22 @@ def test_a_store_that_a_later_version_made(works: Path, run: Run, database: str)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("UPDATE harvester.alembic_version SET version_num = '9999'")
     one_sentence(run("status"), "use the newer version that made it")
+
+
+def test_a_store_in_which_nothing_may_be_made(works: Path, run: Run, database: str) -> None:
+    """Its schema is made through SQLAlchemy, whose errors are around those of the driver."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA harvester CASCADE")
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET default_transaction_read_only = on")
+    os.environ["HARVESTER_POSTGRES_URL"] = database
+    one_sentence(run("status"), "the store (PostgreSQL) takes no writes")
+
+
+def test_a_state_folder_that_is_a_file(works: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        os.environ["HARVESTER_HOME"] = str(home)
+        one_sentence(run("status"), "a file may not be used")
 
 
 def test_commands_that_need_neither(run: Run) -> None:

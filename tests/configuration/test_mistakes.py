@@ -1,5 +1,6 @@
 """A mistake in the configuration: its key, what was expected and the mend, without the validator's words."""
 
+import pathlib
 import re
 import tomllib
 import typing
@@ -8,15 +9,17 @@ from datetime import date
 from datetime import time as clock
 from typing import Any
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester_dagster.config import Config, Section, SetSettings, parse
+from harvester_dagster.config import Config, Section, SetSettings, load, parse
 from harvester_dagster.config_mistakes import ConfigError
 
 TOKEN = '[web.tokens.a]\ntoken_env = "A_TOKEN"\nscopes = ["push"]\n'
 SOURCE = '[sources.a]\nkind = "oai-pmh"\nurl = "https://example.org/oai"\nsets = ["one", "two"]\n'
+SKOS = '{ name = "n", url = "https://example.org" },'
 JARGON = re.compile(
     r"(?i)input|should|string|pattern|value error|pydantic|nonetype|instance|\bdict|\btuple|regex|\[type|literal|"
     r"integer|boolean|timedelta|validat|another kind of value"
@@ -41,6 +44,8 @@ def said(text: str) -> str:
         ('[night]\ncron = "0 25 * * *"', "night.cron", "as cron writes them", '"0 1 * * *"'),
         ('[night]\ncron = "0 1 * *"', "night.cron", "as cron writes them", '"0 1 * * *"'),
         ('[night]\ncron = "0 0 1 * * *"', "night.cron", "as cron writes them", '"0 1 * * *"'),
+        ('[night]\ncron = "0 1 15W * *"', "night.cron", "as cron writes them", '"0 1 * * *"'),
+        ('[night]\ncron = "R 1 * * *"', "night.cron", "as cron writes them", '"0 1 * * *"'),
         ('[night]\ncron = "0 0 30 2 *"', "night.cron", "as cron writes them", '"0 1 * * *"'),
         ('[vocabularies]\ncron = "weekly"', "vocabularies.cron", "as cron writes them", '"0 1 * * *"'),
         ('[metastore.m.schedules]\nfull = "at night"', "metastore.m.schedules.full", "as cron writes them", ""),
@@ -83,6 +88,14 @@ def said(text: str) -> str:
             "{srn} or {external_id}",
             "write one such as",
         ),
+        ('[web]\nhost = "0.0.0.0:80"', "web.host", "without a port", '"127.0.0.1"'),
+        ('[web]\nhost = "http://localhost"', "web.host", "a host or an address", ""),
+        ('[web]\ntrusted_proxies = ["proxy"]', "web.trusted_proxies.0", "an address or a network", '"192.0.2.0/24"'),
+        ('[web]\ncors_origins = ["a.org"]', "web.cors_origins.0", "a web address", "write one such as"),
+        ('[web]\ncors_origins = ["https://a.org/x"]', "web.cors_origins.0", "without a path", '"https://portal'),
+        ('[network]\nuser_agent = "me\\nyou"', "network.user_agent", "printable ASCII", ""),
+        ('[network]\nuser_agent = " me"', "network.user_agent", "printable ASCII", ""),
+        ('[network]\nuser_agent = "zoë…"', "network.user_agent", "printable ASCII", ""),
         ('[web]\npage_url = "a.example.org/{srn}"', "web.page_url", "a web address", "write one such as"),
         ('[web]\npublic_url = "harvester.example.org"', "web.public_url", "a web address", "write one such as"),
         (SOURCE + "max_shrink = 1", "sources.a.max_shrink", "a share above 0 and below 1", "0.05 is 5 %"),
@@ -99,8 +112,12 @@ def said(text: str) -> str:
         (SOURCE.replace('"two"', '"one"'), "sources.a.sets", "each set once", "twice: one"),
         (SOURCE.replace('"two"', '"*"'), "sources.a.sets", "alone", ""),
         (SOURCE.replace('"two"', '"t wo"'), "sources.a.sets", "part of a key", "no spaces"),
-        (SOURCE.replace('"two"', r'"t\u0000wo"'), "sources.a.sets", "part of a key", "no spaces, control"),
-        (SOURCE.replace('"two"', f'"{"x" * 301}"'), "sources.a.sets", "part of a key", "at most 300 characters"),
+        (SOURCE.replace('"two"', '"t\\u0000o"'), "sources.a.sets", "part of a key", "can be seen"),
+        (SOURCE.replace('"two"', '"t\\u202eo"'), "sources.a.sets", "part of a key", "can be seen"),
+        (SOURCE.replace('"two"', f'"{"t" * 201}"'), "sources.a.sets", "part of a key", "no more than 200"),
+        (SOURCE.replace("sources.a", f"sources.{'a' * 201}"), f"sources.{'a' * 201}", "too long", "200"),
+        ("[vocabularies]\nskos = [" + 2 * SKOS + "]", "vocabularies.skos", "twice: n", "the place of the other"),
+        ("[vocabularies]\nskos = [" + SKOS.replace('"n"', '""') + "]", "vocabularies.skos.0.name", "can be seen", ""),
         (SOURCE.replace("sources.a", 'sources."a:b"'), "sources.a:b", "cannot be a name", "letters, digits"),
         (SOURCE.replace('sets = ["one", "two"]\n', ""), "sources.a.sets", "is missing", "add it"),
         ('[metastore.my-solr]\n[metastore."my.solr"]', "metastore.my.solr", "clashes with my-solr", "rename one"),
@@ -130,6 +147,9 @@ def test_what_may_be_a_secret_is_not_told() -> None:
     [
         "[night]\ndeadline = 06:30:00",
         '[night]\ncron = "@daily"',
+        '[night]\ncron = "30 0-6/2 1,15 jan-MAR mon-fri"',
+        '[night]\ncron = "0 1 L * *"',
+        '[web]\nhost = "::1"\ntrusted_proxies = ["10.0.0.0/8", "::1"]\ncors_origins = ["*", "http://localhost:3000"]',
         '[index]\nurl = "https://me:word@search.example.org:9200"',
         '[network]\nallow_hosts = ["localhost", "10.0.0.1", "::1", "[::1]", "solr_1"]',
         '[tasks]\ntika_url = "http://[::1]:9998/"',
@@ -209,3 +229,25 @@ def test_no_value_of_any_key_is_told_in_the_validators_words() -> None:
 @given(st.sampled_from(KEYS), TOML)
 def test_nor_is_any_other(path: Path, value: Any) -> None:
     _plain_words(path, value)
+
+
+FIELD = st.sampled_from(
+    ["*", "0", "1", "*/5", "1-5", "1,3", "?", "L", "R", "H", "15W", "mon", "fri#2", "L5", "jan", "9-1", "99", "1-", ""]
+)
+
+
+@given(st.lists(FIELD, min_size=4, max_size=6).map(" ".join))
+def test_every_cron_that_is_taken_is_one_of_dagsters(cron: str) -> None:
+    try:
+        parse({"night": {"cron": cron}})
+    except ConfigError:
+        return
+    dg.ScheduleDefinition(job_name="a", cron_schedule=cron)
+
+
+@pytest.mark.parametrize("text", ["a = " + "9" * 5_000, "a = " + "[" * 3_000, "a = [[[", 'a = "\x00"'])
+def test_what_no_reader_reads_is_one_sentence(tmp_path: pathlib.Path, text: str) -> None:
+    file = tmp_path / "harvester.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(file)

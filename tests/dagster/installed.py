@@ -284,8 +284,18 @@ class Up:
                 and all(run.is_finished for run in self.releases(night_id))
             ),
             f"the end of night {night_id}",
-            lambda: str(self.rows("SELECT * FROM night_set WHERE night_id = %s", night_id)),
+            lambda: self.told_of(night_id),
         )
+
+    def told_of(self, night_id: int) -> str:
+        """What became of a night, for the message of a test that fails."""
+        said = [str(row) for row in self.rows("SELECT * FROM night_set WHERE night_id = %s", night_id)]
+        said += [str(row) for row in self.rows("SELECT * FROM night ORDER BY night_id DESC LIMIT 3")]
+        for record in self.instance.get_run_records(limit=30):
+            run = record.dagster_run
+            tags = {name: value for name, value in run.tags.items() if "harvest" in name or "retry" in name}
+            said.append(f"{record.create_timestamp} {run.job_name} {run.run_id[:8]} {run.status.value} {tags}")
+        return "\n".join(said)
 
     def outcomes(self, night_id: int) -> dict[str, str | None]:
         return dict(

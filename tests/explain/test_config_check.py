@@ -13,6 +13,7 @@ from harvester_dagster.explain import config_check
 
 ROOT = Path(__file__).parents[2]
 OAI = '[sources.a]\nkind = "oai-pmh"\nurl = "https://example.org/oai"\nsets = ["one", "two"]\n'
+PORT = '[network]\nallow_hosts = ["127.0.0.1:9000"]'
 
 
 def told(text: str) -> list[str]:
@@ -45,6 +46,20 @@ def missing(text: str, environment: Mapping[str, str]) -> list[str]:
         (OAI.replace("example.org", "localhost"), "sources.a.url", 'loopback; add "localhost" to'),
         (OAI.replace("example.org", "10.1.2.3"), "sources.a.url", 'private; add "10.1.2.3" to'),
         (OAI.replace("example.org", "[::1]:80"), "sources.a.url", 'loopback; add "::1" to'),
+        (OAI.replace("https://example.org", "http://127.1"), "sources.a.url", 'loopback; add "127.1" to'),
+        (OAI.replace("https://example.org", "http://2130706433"), "sources.a.url", "loopback"),
+        (OAI.replace("https://example.org", "http://0x7f.1"), "sources.a.url", "loopback"),
+        (OAI.replace("https://example.org", "http://ip6-localhost"), "sources.a.url", "loopback"),
+        (
+            OAI.replace("https://example.org", "http://127.0.0.1:81") + PORT,
+            "sources.a.url",
+            'add "127.0.0.1:81" to network.allow_hosts',
+        ),
+        (
+            OAI.replace("https://example.org", "http://127.0.0.1:3000") + '[network]\nallow_hosts = ["127.0.0.1"]',
+            "sources.a.url",
+            "127.0.0.1:3000 is not called: Dagster's pages of this installation listens there",
+        ),
         (OAI + '[sources.a.set.one]\nurl = "http://192.168.0.1"', "sources.a.set.one.url", "private"),
         ('[[vocabularies.skos]]\nname = "x"\nurl = "http://169.254.1.1/"', "vocabularies.skos.0.url", "link-local"),
         ('[metastore.m]\ndoi_resolver_url = "http://127.0.0.1/"', "metastore.m.doi_resolver_url", "loopback"),
@@ -65,6 +80,7 @@ def test_what_can_never_work_here(text: str, key: str, said: str) -> None:
         OAI.replace("oai-pmh", "sharekit") + 'metadata_prefix = "of no meaning here"',
         OAI.replace("example.org", "[::1]") + '[network]\nallow_hosts = ["::1"]',
         OAI.replace("example.org", "LOCALHOST.") + '[network]\nallow_hosts = ["localhost"]',
+        OAI.replace("https://example.org", "http://127.0.0.1:9000") + PORT,
         '[tasks]\ntika_url = "http://localhost:9998"\n[index]\nurl = "http://localhost:9200"',
         '[metastore.m]\nurl = "http://127.0.0.1:8983/solr"',
         '[index]\nurl = "none"\nmapping = "of no index"',
@@ -130,7 +146,7 @@ def test_where_alerts_go_must_be_callable(tmp_path: Path) -> None:
     path = tmp_path / "harvester.toml"
     path.write_text("")
     environment = {"HARVESTER_ALERT_URL": "http://127.0.0.1:81/a-secret-path"}
-    with pytest.raises(ConfigError, match=r"night\.alert_url_env: 127\.0\.0\.1 is not called") as caught:
+    with pytest.raises(ConfigError, match=r"night\.alert_url_env: 127\.0\.0\.1:81 is not called") as caught:
         config_check.load(path, environment=environment)
     assert "a-secret-path" not in str(caught.value)
     with pytest.raises(ConfigError, match="holds no web address") as caught:

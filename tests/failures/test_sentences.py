@@ -1,9 +1,12 @@
 """An error is a sentence and its mend, holds no secret, and survives the way to another process."""
 
+import errno
+import os
 import pickle
 
 import psycopg
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from harvester_dagster.failures import (
     HarvesterError,
@@ -55,4 +58,9 @@ def test_an_error_of_a_library_is_told_by_its_first_line() -> None:
     assert found is not None
     assert str(found).startswith("the store (PostgreSQL) fails: the connection was ended; see whether it runs")
     assert mendable(psycopg.errors.SyntaxError("a mistake")) is None
+    assert mendable(ProgrammingError("CREATE", {}, psycopg.errors.SyntaxError("a mistake"))) is None
+    within = mendable(ProgrammingError("CREATE", {}, psycopg.errors.InsufficientPrivilege("no right")))
+    assert within is not None and str(within).startswith("the store (PostgreSQL) refuses: no right; give its user")
+    read_only = mendable(OSError(errno.EROFS, os.strerror(errno.EROFS), "/state"))
+    assert read_only is not None and "/state" in read_only.sentence and "HARVESTER_HOME" in read_only.mend
     assert mendable(error := HarvesterError("it broke")) is error

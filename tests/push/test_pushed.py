@@ -1,8 +1,10 @@
 """From a push to what consumers see: one generation, one version with this set only, judged, and never undone."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from opensearchpy import OpenSearch
 
 from harvester_dagster.failures import StorageError
 from harvester_dagster.publication import inbox
@@ -360,3 +362,26 @@ def test_what_fails_for_a_set_is_tried_again_after_a_pause(world: World) -> None
     assert len(tried) == 2, "twice as long each time"
     assert worker._safely("src:two", lambda _: True), "another set has no pause"
     assert worker._safely(KEY, lambda _: True), "nor has other work of this one"
+
+
+@pytest.mark.parametrize("block", ["read_only", "read_only_allow_delete"])
+def test_what_an_index_that_is_wanted_could_not_show_is_not_published(
+    open_world: OpenWorld, indexed: dict[str, Any], block: str
+) -> None:
+    """Its server refuses writes: before the pointer moves, and not after."""
+    world = open_world(installed=indexed, **WITH_SECRET)
+    world.source.put("a", "b", "c")
+    world.night()
+    released(world)
+    before = current(world)
+    alias = f"{indexed['platform']}-products"
+    with OpenSearch(indexed["index"]["url"]) as client:
+        client.indices.put_settings(index=alias, body={f"index.blocks.{block}": True})
+        push(world, world.source.record("a", title="Nieuw"))
+        rounds(world)
+        assert current(world) == before, "accepted, and not shown"
+        client.indices.put_settings(index=alias, body={f"index.blocks.{block}": None})
+        rounds(world)  # another worker: none remembers that it failed
+        client.indices.refresh(index=alias)
+        found = client.search(index=alias, body={"query": {"match": {"title": "Nieuw"}}})
+    assert current(world) != before and found["hits"]["total"]["value"] == 1

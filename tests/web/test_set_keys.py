@@ -33,7 +33,7 @@ from tests.web.listening import listening, opened_page
 from tests.web.test_operator_pages import Here, asked_back, released
 
 __all__ = ["open_world", "source"]
-ODD = ("a/../b", "a?b=c&d", "a#b", "a%2Fb", "/", "é/ü", "a/harvest", "<b>'\"", "x:y", "~$(x);!*", "‮ab", "ab/")
+ODD = ("a/../b", "a?b=c&d", "a#b", "a%2Fb", "/", "é/ü", "a/harvest", "<b>'\"", "x:y", "~$(x);!*", "ab/")
 ALPHABET = st.one_of(st.sampled_from("/?#%&=+;:.~'\"<>\\@!*()$^`{}-_aA0é‮"), st.characters(exclude_categories=["Cs"]))
 
 
@@ -45,7 +45,7 @@ def is_allowed(spec: str) -> bool:
     return True
 
 
-SPECS = st.text(ALPHABET, min_size=1, max_size=300).filter(is_allowed)
+SPECS = st.text(ALPHABET, min_size=1, max_size=200).filter(is_allowed)
 
 
 class Noted(Here):
