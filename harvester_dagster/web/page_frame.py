@@ -4,7 +4,9 @@ Belongs here: what each page is given and takes. Does not belong here: any page;
 """
 
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,6 +23,8 @@ from harvester_dagster.web import guard
 
 FOLDER = Path(__file__).parent
 
+_BELOW: Mapping[str, tuple[str, ...]] = {"/": ("/set/",), "/sources/": ("/sources/", "/source/")}
+"""Whose pages belong to one that the frame links, where that is not said by their paths."""
 _templates = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
     autoescape=select_autoescape(default=True, default_for_string=True),
@@ -43,7 +47,7 @@ class PageFrame(NamedTuple):
         web: Web = request.app.state.web
         person, may = guard.signed_in(request), guard.may(request, web)
         shown = {
-            "path": request.url.path,
+            "stands": partial(_stands, request.url.path),
             "here": _here(request),
             "may": may,
             "person": person.doer.name if person else "",
@@ -57,6 +61,12 @@ class PageFrame(NamedTuple):
         """A time in the installation's zone; nothing for none."""
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
+
+
+def _stands(path: str, href: str) -> str:
+    """How the page at a path stands to one that the frame links, as aria-current says it: it is it, or below it."""
+    below = _BELOW.get(href, (href,) if href.endswith("/") else ())
+    return "page" if path == href else "true" if path.startswith(below) else ""
 
 
 def _here(request: Request) -> str:

@@ -53,7 +53,7 @@ def shown() -> Iterator[Shown]:
     def stop(request: Request) -> Response:
         asked.append(request.url.path)
         answers.wait(10)
-        return Response(status_code=204)
+        return HTMLResponse("<h1>Stopped</h1>")
 
     with listening([Route("/", read), Route("/stop", stop, methods=["POST"])], Web()) as url:
         yield Shown(url, parts, asked, answers)
@@ -122,19 +122,18 @@ def test_a_place_stays_and_so_does_what_is_opened_typed_and_chosen(shown: Shown,
     expect(page.locator("select")).to_have_value("b")
 
 
-def test_what_answers_with_nothing_is_asked_once_and_lets_go(shown: Shown, page: Page) -> None:
-    form = "<form method=post action=/stop data-stays data-waits='Stopping …'><button>Stop</button></form>"
+def test_what_is_pressed_stays_pressed_while_its_answer_is_awaited(shown: Shown, page: Page) -> None:
+    form = "<form method=post action=/stop target=_blank data-waits='Stopping …'><button>Stop</button></form>"
     shown.parts[:] = [f"<p>runs</p>{form}"]
     page.goto(shown.url)
-    page.get_by_role("button").click()
-    expect(page.get_by_role("status")).to_have_text("Stopping …")
+    with page.expect_popup() as popup:
+        page.get_by_role("button").click()
     shown.parts[:] = [f"<p>stops</p>{form}"]
     expect(page.locator("p")).to_have_text("stops")
     expect(page.get_by_role("status")).to_have_text("Stopping …")
     expect(page.get_by_role("button")).to_be_disabled()
     shown.answers.set()
-    expect(page.get_by_role("button")).to_be_enabled()
-    expect(page.get_by_role("status")).to_have_count(0)
+    expect(popup.value.get_by_role("heading")).to_have_text("Stopped")
     assert shown.asked == ["/stop"]
     shown.parts[:] = ["<p>over</p>"]
     expect(page.get_by_role("button")).to_have_count(0)

@@ -95,29 +95,14 @@ document.addEventListener("submit", (event) => {
   said.textContent = event.target.dataset.waits || "Asking …";
   button.after(said);
   setTimeout(() => { button.disabled = true; });
-  if (event.target.matches("[data-stays]")) {
-    event.preventDefault();
-    askedHere(event.target);
-  }
 });
-function letGo() {
+addEventListener("pageshow", () => {  // back from the answer: it may be asked again
   document.querySelectorAll("button[data-asked]").forEach((button) => {
     button.disabled = false;
     delete button.dataset.asked;
   });
   document.querySelectorAll(".waits").forEach((said) => said.remove());
-}
-addEventListener("pageshow", letGo);  // back from the answer: it may be asked again
-
-// What answers with nothing to show is asked from here, and what came of it is seen on this page.
-async function askedHere(form) {
-  try {
-    await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-  } finally {
-    letGo();
-    await refresh();
-  }
-}
+});
 
 // A block that is to be copied gets a button for it where the browser has a clipboard to write to.
 document.querySelectorAll("[data-copy]").forEach((block) => {
@@ -130,3 +115,7 @@ document.querySelectorAll("[data-copy]").forEach((block) => {
   });
   block.after(button);
 });
+
+// Where the pages stand in one line, the one that is shown is in sight.
+const here = document.querySelector("nav [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - 80;
