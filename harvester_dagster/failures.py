@@ -142,7 +142,10 @@ _FILE = ("a file may not be used", "be the user who owns it, or name a folder in
 FOREIGN: Mapping[str, tuple[str, str]] = {
     "psycopg.errors.DiskFull": _FULL,
     "psycopg.OperationalError": _STORE,
-    "psycopg_pool.PoolTimeout": _STORE,
+    "psycopg_pool.PoolTimeout": (
+        "the store (PostgreSQL) gave no connection in time",
+        f"ask again in a minute, for all may be in use; if it stays so, {_STORE[1]}",
+    ),
     "psycopg.errors.InsufficientPrivilege": ("the store (PostgreSQL) refuses", "give its user the right to it"),
     "psycopg.errors.ReadOnlySqlTransaction": ("the store (PostgreSQL) takes no writes", "name its primary server"),
     "sqlalchemy.exc.OperationalError": _DAGSTER,

@@ -1,7 +1,9 @@
 """`harvester tasks …`: the document tasks, and running their results again."""
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -9,9 +11,10 @@ from harvester_dagster.catalog import CATALOG
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import Commands, Json
 from harvester_dagster.cli.session import dagster_home, opened
+from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import failed_results
-from harvester_dagster.sets.failed_results import Choice
+from harvester_dagster.sets.failed_results import ALL, Choice, Chosen
 from harvester_dagster.sets.sets import UnknownSet
 
 task_app = Commands("The document tasks: what there is, and running results again.")
@@ -50,54 +53,75 @@ def task_retry(
     ] = None,
     reason: Annotated[str, typer.Option(help="Only what failed for a reason that has this in it.")] = "",
     host: Annotated[str, typer.Option(help="Only what failed at this host.")] = "",
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="One group of the failures page: --reason and --host are its whole ones, or it has none."
+        ),
+    ] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="With what chooses among failed results: make them anew at once, too.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --srn, --reason or --host: only show how many, and some of them.")
+        bool, typer.Option("--dry-run", help="With what chooses: only show how many, and some of them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a task again over its failed, expired or all results. Publishing is `release`.
 
-    With --srn, --reason or --host nothing is run now: these failed results become due, and the task's next run makes
-    them anew.
+    With --srn, --reason, --host or --exact nothing is run now, but with --now: these failed results become due, and the
+    task's next run makes them anew.
     """
-    if srns or reason or host:
+    choice = Choice(tuple(srns or ()), tuple(sets or ()), reason, host, exact)
+    if choice._replace(sets=()) != ALL:
         if results is not Which.failed:
-            raise typer.BadParameter("--srn, --reason and --host choose among failed results")
-        _make_due(task, Choice(tuple(srns or ()), tuple(sets or ()), reason, host), dry_run, as_json)
+            raise typer.BadParameter("--srn, --reason, --host and --exact choose among failed results")
+        if now and dry_run:
+            raise typer.BadParameter("--dry-run runs nothing, --now does")
+        _make_due(task, choice, dry_run, now, as_json)
         return
-    if dry_run:
-        raise typer.BadParameter("--dry-run needs --srn, --reason or --host")
+    if dry_run or now:
+        raise typer.BadParameter(f"{'--dry-run' if dry_run else '--now'} needs --srn, --reason, --host or --exact")
     with opened(for_tasks=True) as installation:
         failed_results.task_named(installation, task)
-        dagster_home(installation.config)
-        from harvester_dagster.cli import dagster_runs
-
-        done = []
-        for key in sets or list(installation.config.sets):
+        for key in sets or ():
             if key not in installation.config.sets:
                 raise UnknownSet(f"{key} is not configured", f"there are: {', '.join(installation.config.sets)}")
-            printing.errors.print(f"{key}: {task} …", style="dim")
-            audit.told(installation.pool, "retry task", key, installation.clock(), task=task, results=results.value)
-            run_id = dagster_runs.run_task(installation, key, task, results.value)
-            with installation.pool.connection() as connection:
-                row = connection.execute(
-                    """SELECT outcomes, seconds FROM task_report JOIN harvest_set USING (set_id)
-                       WHERE key = %s AND task = %s""",
-                    (key, task),
-                ).fetchone()
-            kinds, seconds = row or ({}, 0.0)
-            done.append({"set": key, "task": task, "outcomes": kinds, "seconds": seconds, "run": run_id})
-            if not as_json:
-                outcomes = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-                printing.console.print(
-                    f"{printing.text(key)}: {outcomes or 'nothing to run'} ({seconds:.1f} s, run {run_id})"
-                )
+        done = _run(installation, task, sets or list(installation.config.sets), results, as_json)
         if as_json:
             printing.as_json(done)
 
 
-def _make_due(name: str, choice: Choice, dry_run: bool, as_json: bool) -> None:
-    with opened() as installation:
+def _run(
+    installation: Installation, task: str, keys: Iterable[str], results: Which, as_json: bool
+) -> list[dict[str, Any]]:
+    """A task over these sets, one after another; what came of it in each."""
+    dagster_home(installation.config)
+    from harvester_dagster.cli import dagster_runs
+
+    done = []
+    for key in keys:
+        printing.errors.print(f"{key}: {task} …", style="dim")
+        audit.told(installation.pool, "retry task", key, installation.clock(), task=task, results=results.value)
+        run_id = dagster_runs.run_task(installation, key, task, results.value)
+        with installation.pool.connection() as connection:
+            row = connection.execute(
+                """SELECT outcomes, seconds FROM task_report JOIN harvest_set USING (set_id)
+                   WHERE key = %s AND task = %s""",
+                (key, task),
+            ).fetchone()
+        kinds, seconds = row or ({}, 0.0)
+        done.append({"set": key, "task": task, "outcomes": kinds, "seconds": seconds, "run": run_id})
+        if not as_json:
+            outcomes = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            printing.console.print(
+                f"{printing.text(key)}: {outcomes or 'nothing to run'} ({seconds:.1f} s, run {run_id})"
+            )
+    return done
+
+
+def _make_due(name: str, choice: Choice, dry_run: bool, now: bool, as_json: bool) -> None:
+    with opened(for_tasks=now) as installation:
         task = failed_results.task_named(installation, name)
         if dry_run:
             with installation.reading.connection() as connection:
@@ -106,17 +130,22 @@ def _make_due(name: str, choice: Choice, dry_run: bool, as_json: bool) -> None:
             with audit.trying(installation.pool, "retry results", name, installation.clock):
                 found = failed_results.make_due(installation, task, choice)
         then = failed_results.command_of_work(name, found.sets)
+        if not as_json:
+            _show(name, found, installation.config.zone, dry_run, "" if now else then)
+        runs = _run(installation, name, found.sets, Which.expired, as_json) if now else []
         if as_json:
-            printing.as_json({"task": name, "dry_run": dry_run, **found._asdict(), "then": then})
-            return
-        rows = [
-            (each.srn, each.kind, each.reason, printing.moment(each.due_at, installation.config.zone))
-            for each in found.samples
-        ]
-        printing.table(["document", "outcome", "reason", "was due" if not dry_run else "due"], rows)
-        counted = f"{found.results:,} failed results of {found.documents:,} documents"
-        if dry_run or not found.results:
-            printing.console.print(f"{name}: {counted}." if found.results else f"{name}: none of them has failed.")
-        else:
-            said = f"{name}: {counted} are due now. The next run of the task makes them anew: the next night, or"
-            printing.console.print(f"{said} {printing.text(then)}", soft_wrap=True)
+            printing.as_json({"task": name, "dry_run": dry_run, **found._asdict(), "then": then, "runs": runs})
+
+
+def _show(name: str, found: Chosen, zone: ZoneInfo, dry_run: bool, then: str) -> None:
+    """What was chosen, and (`then`) what makes it anew."""
+    rows = [(each.srn, each.kind, each.reason, printing.moment(each.due_at, zone)) for each in found.samples]
+    printing.table(["document", "outcome", "reason", "was due" if not dry_run else "due"], rows)
+    counted = f"{found.results:,} failed results of {found.documents:,} documents"
+    if dry_run or not found.results:
+        printing.console.print(f"{name}: {counted}." if found.results else f"{name}: none of them has failed.")
+        return
+    said = f"{name}: {counted} are due now."
+    if then:
+        said += f" The next run of the task makes them anew: the next night, or {printing.text(then)}"
+    printing.console.print(said, soft_wrap=True)

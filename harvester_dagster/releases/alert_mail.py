@@ -14,7 +14,6 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
-from urllib.parse import quote
 
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
@@ -23,6 +22,7 @@ from harvester_dagster import shown_text
 from harvester_dagster.config import Config, Email, secret
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.page_addresses import set_page
 from harvester_dagster.publication import audit
 from harvester_dagster.releases.alerts import Alert
 
@@ -83,7 +83,7 @@ def _told(config: Config, alert: Alert) -> str:
     if alert.since:
         lines.append(f"  since {alert.since.astimezone(config.zone):%Y-%m-%d %H:%M}")
     if base := config.web.public_url:
-        lines.append(f"  {base}/set/{quote(alert.key, safe=':')}/" if alert.key else f"  {base}/")
+        lines.append(f"  {base}{set_page(alert.key) if alert.key else '/'}")
     return "\n".join(lines)
 
 

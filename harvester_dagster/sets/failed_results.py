@@ -76,7 +76,7 @@ class NotChosen(HarvesterError):
 class Choice(NamedTuple):
     """Which failed results of a task; each that is given narrows it. The srn of a product means its files too; a
     `reason` is a part of what the failures page shows, in whatever case; a `host` is that of a file's URL. `exact`: one
-    group of that page, whose reason and host are these and not a part of them."""
+    group of that page, whose reason and host are these and not a part of them; it may have neither."""
 
     srns: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
@@ -232,11 +232,12 @@ def _chosen(installation: Installation, connection: Connection[Any], task: Task,
 
 
 def command(task: str, choice: Choice) -> str:
-    """The command line of `make_due`."""
+    """The command line that does what a button of the pages does: `make_due`, and a run that makes them anew."""
     words = ["harvester", "tasks", "retry", task, *choice.sets]
     words += [word for srn in choice.srns for word in ("--srn", srn)]
     words += ["--reason", choice.reason] if choice.reason else []
     words += ["--host", choice.host] if choice.host else []
+    words += [*(["--exact"] if choice.exact else []), "--now"]
     return shlex.join(words)
 
 

@@ -24,8 +24,9 @@ from harvester_dagster.config import Config
 from harvester_dagster.failures import OutsideError
 from harvester_dagster.services.launcher import Unavailable
 from harvester_dagster.store.database import Pool
-from harvester_dagster.web.app import page, problem, wants_json
+from harvester_dagster.web.app import problem, wants_json
 from harvester_dagster.web.launching import NotStarted, Runs
+from harvester_dagster.web.page_frame import PageFrame
 
 _MESSAGES = 200
 _MAX_ID = 500
@@ -33,12 +34,13 @@ _MAX_ID = 500
 
 @dataclass(frozen=True)
 class AccessPages:
-    """The pages and JSON answers of the enricher. `clock` answers in UTC."""
+    """The pages and JSON answers of the enricher. `clock` answers in UTC; `dagster` is the address of its UI."""
 
     config: Config
     pool: Pool
     clock: Callable[[], datetime]
     runs: Runs
+    dagster: str = ""
 
     def routes(self) -> list[Route]:
         """The paths that existing scripts of libraries call."""
@@ -69,7 +71,7 @@ class AccessPages:
             return problem(request, 502, str(error))
         if wants_json(request):
             return JSONResponse({"state": "started", "mode": mode, "endpoint": name}, 202)
-        return page(request, "started.html", 202, mode=mode, endpoint=name)
+        return self._frame.page(request, "started.html", 202, mode=mode, endpoint=name)
 
     async def stop(self, request: Request) -> Response:
         """Ask the run of an `endpoint`, or without one every run, to stop: 204, whether there was any or not."""
@@ -85,7 +87,7 @@ class AccessPages:
         code = 202 if run is not None and run.in_progress else 200
         if wants_json(request):
             return JSONResponse(shown, code)
-        return self._page(
+        return self._frame.page(
             request, "status.html", code, run=shown, modes=MODES.values(), endpoints=list(self.config.metastore)
         )
 
@@ -97,9 +99,9 @@ class AccessPages:
             return JSONResponse({"messages": plain})
         if "text/html" not in request.headers.get("accept", "text/html"):
             return PlainTextResponse(
-                "".join(f"{self._local(at)} {run} {shown_text.one_line(text)}\n" for at, run, text in found)
+                "".join(f"{self._frame.local(at)} {run} {shown_text.one_line(text)}\n" for at, run, text in found)
             )
-        return self._page(request, "log.html", messages=found)
+        return self._frame.page(request, "log.html", messages=found)
 
     def article(self, request: Request) -> Response:
         """Why the documents with an `id` (of Solr or of a cluster) may be read by whom; 404 when there is none, 502
@@ -107,14 +109,14 @@ class AccessPages:
         identifier, endpoint = (request.query_params.get(name, "").strip() for name in ("id", "endpoint"))
         names = list(self.config.metastore)
         if not identifier and not endpoint:
-            return self._page(request, "article.html", endpoints=names, found=None)
+            return self._frame.page(request, "article.html", endpoints=names, found=None)
         if not identifier or len(identifier) > _MAX_ID:
             return problem(request, 400, "id: a Solr id or a cluster id is needed")
         with self._opened(endpoint) as job:
             found = access_why.why(job, identifier)
         if wants_json(request):
             return JSONResponse([access_why.as_json(each) for each in found], 200 if found else 404)
-        return self._page(
+        return self._frame.page(
             request,
             "article.html",
             200 if found else 404,
@@ -130,7 +132,7 @@ class AccessPages:
         for name in self.config.metastore:
             bad = journal_store.invalid(self.pool, name, 200)
             shelves.append((name, journal_store.age(self.pool, name, self.clock()), bad))
-        return page(request, "journals.html", shelves=shelves)
+        return self._frame.page(request, "journals.html", shelves=shelves)
 
     async def update_journals(self, request: Request) -> Response:
         """Read the journals of an `endpoint` now: 201, with counts; 502 when Solr does not answer."""
@@ -139,15 +141,11 @@ class AccessPages:
         read = await _in_thread(self._refresh, name)
         if wants_json(request):
             return JSONResponse(read, 201)
-        return page(request, "journals_read.html", 201, endpoint=name, read=read)
+        return self._frame.page(request, "journals_read.html", 201, endpoint=name, read=read)
 
-    def _page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
-        """A page whose times are those of the installation's zone."""
-        return page(request, template, status, local=self._local, **values)
-
-    def _local(self, moment: datetime | str) -> str:
-        at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        return at.astimezone(self.config.zone).strftime("%Y-%m-%d %H:%M:%S")
+    @property
+    def _frame(self) -> PageFrame:
+        return PageFrame(self.config.zone, self.dagster)
 
     def _refresh(self, name: str) -> dict[str, int]:
         with self._opened(name) as job:

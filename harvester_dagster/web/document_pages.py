@@ -79,7 +79,9 @@ class DocumentPages:
             "overwritten": fields is not None,
             "typed": msgspec.json.format(msgspec.json.encode(fields), indent=2).decode() if fields else "",
             "groups": failed_results.groups(self._installation, connection, (srn,), _GROUPS),
-            "command": lambda group: failed_results.command(group.task, Choice((srn,), (), group.reason, group.host)),
+            "command": lambda group: failed_results.command(
+                group.task, Choice((srn,), (), group.reason, group.host, exact=True)
+            ),
         }
 
     async def overwrite(self, request: Request) -> Response:

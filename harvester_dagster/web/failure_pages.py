@@ -56,6 +56,8 @@ class FailurePages:
     async def retry(self, request: Request) -> Response:
         """Have a group, or what failed of one document, made anew by a run that begins now."""
         asked = dict(zip(_ASKED, await form_texts(request, *_ASKED, longest=_LONGEST), strict=True))
+        if not {"reason", "host"} <= (await request.form()).keys():  # empty is a group too
+            raise HTTPException(400, "what is to be tried again is named by its reason and host")
         with _said():
             return await run_in_threadpool(self._retry, request, asked)
 
@@ -94,10 +96,8 @@ class FailurePages:
 
 
 def _choice(asked: Mapping[str, str]) -> Choice:
-    """Raises HTTPException where nothing was named."""
+    """A group of the page, or what of it is of one document."""
     srn, reason, host = (asked[name] for name in ("srn", "reason", "host"))
-    if not (srn or reason or host):
-        raise HTTPException(400, "what is to be tried again is named by a document, a reason or a host")
     return Choice((srn,) if srn else (), (), reason, host, exact=True)
 
 
@@ -123,4 +123,4 @@ def _said() -> Iterator[None]:
 
 
 def _command(group: FailureGroup) -> str:
-    return failed_results.command(group.task, Choice((), (), group.reason, group.host))
+    return failed_results.command(group.task, Choice((), (), group.reason, group.host, exact=True))

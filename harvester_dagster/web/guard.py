@@ -2,7 +2,8 @@
 
     a named token       the scopes that `[web.tokens.NAME]` gives it
     HARVESTER_TOKEN     all scopes but `takedown`
-    who has signed in   on pages, in Dagster's UI: the scopes that `[web.login.scopes]` gives what is said of them
+    who has signed in   on pages, in Dagster's UI: the scopes that `[web.login.scopes]` gives what is said of them; on
+                        pages: those of the token that they signed in with
     at this machine     `local`, all scopes: on pages; the API and what is raw always need a token
 
 Belongs here: what is known of whoever made a request: the address, the token, the site. Three ask it: our pages, where
@@ -19,8 +20,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from harvester_dagster.config import LOOPBACK, SCOPES, Web, secret
@@ -45,11 +46,21 @@ API = "/api/"
 """Below it nothing is written without a token, wherever it comes from."""
 LOGOUT = "/logout"
 """Whoever has signed in may leave, whatever their scopes (`login_pages.py`)."""
+LOGIN, TOKEN_LOGIN = "/login", "/login/token"
+"""Where people sign in: at the provider (`login_pages.py`), or with a token (`token_login.py`)."""
 PERSON = "harvester.person"
 """Where the Actor who has signed in is, in the request's scope (`sessions.py`)."""
 WEBHOOK = "/webhook/"
 """Below it sources push: who may is a matter of each set (`webhook.py`)."""
 _ALL = frozenset(SCOPES)
+
+
+class Token(NamedTuple):
+    """What somebody may hold. `variable`: of the environment, which has its secret."""
+
+    name: str
+    variable: str
+    scopes: frozenset[str]
 
 
 class Actor(NamedTuple):
@@ -60,21 +71,20 @@ class Actor(NamedTuple):
 
 
 class WriteGuard:
-    """Middleware that answers 403, with the reason, to every writing request that may not change something; what the
-    others do is done by whom they came from."""
+    """Middleware that refuses (HTTPException, 403 with the reason) every writing request that may not change something;
+    what the others do is done by whom they came from."""
 
     def __init__(self, app: ASGIApp, web: Web) -> None:
         self._app = app
         self._web = web
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with why it may not change anything."""
+        """Pass a request on, or say why it may not change anything."""
         if scope["type"] == "http" and scope["method"] not in _READING and not _is_elsewhere(scope["path"]):
             is_api = scope["path"].startswith(API)
             found = admitted(Request(scope), self._web, None if is_api else _scope(scope["path"]), by_token=is_api)
             if isinstance(found, str):
-                await (_problem(found) if is_api else PlainTextResponse(found + "\n", 403))(scope, receive, send)
-                return
+                raise HTTPException(403, found)
             with audit.acting(found.doer):
                 await self._app(scope, receive, send)
             return
@@ -88,13 +98,7 @@ def _scope(path: str) -> str:
 
 def _is_elsewhere(path: str) -> bool:
     """Whether who may write there is asked by the route itself."""
-    return path.startswith(WEBHOOK) or path == LOGOUT
-
-
-def _problem(reason: str) -> Response:
-    """As the API answers whatever goes wrong (`web/api/problem_details.py`)."""
-    said = {"type": "about:blank", "title": "This needs a token", "status": 403, "detail": reason}
-    return JSONResponse(said, 403, media_type="application/problem+json")
+    return path.startswith(WEBHOOK) or path in (LOGOUT, TOKEN_LOGIN)
 
 
 def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = False) -> Actor | str:
@@ -108,7 +112,7 @@ def admitted(request: Request, web: Web, scope: str | None, *, by_token: bool = 
         person = None if by_token else signed_in(request)
         if person is None and (by_token or not is_here(request, web)):
             where = "this" if by_token else "an action from beyond this machine"
-            instead = "" if by_token or not web.login.issuer else ", or that you sign in (/login)"
+            instead = "" if by_token or not login_page(web) else f", or that you sign in ({login_page(web)})"
             return f"{where} needs a token, such as that of {web.token_env} (Authorization: Bearer ...){instead}"
         if reason := not_by_our_name(request, web) or not_from_our_page(request):
             return reason
@@ -194,15 +198,33 @@ def holder_in_browser(request: HTTPConnection, web: Web) -> Actor | None:
 
 def holder(given: str, request: HTTPConnection, web: Web) -> Actor | None:
     """Who holds a token; None: nobody. It takes as long whichever token it is, and however much of one is right."""
-    tokens = [(web.token_env, web.token_env, _ALL - {"takedown"})]
-    tokens += [(f"token:{name}", one.token_env, frozenset[str](one.scopes)) for name, one in web.tokens.items()]
     digest, found = _digest(given), None
-    for name, variable, scopes in tokens:
+    for name, variable, scopes in tokens(web):
         expected = secret(variable)
         is_it = hmac.compare_digest(digest, _digest(expected or ""))
         if is_it and expected and found is None:
             found = Actor(Doer(name, client_address(request, web)), scopes)
     return found
+
+
+def tokens(web: Web) -> list[Token]:
+    """All that there are, whether their secrets are set or not."""
+    named = [Token(f"token:{name}", one.token_env, frozenset(one.scopes)) for name, one in web.tokens.items()]
+    return [Token(web.token_env, web.token_env, _ALL - {"takedown"}), *named]
+
+
+def login_page(web: Web) -> str:
+    """Where somebody signs in who reads pages beyond this machine; empty: nobody can."""
+    if web.login.issuer:
+        return LOGIN
+    return TOKEN_LOGIN if takes_tokens(web) else ""
+
+
+def takes_tokens(web: Web) -> bool:
+    """Whether a token may be typed into a page: there is one, and nobody can read it on its way."""
+    parts = urlsplit(web.public_url)
+    is_safe = parts.scheme == "https" or parts.hostname in LOOPBACK
+    return is_safe and any(secret(token.variable) for token in tokens(web))
 
 
 def is_secret(given: str, expected: str | None) -> bool:

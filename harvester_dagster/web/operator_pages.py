@@ -22,6 +22,7 @@ from harvester_dagster.explain.night_report import Harvest, Usual
 from harvester_dagster.explain.status import SetLine
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.page_addresses import set_page
 from harvester_dagster.publication import audit, log
 from harvester_dagster.releases import nights
 from harvester_dagster.sets import attempts, sets, steps, versions
@@ -55,12 +56,12 @@ class OperatorPages:
         """The routes, for the application."""
         return [
             Route("/", self.night),
-            Route("/set/{key}/", self.set),
+            Route("/set/{key:path}/", self.set),
             Route("/versions/", self.versions),
             Route("/audit/", self.audit),
-            Route("/set/{key}/harvest", self.harvest, methods=["POST"]),
-            Route("/set/{key}/accept", self.accept, methods=["POST"]),
-            Route("/set/{key}/dismiss", self.dismiss, methods=["POST"]),
+            Route("/set/{key:path}/harvest", self.harvest, methods=["POST"]),
+            Route("/set/{key:path}/accept", self.accept, methods=["POST"]),
+            Route("/set/{key:path}/dismiss", self.dismiss, methods=["POST"]),
             Route("/release", self.release, methods=["POST"]),
             Route("/versions/{version:int}/rollback", self.roll_back, methods=["POST"]),
         ]
@@ -139,7 +140,7 @@ class OperatorPages:
                 await run_in_threadpool(steps.dismiss, self._installation, key)
         except HarvesterError as error:
             raise HTTPException(409, str(error)) from error
-        return RedirectResponse(f"/set/{key}/", 303)
+        return RedirectResponse(set_page(key), 303)
 
     async def release(self, request: Request) -> Response:
         """Have what the sets have accepted promoted."""

@@ -1,17 +1,39 @@
-"""What the pages of the morning have in common: times in the installation's zone, the way to Dagster, forms.
+"""The frame of every page: its template, who looks, times in the installation's zone, the way to Dagster; forms.
 
-Belongs here: what each of these pages is given and takes. Does not belong here: any page; headers, errors (`app.py`).
+Belongs here: what each page is given and takes. Does not belong here: any page; headers, errors (`app.py`).
 """
 
+import shlex
+from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
-from harvester_dagster.web.app import page
+from harvester_dagster import page_addresses
+from harvester_dagster.config import Web
+from harvester_dagster.web import guard
+
+FOLDER = Path(__file__).parent
+
+_BELOW: Mapping[str, tuple[str, ...]] = {"/": ("/set/",), "/sources/": ("/sources/", "/source/")}
+"""Whose pages belong to one that the frame links, where that is not said by their paths."""
+_templates = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
+_templates.filters["set_page"] = page_addresses.set_page
+_templates.filters["in_path"] = page_addresses.in_path
 
 _LONGEST_SRN = 2_000
 
@@ -23,8 +45,20 @@ class PageFrame(NamedTuple):
     dagster: str
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
-        """A page made from a template."""
-        return page(request, template, status, local=self.local, dagster=self.dagster.rstrip("/"), **values)
+        """A page made from a template; every value is escaped there. It shows the buttons that whoever looks may
+        press."""
+        web: Web = request.app.state.web
+        person, may = guard.signed_in(request), guard.may(request, web)
+        shown = {
+            "stands": partial(_stands, request.url.path),
+            "here": _here(request),
+            "may": may,
+            "person": person.doer.name if person else "",
+            "login": guard.login_page(web) if web.login.issuer or not may else "",
+            "local": self.local,
+            "dagster": self.dagster.rstrip("/"),
+        }
+        return HTMLResponse(_templates.get_template(template).render(**shown, **values), status)
 
     def local(self, moment: datetime | str | None) -> str:
         """A time in the installation's zone; nothing for none."""
@@ -35,6 +69,18 @@ class PageFrame(NamedTuple):
 def asked_srn(text: str) -> str:
     """An SRN as it was typed or linked, as far as one is looked up."""
     return text.strip()[:_LONGEST_SRN].replace("\0", "�")
+
+
+def _stands(path: str, href: str) -> str:
+    """How the page at a path stands to one that the frame links, as aria-current says it: it is it, or below it."""
+    below = _BELOW.get(href, (href,) if href.endswith("/") else ())
+    return "page" if path == href else "true" if path.startswith(below) else ""
+
+
+def _here(request: Request) -> str:
+    """Where to come back to after signing in: this page, or the one whose button was pressed."""
+    at = urlsplit(str(request.url) if request.method == "GET" else request.headers.get("referer", ""))
+    return f"{at.path or '/'}?{at.query}" if at.query else at.path or "/"
 
 
 async def form_texts(request: Request, *names: str, longest: int = 300_000) -> list[str]:

@@ -8,7 +8,6 @@ becomes of it (`sets/pushed.py`), what sources send (`webhook.py`). Who may deci
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -21,6 +20,7 @@ from harvester_dagster.explain import status
 from harvester_dagster.explain.status import PushLine
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.page_addresses import set_page
 from harvester_dagster.publication import audit, inbox
 from harvester_dagster.publication.inbox import Pushed, PushRow
 from harvester_dagster.sets import fetch, pushed
@@ -72,10 +72,10 @@ class PushPages:
     def routes(self) -> list[Route]:
         """The routes, for the application."""
         return [
-            Route("/set/{key}/pushes/accept", self.accept, methods=["POST"]),
-            Route("/set/{key}/pushes/dismiss", self.dismiss, methods=["POST"]),
-            Route(guard.PUSH + "/{key}/look", self.look, methods=["POST"]),
-            Route(guard.PUSH + "/{key}", self.push, methods=["POST"]),
+            Route("/set/{key:path}/accept-pushes", self.accept, methods=["POST"]),
+            Route("/set/{key:path}/dismiss-pushes", self.dismiss, methods=["POST"]),
+            Route(guard.PUSH + "/look/{key:path}", self.look, methods=["POST"]),
+            Route(guard.PUSH + "/{key:path}", self.push, methods=["POST"]),
         ]
 
     def accept(self, request: Request) -> Response:
@@ -155,4 +155,4 @@ def _said() -> Iterator[None]:
 
 
 def _seen(key: str) -> Response:
-    return RedirectResponse(f"/set/{quote(key)}/#pushes", 303)
+    return RedirectResponse(f"{set_page(key)}#pushes", 303)

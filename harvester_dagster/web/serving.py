@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount
 from harvester_dagster.config import Web
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.web import guard
 from harvester_dagster.web.access_pages import AccessPages
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.alert_page import AlertPage
@@ -27,12 +28,14 @@ from harvester_dagster.web.launching import LaunchedRuns, Launcher
 from harvester_dagster.web.login_pages import LoginPages
 from harvester_dagster.web.monitoring import Monitoring
 from harvester_dagster.web.operator_pages import OperatorPages
+from harvester_dagster.web.page_frame import PageFrame
 from harvester_dagster.web.picture_pages import PicturePages
 from harvester_dagster.web.push_pages import PushPages
 from harvester_dagster.web.search_page import SearchPage
 from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.takedown_pages import TakedownPages
+from harvester_dagster.web.token_login import TokenLogin
 from harvester_dagster.web.webhook import Webhook
 
 
@@ -48,9 +51,9 @@ class NotServed(HarvesterError):
 def served(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> Iterator[str]:
     """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's;
     `dagster` is the address of its UI. Raises NotServed."""
-    web = installation.config.web
+    web, frame = installation.config.web, PageFrame(installation.config.zone, dagster)
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
-    pages = AccessPages(installation.config, installation.pool, installation.clock, runs)
+    pages = AccessPages(installation.config, installation.pool, installation.clock, runs, dagster)
     routes: list[BaseRoute] = [
         *OperatorPages(installation, launcher, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
@@ -65,12 +68,14 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *Monitoring(installation).routes(),
     ]
     routes += [*Webhook(installation).routes(), Mount(PATH, consumer_api(installation))]
-    sessions = Sessions(web, installation.pool, installation.clock) if web.login.issuer else None
-    if sessions:
+    sessions = Sessions(web, installation.pool, installation.clock) if guard.login_page(web) else None
+    if sessions and web.login.issuer:
         routes += LoginPages(installation, sessions).routes()
+    if sessions and guard.takes_tokens(web):
+        routes += TokenLogin(installation, sessions, frame).routes()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(web, routes, sessions),
+            create_app(web, routes, sessions, frame),
             log_level="warning",
             proxy_headers=bool(web.trusted_proxies),
             forwarded_allow_ips=list(web.trusted_proxies),

@@ -8,6 +8,8 @@ is. Does not belong here: how somebody signs in (`login_pages.py`), what a perso
 scopes are looked up at each request).
 """
 
+import hashlib
+import hmac
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,10 +21,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from harvester_dagster.config import Web
+from harvester_dagster.config import Web, secret
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.store.database import Pool
 from harvester_dagster.web import guard
+from harvester_dagster.web.api.cursors import key_of
 from harvester_dagster.web.guard import Actor
 from harvester_dagster.web.signed_cookies import SignedCookies
 
@@ -35,12 +38,14 @@ _NO_PAGES = ("/static/", guard.API, guard.WEBHOOK)
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Somebody who has signed in. `values`: of the claim, those to which the configuration gave something then."""
+    """Somebody who has signed in. `values`: of the claim, those to which the configuration gave something then;
+    `proof`: of who holds a token, that they knew its secret."""
 
     id: str
     name: str
     values: list[str]
     until: int
+    proof: str = ""
 
 
 class Sessions:
@@ -51,9 +56,10 @@ class Sessions:
         self.cookies = SignedCookies(web, web.dagster_url if at_door else web.public_url, clock)
         self._name = "harvester_door" if at_door else "harvester_session"
 
-    def begin(self, answer: Response, name: str, values: list[str]) -> None:
-        """A session of its own, whatever the browser had before."""
-        self.take_up(answer, Session(secrets.token_hex(16), name, values, self.cookies.until(LASTS)))
+    def begin(self, answer: Response, name: str, values: list[str], token: str = "") -> None:
+        """A session of its own, whatever the browser had before; `token`: the secret with which one signed in."""
+        proof = self._proof(token) if token else ""
+        self.take_up(answer, Session(secrets.token_hex(16), name, values, self.cookies.until(LASTS), proof))
 
     def take_up(self, answer: Response, session: Session) -> None:
         """The browser that gets this answer has that session, too."""
@@ -69,8 +75,20 @@ class Sessions:
         found = self.of(request)
         if found is None:
             return None
-        doer = Doer(found.name, guard.client_address(request, self.web))
-        return Actor(doer, scopes_of(self.web, found.values))
+        scopes = self._scopes_of_token(found) if found.proof else scopes_of(self.web, found.values)
+        return None if scopes is None else Actor(Doer(found.name, guard.client_address(request, self.web)), scopes)
+
+    def _scopes_of_token(self, session: Session) -> frozenset[str] | None:
+        """What the token gives now; None: there is none of that name, or it has another secret since."""
+        for name, variable, scopes in guard.tokens(self.web):
+            if name == session.name and (known := secret(variable)):
+                return scopes if hmac.compare_digest(session.proof, self._proof(known)) else None
+        return None
+
+    def _proof(self, token: str) -> str:
+        """What nobody can make, or guess a token by, without the key of this installation."""
+        said = b"token " + token.encode(errors="surrogateescape")
+        return hmac.new(key_of(self.web).encode(), said, hashlib.sha256).hexdigest()
 
     def end(self, request: HTTPConnection) -> None:
         """The session of a request is over, in whatever browser a copy of its cookie is."""

@@ -40,6 +40,10 @@ def due(world: World) -> int:
         (("--host", "127.0.0.1", "--reason", "410", "--srn", f"{KEY}:b"), 1),
         ((KEY, "--host", "127.0.0.1"), 2),
         (("--host", "elsewhere.example"), 0),
+        (("--reason", "answered 404", "--host", "127.0.0.1", "--exact"), 1),
+        (("--reason", "answered 40", "--host", "127.0.0.1", "--exact"), 0),
+        (("--reason", "answered 404", "--exact"), 0),
+        (("--exact",), 0),
     ],
 )
 def test_a_dry_run_counts_and_shows_what_is_due_then(
@@ -69,7 +73,24 @@ def test_what_is_not_there_and_what_does_not_go_together(failing: World, run: Ru
         (("check_url", "--srn", f"{KEY}:none"), 1),
         (("check_url", "src:none", "--reason", "404"), 1),
         (("check_url", "--dry-run"), 2),
+        (("check_url", "--now"), 2),
+        (("check_url", "src:none"), 1),
+        (("check_url", "--exact", "--now", "--dry-run"), 2),
         (("check_url", "--reason", "404", "--results", "all"), 2),
     ):
         assert run("tasks", "retry", *options).exit_code == code, options
     assert due(failing) == 0
+
+
+@pytest.mark.timeout(120)
+def test_now_does_the_work_too(failing: World, run: Run) -> None:
+    failing.source.files = {}
+    done = run(
+        "tasks", "retry", "check_url", "--reason", "answered 404", "--host", "127.0.0.1", "--exact", "--now", "--json"
+    )
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["results"], [each["set"] for each in said["runs"]]) == (1, [KEY])
+    assert failing.rows("SELECT kind, reason FROM result WHERE kind <> 'success'") == [("failure", "answered 410")]
+    acts = [(row["act"], row["outcome"]) for row in reversed(json.loads(run("audit", "--json").stdout))]
+    assert acts == [("retry results", "done"), ("retry task", "done")]

@@ -118,12 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif parse_qs(parts.query).get("page", ["0"]) == [str(self.server.breaks_at)]:
             self._answer(404, b"no", {})
         elif not parts.path.endswith("/repoItems"):
-            spec, name = parts.path.split("/")[-3], unquote(parts.path.split("/")[-1])
+            spec, name = unquote(parts.path.split("/")[-3]), unquote(parts.path.split("/")[-1])
             _, record = self.server.records.get(spec, {}).get(name, (None, None))
             answer = {"data": record} if record else {"errors": [{"title": "no such item"}]}
             self._answer(200 if record else 404, json.dumps(answer).encode(), {})
         else:
-            spec = parts.path.split("/")[-2]
+            spec = unquote(parts.path.split("/")[-2])
             self._answer(200, json.dumps(self.server.page(spec, parse_qs(parts.query))).encode(), {})
 
     do_HEAD = do_GET

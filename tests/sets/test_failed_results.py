@@ -282,6 +282,6 @@ def test_its_command_lines() -> None:
     choice = Choice(("src:one:a b",), (KEY,), "it's $(date)", "x.example")
     line = failed_results.command("tika", choice)
     assert line == (
-        "harvester tasks retry tika src:one --srn 'src:one:a b' --reason 'it'\"'\"'s $(date)' --host x.example"
+        "harvester tasks retry tika src:one --srn 'src:one:a b' --reason 'it'\"'\"'s $(date)' --host x.example --now"
     )
     assert failed_results.command_of_work("tika", [KEY]) == "harvester tasks retry tika src:one --results expired"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import Page, ViewportSize, expect
 
 from harvester_dagster.publication import takedowns
 from harvester_dagster.releases import alerts, taking_down
@@ -161,4 +161,83 @@ def test_every_page_is_reached_from_every_other(url: str, page: Page) -> None:
         "/audit/",
     )
     assert own == {*named, *ACCESS, "http://dagster.example:3000"}
-    assert page.locator("nav a[aria-current=page]").count() == 1
+    here = {
+        "/": "page",
+        f"/set/{KEY}/": "true",
+        "/source/src/": "true",
+        "/sources/": "page",
+        "/search/?q=title": "page",
+    }
+    for path, said in here.items():
+        page.goto(url + path)
+        assert [each.get_attribute("aria-current") for each in page.locator("nav [aria-current]").all()] == [said], path
+
+
+PRESSED = """() => [...document.querySelectorAll("main button, main summary")].map((each) => {
+  const form = each.closest("form"), fields = form ? [...new FormData(form)].map(String) : [];
+  return [each.ariaLabel || each.textContent, each.nodeName + (form?.getAttribute("action") ?? "") + fields];
+})"""
+
+
+def test_whoever_hears_a_button_knows_which_it_is(url: str, page: Page) -> None:
+    for path in ("/", f"/set/{KEY}/", "/failures/", "/versions/", f"/document/?srn={KEY}:a"):
+        page.goto(url + path)
+        told: dict[str, str] = {}
+        pressed: list[tuple[str, str]] = page.evaluate(PRESSED)
+        assert pressed or path == "/versions/", path
+        for name, act in pressed:
+            assert told.setdefault(name, act) == act, f"{path}: {name}"
+
+
+def test_nothing_that_does_harm_is_done_by_one_click(url: str, page: Page) -> None:
+    asked = 0
+    for path in PATHS:
+        page.goto(url + path)
+        assert page.locator("button.stop:visible").count() == 0, path
+        asked += page.locator(".asks button.stop").count()
+    assert asked, "there is one that asks back"
+
+
+def test_what_asks_back_and_what_is_focused_have_nothing_that_is_serious(url: str, page: Page) -> None:
+    found = []
+    for scheme, size in LOOKS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        page.goto(f"{url}/set/{KEY}/")
+        page.locator("summary").first.press("Enter")
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        assert (
+            focused.inner_text() == "Dismiss"
+            and focused.evaluate("node => getComputedStyle(node).outlineWidth") == "3px"
+        )
+        found += found_by_axe(page)
+    assert found == []
+
+
+LENGTHENED = """(part) => {
+  const body = part.querySelector("tbody"), row = body.firstElementChild;
+  for (let place = 0; place < 300; place++) body.append(row.cloneNode(true));
+  part.scrollTop = 5_000;
+  part.scrollIntoView();
+}"""
+
+
+def test_headings_of_a_long_table_stay_in_sight(url: str, page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 700})
+    page.goto(url)
+    sets = page.get_by_role("region", name="Sets")
+    sets.evaluate(LENGTHENED)
+    expect(sets.get_by_role("columnheader", name="verdict")).to_be_in_viewport()
+    assert sets.evaluate("part => part.scrollTop") == 5_000
+    page.set_viewport_size(PHONE)
+    sets.evaluate("part => part.scrollLeft = 200")
+    expect(sets.get_by_role("rowheader").first.get_by_role("link")).to_be_in_viewport()
+
+
+def test_nothing_moves_for_who_wants_nothing_to_move(url: str, page: Page) -> None:
+    for wish, seconds in (("reduce", "0s"), ("no-preference", "0.12s")):
+        page.emulate_media(reduced_motion=wish)
+        page.goto(f"{url}/set/{KEY}/")
+        button = page.get_by_role("button", name="Harvest now")
+        assert button.evaluate("node => getComputedStyle(node).transitionDuration.split(',')[0]") == seconds

@@ -105,6 +105,13 @@ def rejected(world: World) -> None:
     world.night(asked="full")
 
 
+def asked_back(page: Page, name: str) -> None:
+    """Press what does harm, and press again when it asks."""
+    expect(page.get_by_role("button", name=name)).to_have_count(0)
+    page.locator("summary", has_text=name).click()
+    page.get_by_role("button", name=name).click()
+
+
 def get(site: Site, path: str, **query: str) -> requests.Response:
     return requests.get(site.url + path, params=query, timeout=30)
 
@@ -138,7 +145,7 @@ def test_a_rejected_set_is_seen_looked_at_accepted_and_published(site: Site, pag
 def test_a_candidate_is_dismissed_at_once(site: Site, page: Page) -> None:
     rejected(site.world)
     page.goto(f"{site.url}/set/{KEY}/")
-    page.get_by_role("button", name="Dismiss").click()
+    asked_back(page, "Dismiss")
     expect(page.get_by_role("button", name="Dismiss")).to_have_count(0)
     assert site.world.one("SELECT count(*) FROM attempt WHERE state = 'dismissed'") == 1
     again = requests.post(f"{site.url}/set/{KEY}/dismiss", timeout=30)
@@ -155,7 +162,7 @@ def test_a_version_is_gone_back_to(site: Site, page: Page) -> None:
     site.world.night()
     released(site.world)
     page.goto(f"{site.url}/versions/")
-    page.get_by_role("button", name="Roll back").click()
+    asked_back(page, "Roll back")
     expect(page.get_by_role("heading", level=1)).to_have_text("Begun: rollback 1")
     assert site.world.one("SELECT version_id FROM current_version") == 1
     page.get_by_role("link", name="Versions").click()
@@ -201,7 +208,8 @@ def test_a_group_of_failures_is_retried(site: Site, page: Page) -> None:
     expect(group).to_contain_text("check_url")
     expect(group).to_contain_text("127.0.0.1")
     expect(group).to_contain_text("from 2026-03-02 02:30:00")
-    expect(group).to_contain_text("harvester tasks retry check_url --reason 'answered 404' --host 127.0.0.1")
+    same = "harvester tasks retry check_url --reason 'answered 404' --host 127.0.0.1 --exact --now"
+    expect(group.locator("code")).to_have_text(same)
     site.world.forward(timedelta(seconds=1))
     group.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("2 results of check_url are due now")
@@ -248,9 +256,20 @@ def test_how_a_retry_goes_is_asked_with_what_it_was(site: Site) -> None:
     failing(site.world)
     chosen = {"task": "check_url", "reason": "answered 404", "results": "2", "at": "2026-03-01T00:00:00+00:00"}
     assert get(site, "/failures/retried/", **chosen).status_code == 200
-    for wrong in ({"task": "x"}, {"results": "two"}, {"at": "now"}, {"at": "2026-03-01"}, {"reason": ""}, {"srn": "x"}):
+    for wrong in ({"task": "x"}, {"results": "two"}, {"at": "now"}, {"at": "2026-03-01"}, {"srn": "x"}):
         assert get(site, "/failures/retried/", **chosen | wrong).status_code in {400, 404}, wrong
     assert EVIL not in get(site, "/failures/retried/", **chosen | {"run": EVIL, "reason": EVIL}).text
+
+
+def test_a_group_without_reason_and_host_is_one_too(site: Site, page: Page) -> None:
+    failing(site.world)
+    site.world.change("UPDATE result SET reason = '', what = '', host = '' WHERE reason = 'answered 410'")
+    page.goto(f"{site.url}/failures/")
+    group = page.get_by_role("row").filter(has_text="none was given")
+    expect(group.locator("code")).to_have_text("harvester tasks retry check_url --exact --now")
+    group.get_by_role("button", name="Retry check_url: no reason given").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 results of check_url are due now")
+    assert due(site.world) == 1
 
 
 def test_what_failed_of_one_document_is_retried_on_its_page(site: Site, page: Page) -> None:
@@ -283,7 +302,7 @@ def test_a_document_is_overwritten_seen_and_given_back(site: Site, page: Page) -
     assert page.title() != "hacked"
     site.acts.release()
     assert site.world.titles() == {"a": EVIL}
-    part.get_by_role("button", name="Take it away").click()
+    asked_back(page, "Take it away")
     expect(part.get_by_role("table")).to_contain_text("taken away")
     expect(part.get_by_role("button", name="Take it away")).to_have_count(0)
     site.acts.release()
@@ -309,7 +328,7 @@ def test_what_is_pressed_must_be_there_and_allowed(site: Site, monkeypatch: pyte
     assert press("/document/overwrite/clear", operator, **fields) == 403
     assert (audited(site.world), due(site.world)) == ([], 0)
     assert site.world.one("SELECT count(*) FROM overwrite_log") == 0
-    assert press("/failures/retry", task="check_urls", reason="x") == 404
+    assert press("/failures/retry", **chosen | {"task": "check_urls"}) == 404
     assert press("/failures/retry", task="check_url") == press("/failures/retry", **chosen, srn="src:one:none") == 400
     assert press("/failures/retry", **chosen | {"host": "x" * 5_000}) == 400
     assert press("/failures/retry", operator, **chosen | {"reason": "answered"}) == 200, "a group, and no part of one"

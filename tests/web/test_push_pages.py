@@ -107,7 +107,7 @@ def test_what_was_rejected_is_dismissed(site: Site, page: Page) -> None:
 def test_what_cannot_be_decided_now_is_said(site: Site) -> None:
     rejected(site.world)
     steps.harvest(site.world.installation, KEY)
-    answer = site.post(f"/set/{KEY}/pushes/accept")
+    answer = site.post(f"/set/{KEY}/accept-pushes")
     assert answer.status_code == 409 and "a harvest is going on" in answer.text
     assert [state for _, state in states(site.world)] == ["rejected", "rejected"]
     for act in ("accept", "dismiss"):
@@ -143,7 +143,7 @@ def test_a_record_is_looked_at_then_pushed_and_taken(site: Site, page: Page) -> 
 
 def test_what_a_record_would_come_to_is_said_and_nothing_is_stored(site: Site) -> None:
     def looked(record: dict[str, Any]) -> str:
-        answer = site.post(f"/push/{KEY}/look", record=json.dumps(record))
+        answer = site.post(f"/push/look/{KEY}", record=json.dumps(record))
         assert answer.status_code == 200, answer.text
         return answer.text
 
@@ -161,8 +161,8 @@ def test_who_may_not_has_no_button_and_403(site: Site) -> None:
     rejected(site.world)
     record = json.dumps(site.world.source.record("d"))
     elsewhere = {"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
-    deciding = [f"/set/{KEY}/pushes/accept", f"/set/{KEY}/pushes/dismiss"]
-    pushing = [f"/push/{KEY}", f"/push/{KEY}/look"]
+    deciding = [f"/set/{KEY}/accept-pushes", f"/set/{KEY}/dismiss-pushes"]
+    pushing = [f"/push/{KEY}", f"/push/look/{KEY}"]
     before = states(site.world), site.acts()
     for path in deciding + pushing:
         assert site.post(path, headers=elsewhere, record=record).status_code == 403
@@ -184,7 +184,7 @@ def test_only_sets_that_take_pushes_and_only_from_where_they_may_come(
 ) -> None:
     for site in serving(open_world, monkeypatch, webhook_addresses=["192.0.2.10"]):
         record = json.dumps(site.world.source.record("d"))
-        for path in (f"/push/{KEY}", f"/push/{KEY}/look"):
+        for path in (f"/push/{KEY}", f"/push/look/{KEY}"):
             answer = site.post(path, record=record)
             assert answer.status_code == 403 and "webhook_addresses" in answer.text
         assert site.post("/push/nowhere:none", record=record).status_code == 404

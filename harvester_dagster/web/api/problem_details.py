@@ -71,12 +71,16 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer)
 
 
+def answer(problem: ApiProblem) -> Response:
+    """A problem as it is sent."""
+    body = {"type": "about:blank", "title": problem.title, "status": problem.status}
+    if problem.detail:
+        body["detail"] = without_secrets(shown_text.one_line(problem.detail))
+    return Response(msgspec.json.encode(body), problem.status, problem.headers, MEDIA_TYPE)
+
+
 def _answer(request: Request, error: Exception) -> Response:
-    found = _problem(request, error)
-    body = {"type": "about:blank", "title": found.title, "status": found.status}
-    if found.detail:
-        body["detail"] = without_secrets(shown_text.one_line(found.detail))
-    return Response(msgspec.json.encode(body), found.status, found.headers, MEDIA_TYPE)
+    return answer(_problem(request, error))
 
 
 def _problem(request: Request, error: Exception) -> ApiProblem:

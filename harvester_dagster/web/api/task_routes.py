@@ -33,6 +33,7 @@ class RetryAsked(Asked):
     sets: list[_Key] = Field([], max_length=1_000, description="source:set")
     reason: str = Field("", max_length=500, description="Failed for a reason that has this in it")
     host: str = Field("", max_length=500, description="Failed at this host")
+    exact: bool = Field(False, description="Failed for this very reason at this very host, or for none that was given")
     dry_run: bool = Field(False, description="Only say what is chosen")
 
 
@@ -59,7 +60,7 @@ class TaskRoutes:
         actor = guard.admitted(request, self._installation.config.web, guard.OPERATE, by_token=True)
         if isinstance(actor, str):
             raise ApiProblem(403, f"This needs a token with the scope {guard.OPERATE}", actor)
-        wanted = Choice(tuple(choice.srns), tuple(choice.sets), choice.reason, choice.host)
+        wanted = Choice(tuple(choice.srns), tuple(choice.sets), choice.reason, choice.host, choice.exact)
         try:
             found = self._chosen(task, wanted, choice.dry_run)
         except UnknownTask as error:
