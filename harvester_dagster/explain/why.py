@@ -17,6 +17,7 @@ from harvester_dagster.sets import attempts, enrich, problems, sets, task_result
 from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
 from harvester_dagster.vocabularies import current
+from harvester_dagster.vocabularies.trees import Vocabularies
 
 PARTS_NAMED = 5
 
@@ -62,7 +63,9 @@ def look_up(installation: Installation, connection: Connection[Any], srn: str) -
 
 
 def why(installation: Installation, srn: str) -> list[Stage]:
-    """The stages of a document, in the order of the night. Raises UnknownDocument."""
+    """The stages of a document, in the order of the night. Raises UnknownDocument, and OutsideError when a vocabulary
+    cannot be read from the objects."""
+    vocabularies = current.load(installation.pool, installation.objects).vocabularies
     with installation.pool.connection() as connection:
         try:
             found = look_up(installation, connection, srn)
@@ -78,7 +81,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         stages += _takedown(connection, found)
         stages += _problems(connection, srn, attempts.last(connection, state.set_id, modes=attempts.HARVESTS))
         if body := _live_body(connection, found, state):
-            stages += _tasks(installation, connection, found, state, body)
+            stages += _tasks(installation, connection, found, state, body, vocabularies)
         stages += _verdicts(connection, state)
         stages += _outputs(connection, found, state)
         stages += _versions(connection, found)
@@ -193,6 +196,7 @@ def _tasks(
     found: FoundDocument,
     state: sets.SetState,
     body: tuple[int, str, str],
+    vocabularies: Vocabularies,
 ) -> Iterator[Stage]:
     """Each task's result and the rule that let it run or not: the very functions that the night uses."""
     from_gen, doc_state, text = body
@@ -208,7 +212,6 @@ def _tasks(
         found_of[task] = (version, Result(*result))
     if state.key not in installation.config.sets:
         return
-    vocabularies = current.load(installation.pool, installation.objects).vocabularies
     context = enrich.context_of(installation, state.key, vocabularies)
     properties = msgspec.json.decode(text)["properties"]
     for task_row in installation.catalog.tasks:

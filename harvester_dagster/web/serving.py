@@ -45,25 +45,30 @@ class NotServed(HarvesterError):
     """The web application did not come up; the message names the mend."""
 
 
-@contextlib.contextmanager
-def served(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> Iterator[str]:
-    """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's;
-    `dagster` is the address of its UI. Raises NotServed."""
-    web, frame = installation.config.web, PageFrame(installation.config.zone, dagster)
+def routes_of(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> list[BaseRoute]:
+    """All pages and APIs but the login."""
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
-    pages = AccessPages(installation.config, installation.pool, installation.clock, runs, dagster)
-    routes: list[BaseRoute] = [
+    return [
         *OperatorPages(installation, launcher, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
         *SearchPage(installation, dagster).routes(),
         *AlertPage(installation, dagster).routes(),
         *DocumentPages(installation, dagster).routes(),
         *FailurePages(installation, launcher, dagster).routes(),
-        *pages.routes(),
+        *AccessPages(installation.config, installation.pool, installation.clock, runs, dagster).routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),
+        *Webhook(installation).routes(),
+        Mount(PATH, consumer_api(installation)),
     ]
-    routes += [*Webhook(installation).routes(), Mount(PATH, consumer_api(installation))]
+
+
+@contextlib.contextmanager
+def served(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> Iterator[str]:
+    """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's;
+    `dagster` is the address of its UI. Raises NotServed."""
+    web, frame = installation.config.web, PageFrame(installation.config.zone, dagster)
+    routes = routes_of(installation, launcher, dagster)
     sessions = Sessions(web, installation.pool, installation.clock) if guard.login_page(web) else None
     if sessions and web.login.issuer:
         routes += LoginPages(installation, sessions).routes()
