@@ -143,7 +143,8 @@ def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetSt
     """What it is a part of, and its own parts: each has a story of its own."""
     if found.owner_id is not None:
         owner = connection.execute("SELECT external_id FROM document WHERE doc_id = %s", (found.owner_id,)).fetchone()
-        yield Stage("part of", None, f"{found.set_key}:{owner[0] if owner else ''}")
+        srn = f"{found.set_key}:{owner[0] if owner else ''}"
+        yield Stage("part of", None, srn, detail={"documents": [srn]})
     rows = connection.execute(
         f"""SELECT d.entity, count(*), (array_agg(d.external_id ORDER BY d.external_id))[:%(most)s]
             FROM document d JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
@@ -152,20 +153,21 @@ def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetSt
     )
     for entity, count, names in rows:
         more = f", and {count - len(names):,} more" if count > len(names) else ""
-        yield Stage(entity, None, f"{count:,}", ", ".join(f"{found.set_key}:{name}" for name in names) + more)
+        srns = [f"{found.set_key}:{name}" for name in names]
+        yield Stage(entity, None, f"{count:,}", ", ".join(srns) + more, {"documents": srns})
 
 
 def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
     """What a person corrected, or gave back last; who it was, and when. What is taken down keeps its values."""
     is_shown = takedowns.find(connection, found.owner_id or found.doc_id) is None
-    for at, actor, fields in overwrites.history(connection, found.doc_id)[:1]:
-        by = f"by {actor or 'somebody'}"
+    if newest := overwrites.newest(connection, found.doc_id):
+        at, fields, by = newest.at.isoformat(), newest.fields, f"by {newest.actor or 'somebody'}"
         if fields is None:
-            yield Stage("overwrite", at.isoformat(), f"taken away {by}", "the source's values stand")
+            yield Stage("overwrite", at, f"taken away {by}", "the source's values stand")
         else:
             said = "whatever its source sends; published with the next release"
             what = f"{', '.join(fields)} overwritten {by}"
-            yield Stage("overwrite", at.isoformat(), what, said, fields if is_shown else None)
+            yield Stage("overwrite", at, what, said, fields if is_shown else None)
 
 
 def _takedown(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
@@ -188,6 +190,16 @@ def _live_body(connection: Connection[Any], found: FoundDocument, state: sets.Se
             from_gen, doc_state, body = row
             return from_gen, doc_state, body
     return None
+
+
+def properties(connection: Connection[Any], found: FoundDocument) -> Mapping[str, Any] | None:
+    """What its source says of a document, as its tasks see it: the candidate's, where one stands. None: there is
+    nothing, or it is taken down."""
+    body = _live_body(connection, found, sets.find(connection, found.set_key))
+    if body is None or takedowns.find(connection, found.owner_id or found.doc_id):
+        return None
+    read: Mapping[str, Any] = msgspec.json.decode(body[2])["properties"]
+    return read
 
 
 def _tasks(

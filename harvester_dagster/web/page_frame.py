@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,6 +30,7 @@ _templates = Environment(
 )
 _templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
 _templates.filters["set_page"] = page_addresses.set_page
+_templates.filters["plain"] = lambda value: value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 class PageFrame(NamedTuple):

@@ -30,6 +30,7 @@ LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
 LONG = "x" * 5_000
 PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
+    f"/document/source/?srn={KEY}:00",
     *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
     *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/"),
 )
