@@ -18,6 +18,7 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.web import guard
 from harvester_dagster.web.access_pages import AccessPages
+from harvester_dagster.web.access_run_pages import AccessRunPages
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
@@ -35,6 +36,7 @@ from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.token_login import TokenLogin
 from harvester_dagster.web.webhook import Webhook
+from harvester_dagster.web.what_if_page import WhatIfPage
 
 
 class RunsAndActs(Launcher, Acts, Protocol):
@@ -56,6 +58,8 @@ def routes_of(installation: Installation, launcher: RunsAndActs, dagster: str = 
         *DocumentPages(installation, dagster).routes(),
         *FailurePages(installation, launcher, dagster).routes(),
         *AccessPages(installation.config, installation.pool, installation.clock, runs, dagster).routes(),
+        *AccessRunPages(installation.config, installation.pool, dagster).routes(),
+        *WhatIfPage(installation.config, installation.pool, installation.clock, dagster).routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),
         *Webhook(installation).routes(),

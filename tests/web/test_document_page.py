@@ -18,7 +18,7 @@ from harvester_dagster.web.picture_pages import PicturePages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World, catalog, drawing
 from tests.web.listening import listening, opened_page
-from tests.web.test_operator_pages import EVIL, Here, released
+from tests.web.test_operator_pages import EVIL, Here, asked_back, released
 
 __all__ = ["open_world", "source"]
 SMALLEST = bytes.fromhex(
@@ -161,10 +161,10 @@ def test_of_two_who_overwrite_at_once_the_later_sees_what_changed(site: Site, pa
     assert site.world.one("SELECT body ->> 'title' FROM overwrite") == "By me", "now it was seen"
 
     site.world.overwrite("a", {"title": "Once more"})
-    part.get_by_role("button", name="Take it away").click()
+    asked_back(page, "Take it away")
     expect(part.locator(".hand")).to_contain_text("title: By me → Once more")
     assert site.world.one("SELECT count(*) FROM overwrite") == 1
-    part.get_by_role("button", name="Take it away").click()
+    asked_back(page, "Take it away")
     expect(part.get_by_role("button", name="Take it away")).to_have_count(0)
     outcomes = site.world.rows("SELECT act, outcome FROM audit ORDER BY audit_id")
     assert ("overwrite", "refused") in outcomes and outcomes[-1] == ("clear overwrite", "done")

@@ -20,7 +20,14 @@ from tests.web.test_operator_pages import Here, released
 
 __all__ = ["indexed", "open_world", "source"]
 OTHERS = (
-    *("/health", "/ready", "/metrics", "/harvest/status.json", f"/pictures/bodies/aa/preview.jpg?of={KEY}:a"),
+    *(
+        "/access/runs/1/",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/harvest/status.json",
+        f"/pictures/bodies/aa/preview.jpg?of={KEY}:a",
+    ),
     "/failures/retried/?task=check_url&reason=x&results=1&at=2026-03-01T00:00:00Z",
 )
 PRESSED = (
