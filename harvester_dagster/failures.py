@@ -22,6 +22,7 @@
     │   └── NotWhole                 its list ended, and by its own words is not all there
     ├── BadOverwrite                 publication: an operator's values that cannot be taken
     │   └── NotOverwritable          a field that may not be overwritten, or not so
+    ├── OverwriteMoved               publication: what would be overwritten is not what was looked at
     ├── NotTakenDown                 publication: what cannot be taken down, or brought back
     │   └── ManyTakedowns            so many within a day that it must be said twice
     ├── UnknownSet, UnknownTask      sets: there is no such set, or task

@@ -56,6 +56,8 @@ class Limits:
     """Documents, with all that they own, whose outputs are made together."""
     seconds_alone: float = START_AFTER
     """Of work, before further processes are started for it."""
+    connections: int = 8
+    """To the store, of each of its two pools."""
 
 
 USUAL = Limits()
@@ -78,7 +80,7 @@ class Installation:
     @cached_property
     def reading(self) -> Pool:
         """The way to the store for whoever answers consumers: it changes nothing, and takes no connection from runs."""
-        return database.open_reading_pool(self.address)
+        return database.open_reading_pool(self.address, self.limits.connections)
 
     @property
     def address(self) -> str:
@@ -126,7 +128,7 @@ def opened(
     StorageError.
     """
     database.check(url)
-    pool = database.open_pool(url)
+    pool = database.open_pool(url, limits.connections)
     outside = Outside(
         allow_hosts=origins.opener(config),
         per_host_per_second=config.network.per_host_per_second,

@@ -1,4 +1,5 @@
-"""The enricher's commands: `enrich`, `access why`, `access what-if`, `journals invalid`.
+"""The enricher's commands: `enrich`, `access why`, `access stop`, `access what-if`, `journals refresh`, `journals
+invalid`.
 
 Belongs here: arguments, a progress bar, and how answers look on a terminal. Does not belong here: any answer.
 `mount` puts the commands into the project's command line, which says how an installation is opened.
@@ -16,8 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from harvester_dagster import shown_text
+from harvester_dagster.access.decide.journals import Journal
 from harvester_dagster.access.decide.rules import NAMES
-from harvester_dagster.access.runs import access_why, endpoints, journal_store
+from harvester_dagster.access.runs import access_why, endpoints, journal_store, run_rows
 from harvester_dagster.access.runs.access_why import WhatIf, Why
 from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
 from harvester_dagster.access.runs.figures import RunReport
@@ -87,6 +89,17 @@ def mount(app: Commands, session: Session) -> None:
         if not found:
             raise typer.Exit(1)
 
+    @access_app.command("stop")
+    def _stop(endpoint: _Endpoint = None, as_json: Json = False) -> None:
+        """Ask the run in progress to stop; the next one of its mode goes on there."""
+        with session() as installation:
+            name = endpoints.named(installation.config, endpoint or endpoints.only(installation.config))
+            asked = run_rows.ask_to_stop(installation.pool, name, installation.clock())
+        if as_json:
+            _json(json.dumps({"endpoint": name, "asked": asked}))
+        else:
+            _say(f"{name}: the run was asked to stop" if asked else f"{name}: no run is in progress")
+
     @access_app.command("what-if")
     def _what_if(
         without: Annotated[list[str] | None, typer.Option(help=f"Leave a rule out: {', '.join(NAMES)}.")] = None,
@@ -102,7 +115,7 @@ def mount(app: Commands, session: Session) -> None:
             found = access_why.what_if(
                 job,
                 left_out=without or (),
-                journals=journals,
+                journals=_journals_of(journals) if journals else None,
                 day=date.date() if date else None,
                 show=lambda seen: bar((seen.documents, seen.total, f"{seen.changed:,} would change")),
             )
@@ -111,6 +124,18 @@ def mount(app: Commands, session: Session) -> None:
             _json(json.dumps(plain, indent=2, ensure_ascii=False))
         else:
             _say(_assumed(found))
+
+    @journals_app.command("refresh")
+    def _refresh(endpoint: _Endpoint = None, as_json: Json = False) -> None:
+        """Read the library's journals from Solr now, however young the copy of them is."""
+        with _opened(session, endpoint) as job:
+            read = refresh_journals(job)
+            assert read is not None
+            audit.told(job.pool, "read journals", job.solr.name, job.clock(), journals=read.journals)
+        if as_json:
+            _json(json.dumps(read._asdict()))
+        else:
+            _say(f"{read.journals:,} journals read: {read.changed:,} changed or new, {read.vanished:,} vanished")
 
     @journals_app.command("invalid")
     def _invalid(endpoint: _Endpoint = None, as_json: Json = False) -> None:
@@ -157,6 +182,13 @@ def _bar(quiet: bool) -> Iterator[Callable[[tuple[int, int, str]], None]]:
     with Progress(*columns, console=console, disable=quiet or not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None)
         yield lambda seen: progress.update(task, completed=seen[0], total=seen[1] or None, description=seen[2])
+
+
+def _journals_of(path: Path) -> dict[str, Journal]:
+    try:
+        return access_why.read_journals(path.read_bytes(), str(path))
+    except OSError as error:
+        raise access_why.BadJournals(f"{path} cannot be read: {error}", "name a file with JSON in it") from None
 
 
 def _progress(report: RunReport) -> tuple[int, int, str]:

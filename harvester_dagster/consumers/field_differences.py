@@ -3,6 +3,7 @@
 Belongs here: pure comparing. Does not belong here: which documents differ (`changes.py`), how it is shown.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -37,12 +38,16 @@ def described(change: PublishedChange) -> DocumentDifference:
     if was is None or is_now is None:
         what: Literal["added", "removed"] = "added" if was is None else "removed"
         return DocumentDifference(change.srn, change.entity, what, title, ())
-    fields = tuple(
+    return DocumentDifference(change.srn, change.entity, "changed", title, between(was, is_now))
+
+
+def between(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> tuple[FieldDifference, ...]:
+    """The fields of which the values differ, by their names."""
+    return tuple(
         FieldDifference(name, was.get(name), is_now.get(name))
         for name in sorted({*was, *is_now})
         if was.get(name) != is_now.get(name)
     )
-    return DocumentDifference(change.srn, change.entity, "changed", title, fields)
 
 
 def _decoded(body: str | None) -> dict[str, Any] | None:

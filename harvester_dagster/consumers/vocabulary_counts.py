@@ -15,6 +15,7 @@ from psycopg import Connection
 from harvester_dagster.consumers.snapshots import Snapshot
 from harvester_dagster.installation import Installation
 from harvester_dagster.releases import value_counts
+from harvester_dagster.releases.value_counts import Counts
 from harvester_dagster.vocabularies import current, publisher_year
 from harvester_dagster.vocabularies.trees import Node, Part, Term, Vocabularies
 
@@ -34,11 +35,14 @@ def state(connection: Connection[Any], installation: Installation) -> tuple[Any,
     return (*rows, installation.clock().astimezone(installation.config.zone).year)
 
 
-def at(connection: Connection[Any], installation: Installation, found: Snapshot) -> Vocabularies:
-    """The vocabularies with the counts of a snapshot; years of publication are a tree of recent and older ones. Raises
-    VocabularyLost; StorageError when no object can be read now."""
-    generations = {one.set_id: one.gen for one in found.sets}
-    counts = value_counts.counts_of(connection, installation.catalog, generations)
+def counts_of(connection: Connection[Any], installation: Installation, found: Snapshot) -> Counts:
+    """How often each value occurs in a snapshot."""
+    return value_counts.counts_of(connection, installation.catalog, found.generations)
+
+
+def with_counts(installation: Installation, counts: Counts) -> Vocabularies:
+    """All of them with these counts; years of publication are a tree of recent and older ones. It takes a connection.
+    Raises VocabularyLost; StorageError when no object can be read now."""
     known = current.load(installation.pool, installation.objects).vocabularies.with_counts(counts)
     this_year = installation.clock().astimezone(installation.config.zone).year
     years = publisher_year.terms(known, this_year, installation.config.tasks.recent_years)

@@ -18,6 +18,7 @@ from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
 from harvester_dagster.vocabularies import current
 from harvester_dagster.vocabularies.current import VocabularyLost
+from harvester_dagster.vocabularies.trees import Vocabularies
 
 PARTS_NAMED = 5
 
@@ -63,7 +64,9 @@ def look_up(installation: Installation, connection: Connection[Any], srn: str) -
 
 
 def why(installation: Installation, srn: str) -> list[Stage]:
-    """The stages of a document, in the order of the night. Raises UnknownDocument."""
+    """The stages of a document, in the order of the night. Raises UnknownDocument, and StorageError when no object can
+    be read now."""
+    vocabularies, lost = _vocabularies(installation)
     with installation.pool.connection() as connection:
         try:
             found = look_up(installation, connection, srn)
@@ -79,7 +82,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         stages += _takedown(connection, found)
         stages += _problems(connection, srn, attempts.last(connection, state.set_id, modes=attempts.HARVESTS))
         if body := _live_body(connection, found, state):
-            stages += _tasks(installation, connection, found, state, body)
+            stages += _tasks(installation, connection, found, state, body, vocabularies, lost)
         stages += _verdicts(connection, state)
         stages += _outputs(connection, found, state)
         stages += _versions(connection, found)
@@ -141,7 +144,8 @@ def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetSt
     """What it is a part of, and its own parts: each has a story of its own."""
     if found.owner_id is not None:
         owner = connection.execute("SELECT external_id FROM document WHERE doc_id = %s", (found.owner_id,)).fetchone()
-        yield Stage("part of", None, f"{found.set_key}:{owner[0] if owner else ''}")
+        srn = f"{found.set_key}:{owner[0] if owner else ''}"
+        yield Stage("part of", None, srn, detail={"documents": [srn]})
     rows = connection.execute(
         f"""SELECT d.entity, count(*), (array_agg(d.external_id ORDER BY d.external_id))[:%(most)s]
             FROM document d JOIN revision r ON r.doc_id = d.doc_id AND {live("r", "%(gen)s")}
@@ -150,20 +154,21 @@ def _family(connection: Connection[Any], found: FoundDocument, state: sets.SetSt
     )
     for entity, count, names in rows:
         more = f", and {count - len(names):,} more" if count > len(names) else ""
-        yield Stage(entity, None, f"{count:,}", ", ".join(f"{found.set_key}:{name}" for name in names) + more)
+        srns = [f"{found.set_key}:{name}" for name in names]
+        yield Stage(entity, None, f"{count:,}", ", ".join(srns) + more, {"documents": srns})
 
 
 def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
     """What a person corrected, or gave back last; who it was, and when. What is taken down keeps its values."""
     is_shown = takedowns.find(connection, found.owner_id or found.doc_id) is None
-    for at, actor, fields in overwrites.history(connection, found.doc_id)[:1]:
-        by = f"by {actor or 'somebody'}"
+    if newest := overwrites.newest(connection, found.doc_id):
+        at, fields, by = newest.at.isoformat(), newest.fields, f"by {newest.actor or 'somebody'}"
         if fields is None:
-            yield Stage("overwrite", at.isoformat(), f"taken away {by}", "the source's values stand")
+            yield Stage("overwrite", at, f"taken away {by}", "the source's values stand")
         else:
             said = "whatever its source sends; published with the next release"
             what = f"{', '.join(fields)} overwritten {by}"
-            yield Stage("overwrite", at.isoformat(), what, said, fields if is_shown else None)
+            yield Stage("overwrite", at, what, said, fields if is_shown else None)
 
 
 def _takedown(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:
@@ -188,12 +193,32 @@ def _live_body(connection: Connection[Any], found: FoundDocument, state: sets.Se
     return None
 
 
+def properties(connection: Connection[Any], found: FoundDocument) -> Mapping[str, Any] | None:
+    """What its source says of a document, as its tasks see it: the candidate's, where one stands. None: there is
+    nothing, or it is taken down."""
+    body = _live_body(connection, found, sets.find(connection, found.set_key))
+    if body is None or takedowns.find(connection, found.owner_id or found.doc_id):
+        return None
+    read: Mapping[str, Any] = msgspec.json.decode(body[2])["properties"]
+    return read
+
+
+def _vocabularies(installation: Installation) -> tuple[Vocabularies, str]:
+    """All of them; or none, and which is lost. Before a connection is taken, for it takes one."""
+    try:
+        return current.load(installation.pool, installation.objects).vocabularies, ""
+    except VocabularyLost as error:
+        return current.NONE.vocabularies, str(error)
+
+
 def _tasks(
     installation: Installation,
     connection: Connection[Any],
     found: FoundDocument,
     state: sets.SetState,
     body: tuple[int, str, str],
+    vocabularies: Vocabularies,
+    lost: str,
 ) -> Iterator[Stage]:
     """Each task's result and the rule that let it run or not: the very functions that the night uses."""
     from_gen, doc_state, text = body
@@ -209,11 +234,6 @@ def _tasks(
         found_of[task] = (version, Result(*result))
     if state.key not in installation.config.sets:
         return
-    vocabularies, lost = current.NONE.vocabularies, ""
-    try:
-        vocabularies = current.load(installation.pool, installation.objects).vocabularies
-    except VocabularyLost as error:
-        lost = str(error)
     context = enrich.context_of(installation, state.key, vocabularies)
     properties = msgspec.json.decode(text)["properties"]
     for task_row in installation.catalog.tasks:

@@ -33,9 +33,23 @@ class NotOverwritable(BadOverwrite):
     """A field is none that may be overwritten, or not with this value."""
 
 
-class Entry(NamedTuple):
-    """One overwrite that was set (`fields`), or taken away (None), when and by whom (`audit.Doer.name`)."""
+class OverwriteMoved(HarvesterError):
+    """Somebody else has overwritten the document since it was looked at, or given it back."""
 
+    def __init__(self, newest: "Entry | None") -> None:
+        if newest is None:
+            said = "it was never overwritten so"
+        else:
+            what = "given its values back" if newest.fields is None else f"overwritten {', '.join(newest.fields)}"
+            said = f"{newest.actor or 'somebody'} has {what} meanwhile"
+        super().__init__(said, "look at it again, then say what shall stand")
+
+
+class Entry(NamedTuple):
+    """One overwrite that was set (`fields`), or taken away (None), when and by whom (`audit.Doer.name`). `number`: the
+    newest one's names the state of the document's overwrite; that of one which was never overwritten is 0."""
+
+    number: int
     at: datetime
     actor: str
     fields: dict[str, Any] | None
@@ -64,8 +78,12 @@ def refuse(reasons: Sequence[str]) -> None:
         raise NotOverwritable("; ".join(reasons))
 
 
-def put(connection: Connection[Any], doc_id: int, body: Mapping[str, Any], now: datetime) -> None:
-    """Set a document's overwrite, in place of the one it has."""
+def put(
+    connection: Connection[Any], doc_id: int, body: Mapping[str, Any], now: datetime, seen: int | None = None
+) -> None:
+    """Set a document's overwrite, in place of the one it has. `seen`: only where this is still the newest entry's
+    number. Raises OverwriteMoved."""
+    _begin(connection, doc_id, seen)
     connection.execute(
         """INSERT INTO overwrite (doc_id, body, changed_at) VALUES (%s, %s, %s)
            ON CONFLICT (doc_id) DO UPDATE SET body = excluded.body, changed_at = excluded.changed_at""",
@@ -76,8 +94,10 @@ def put(connection: Connection[Any], doc_id: int, body: Mapping[str, Any], now: 
     audit.write(connection, "overwrite", _srn(connection, doc_id), now, fields=sorted(body))
 
 
-def clear(connection: Connection[Any], doc_id: int, now: datetime) -> bool:
-    """Give a document its source's values back; whether it had an overwrite."""
+def clear(connection: Connection[Any], doc_id: int, now: datetime, seen: int | None = None) -> bool:
+    """Give a document its source's values back; whether it had an overwrite. `seen`: as for `put`. Raises
+    OverwriteMoved."""
+    _begin(connection, doc_id, seen)
     if not connection.execute("DELETE FROM overwrite WHERE doc_id = %s", (doc_id,)).rowcount:
         return False
     _remember(connection, doc_id, None, now)
@@ -86,12 +106,35 @@ def clear(connection: Connection[Any], doc_id: int, now: datetime) -> bool:
     return True
 
 
-def history(connection: Connection[Any], doc_id: int) -> list[Entry]:
-    """Every overwrite that was set or taken away, the newest first: that one says what is overwritten now."""
+def history(connection: Connection[Any], doc_id: int, most: int, before: int | None = None) -> list[Entry]:
+    """What was set or taken away, the newest first, at most so many: that one says what is overwritten now. `before`:
+    only those that are older than the entry of this number."""
     rows = connection.execute(
-        "SELECT at, actor, fields FROM overwrite_log WHERE doc_id = %s ORDER BY entry_id DESC", (doc_id,)
+        """SELECT entry_id, at, actor, fields FROM overwrite_log
+           WHERE doc_id = %(doc)s AND (%(before)s::bigint IS NULL OR entry_id < %(before)s)
+           ORDER BY entry_id DESC LIMIT %(most)s""",
+        {"doc": doc_id, "before": before, "most": most},
     )
     return [Entry._make(row) for row in rows]
+
+
+def newest(connection: Connection[Any], doc_id: int) -> Entry | None:
+    """The entry that says what is overwritten now; None: the document never was."""
+    return next(iter(history(connection, doc_id, 1)), None)
+
+
+def fields_at(connection: Connection[Any], doc_id: int, number: int) -> dict[str, Any]:
+    """What was overwritten when the entry of this number was the newest."""
+    entry = next(iter(history(connection, doc_id, 1, before=number + 1)), None)
+    return (entry.fields if entry else None) or {}
+
+
+def _begin(connection: Connection[Any], doc_id: int, seen: int | None) -> None:
+    """Whoever comes second waits for the first, and finds its entry."""
+    connection.execute("SELECT FROM document WHERE doc_id = %s FOR NO KEY UPDATE", (doc_id,))
+    found = newest(connection, doc_id)
+    if seen is not None and seen != (found.number if found else 0):
+        raise OverwriteMoved(found)
 
 
 def _remember(connection: Connection[Any], doc_id: int, body: Mapping[str, Any] | None, now: datetime) -> None:

@@ -22,14 +22,18 @@ from harvester_dagster.access.runs.modes import MODES
 from harvester_dagster.access.runs.run_rows import InProgress, RunRow
 from harvester_dagster.config import Config
 from harvester_dagster.failures import OutsideError
+from harvester_dagster.publication import audit
 from harvester_dagster.services.launcher import Unavailable
 from harvester_dagster.store.database import Pool
+from harvester_dagster.web.access_run_pages import shown
 from harvester_dagster.web.app import problem, wants_json
 from harvester_dagster.web.launching import NotStarted, Runs
 from harvester_dagster.web.page_frame import PageFrame
 
 _MESSAGES = 200
 _MAX_ID = 500
+_INVALID = 200
+"""Journals to mend on the page; the command lists all."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,13 @@ class AccessPages:
         return Response(status_code=204)
 
     def status(self, request: Request) -> Response:
-        """The run in progress (202), else the newest one (200)."""
-        run = runs.in_progress(self.pool, self.clock()) or next(iter(runs.latest(self.pool)), None)
-        shown = _shown(run, self.clock())
+        """The run in progress (202), else the newest one (200); a page shows that of each endpoint."""
+        run = self._newest()
         code = 202 if run is not None and run.in_progress else 200
         if wants_json(request):
-            return JSONResponse(shown, code)
-        return self._frame.page(
-            request, "status.html", code, run=shown, modes=MODES.values(), endpoints=list(self.config.metastore)
-        )
+            return JSONResponse(shown(run), code)
+        found = {name: shown(self._newest(name)) for name in self.config.metastore}
+        return self._frame.page(request, "status.html", code, runs=found, modes=MODES.values())
 
     def log(self, request: Request) -> Response:
         """The last 200 messages of all runs, as a page, JSON or text."""
@@ -128,11 +130,11 @@ class AccessPages:
 
     def journals(self, request: Request) -> Response:
         """Of each endpoint, how old its copy of the journals is and which of them the library should mend."""
-        shelves = []
+        shelves, now = [], self.clock()
         for name in self.config.metastore:
-            bad = journal_store.invalid(self.pool, name, 200)
-            shelves.append((name, journal_store.age(self.pool, name, self.clock()), bad))
-        return self._frame.page(request, "journals.html", shelves=shelves)
+            age, bad = journal_store.age(self.pool, name, now), journal_store.invalid(self.pool, name, _INVALID)
+            shelves.append((name, now - age if age is not None else None, bad))
+        return self._frame.page(request, "journals.html", shelves=shelves, most=_INVALID)
 
     async def update_journals(self, request: Request) -> Response:
         """Read the journals of an `endpoint` now: 201, with counts; 502 when Solr does not answer."""
@@ -143,6 +145,11 @@ class AccessPages:
             return JSONResponse(read, 201)
         return self._frame.page(request, "journals_read.html", 201, endpoint=name, read=read)
 
+    def _newest(self, endpoint: str | None = None) -> RunRow | None:
+        """The run in progress, else the newest one, of an endpoint or of all."""
+        running = runs.in_progress(self.pool, self.clock(), endpoint)
+        return running or next(iter(runs.latest(self.pool, endpoint)), None)
+
     @property
     def _frame(self) -> PageFrame:
         return PageFrame(self.config.zone, self.dagster)
@@ -150,7 +157,9 @@ class AccessPages:
     def _refresh(self, name: str) -> dict[str, int]:
         with self._opened(name) as job:
             read = refresh_journals(job)
-        return dict(read._asdict()) if read else {}
+            assert read is not None
+            audit.told(job.pool, "read journals", name, job.clock(), journals=read.journals)
+        return read._asdict()
 
     def _named(self, endpoint: str) -> str:
         try:
@@ -198,35 +207,3 @@ async def _in_thread(work: Callable[..., Any], *given: Any) -> Any:
     from starlette.concurrency import run_in_threadpool
 
     return await run_in_threadpool(work, *given)
-
-
-def _shown(run: RunRow | None, now: datetime) -> dict[str, Any]:
-    """A run for the status page and its JSON."""
-    if run is None:
-        return {"in_progress": False, "state": "never run"}
-    progress = run.progress
-    counts = progress.get("counts", {})
-    return {
-        "in_progress": run.in_progress,
-        "state": "stopping" if run.in_progress and run.stop_asked_at else run.state,
-        "mode": run.mode,
-        "endpoint": run.endpoint,
-        "started_at": _text(run.started_at or run.requested_at),
-        "ended_at": _text(run.ended_at),
-        "documents": counts.get("total", 0),
-        "processed": counts.get("already", 0) + counts.get("processed", 0),
-        "per_second": round(progress.get("per_second", 0.0), 1),
-        "eta_seconds": _rounded(progress.get("eta_seconds")) if run.in_progress else None,
-        "batch_size": progress.get("batch", 0),
-        "writers": progress.get("writers", 0),
-        "reason": run.reason,
-        "counts": counts,
-    }
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="seconds") if moment else None
-
-
-def _rounded(seconds: float | None) -> int | None:
-    return round(seconds) if seconds is not None else None

@@ -6,9 +6,7 @@ an answer is good for so long, and then asked for again by its ETag.
 """
 
 import re
-from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,10 +14,10 @@ from starlette.routing import Route
 
 from harvester_dagster import canonical
 from harvester_dagster.documents import object_addresses
+from harvester_dagster.explain import thumbnails
 from harvester_dagster.explain.why import UnknownDocument, look_up
 from harvester_dagster.failures import PermanentError, StorageError
 from harvester_dagster.installation import Installation
-from harvester_dagster.sets.generations import live
 from harvester_dagster.store import keys
 
 HEADERS = {
@@ -31,25 +29,12 @@ HEADERS = {
 """Of every answer that shows a picture. Pages of other sites show them."""
 _KEY = re.compile(f"(?:{keys.NAMED})/[A-Za-z0-9_-]+\\.[a-z]+")
 
-_SHOWN = f"""
-SELECT b.body FROM output o JOIN output_body b USING (doc_id, from_gen)
-JOIN dataset_version_set v ON v.set_id = o.set_id AND {live("o", "v.gen")}
-WHERE o.doc_id = %(doc)s AND o.published AND v.version_id IN (
-    SELECT version_id FROM current_version UNION
-    SELECT version_id FROM search_index WHERE shown AND version_id IS NOT NULL)
-"""
-"""The outputs of a document that consumers see: in the current version, or in one that an index still shows."""
-
 
 class PicturePages:
     """The route of one installation."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
-        self._fields = {
-            entity.name: [field.name for field in installation.catalog.published(entity.name) if field.objects]
-            for entity in installation.catalog.entities
-        }
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -81,10 +66,8 @@ class PicturePages:
                 found = look_up(self._installation, connection, srn)
             except UnknownDocument:
                 return False
-            fields = self._fields.get(found.entity, [])
-            rows: list[Any] = connection.execute(_SHOWN, {"doc": found.doc_id}).fetchall() if fields else []
-        outputs = [msgspec.json.decode(body) for (body,) in rows]
-        return any(object_addresses.names(output.get(field), key) for output in outputs for field in fields)
+            published = thumbnails.shown(self._installation, connection, found)
+        return any(object_addresses.names(value, key) for value in published)
 
 
 def kind_of(content: bytes) -> str | None:

@@ -18,6 +18,7 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.web import guard
 from harvester_dagster.web.access_pages import AccessPages
+from harvester_dagster.web.access_run_pages import AccessRunPages
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
@@ -37,6 +38,7 @@ from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.takedown_pages import TakedownPages
 from harvester_dagster.web.token_login import TokenLogin
 from harvester_dagster.web.webhook import Webhook
+from harvester_dagster.web.what_if_page import WhatIfPage
 
 
 class RunsAndActs(Launcher, Acts, Protocol):
@@ -47,14 +49,10 @@ class NotServed(HarvesterError):
     """The web application did not come up; the message names the mend."""
 
 
-@contextlib.contextmanager
-def served(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> Iterator[str]:
-    """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's;
-    `dagster` is the address of its UI. Raises NotServed."""
-    web, frame = installation.config.web, PageFrame(installation.config.zone, dagster)
+def routes_of(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> list[BaseRoute]:
+    """All pages and APIs but the login."""
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
-    pages = AccessPages(installation.config, installation.pool, installation.clock, runs, dagster)
-    routes: list[BaseRoute] = [
+    return [
         *OperatorPages(installation, launcher, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
         *SearchPage(installation, dagster).routes(),
@@ -63,11 +61,22 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
         *TakedownPages(installation, dagster).routes(),
         *PushPages(installation, dagster).routes(),
         *FailurePages(installation, launcher, dagster).routes(),
-        *pages.routes(),
+        *AccessPages(installation.config, installation.pool, installation.clock, runs, dagster).routes(),
+        *AccessRunPages(installation.config, installation.pool, dagster).routes(),
+        *WhatIfPage(installation.config, installation.pool, installation.clock, dagster).routes(),
         *PicturePages(installation).routes(),
         *Monitoring(installation).routes(),
+        *Webhook(installation).routes(),
+        Mount(PATH, consumer_api(installation)),
     ]
-    routes += [*Webhook(installation).routes(), Mount(PATH, consumer_api(installation))]
+
+
+@contextlib.contextmanager
+def served(installation: Installation, launcher: RunsAndActs, dagster: str = "") -> Iterator[str]:
+    """Serve the pages while the block lasts; yields their address. The runs that they start are the launcher's;
+    `dagster` is the address of its UI. Raises NotServed."""
+    web, frame = installation.config.web, PageFrame(installation.config.zone, dagster)
+    routes = routes_of(installation, launcher, dagster)
     sessions = Sessions(web, installation.pool, installation.clock) if guard.login_page(web) else None
     if sessions and web.login.issuer:
         routes += LoginPages(installation, sessions).routes()

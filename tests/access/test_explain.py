@@ -1,6 +1,7 @@
 """`why`, `what-if` and the commands: the batch's own functions, asked one question."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -61,13 +62,17 @@ def test_what_if_other_rules(decided: Enricher, collection: Collection) -> None:
     assert collection.all() == before
 
 
-def test_what_if_other_journals(decided: Enricher, tmp_path: Path) -> None:
+def test_what_if_other_journals(decided: Enricher, run: Any, tmp_path: Path) -> None:
+    content = json.dumps([HELD | {"holdings_ssf": ['{"fromyear": "2000"}']}]).encode()
+    assumed = access_why.read_journals(content, "journals")
+    assert access_why.what_if(decided, journals=assumed).changes == {"none -> dtu (sfx)": 1}
+    for wrong in (b"{", b"{}", b"[1]", b"[" * 100_000, b"\xff"):
+        with pytest.raises(access_why.BadJournals, match="a JSON array of journals is needed"):
+            access_why.read_journals(wrong, "journals")
     file = tmp_path / "journals.json"
-    file.write_text(json.dumps([HELD | {"holdings_ssf": ['{"fromyear": "2000"}']}]))
-    assert access_why.what_if(decided, journals=file).changes == {"none -> dtu (sfx)": 1}
-    file.write_text("{")
-    with pytest.raises(access_why.BadJournals, match="a JSON array of journals is needed"):
-        access_why.what_if(decided, journals=file)
+    file.write_bytes(content)
+    assert "1 of 3 documents would change" in run("access", "what-if", "--journals", str(file)).output
+    assert "cannot be read" in run("access", "what-if", "--journals", str(tmp_path / "none")).output
 
 
 def test_what_if_another_day(job: Enricher, collection: Collection) -> None:
@@ -75,6 +80,17 @@ def test_what_if_another_day(job: Enricher, collection: Collection) -> None:
     refresh_journals(job)
     assert access_why.what_if(job, day=date(2027, 12, 31)).changed == 0
     assert access_why.what_if(job, day=date(2028, 1, 1)).changes == {"none -> dtu (sfx)": 1}
+
+
+def test_what_if_stops_when_it_is_told_to(decided: Enricher, make: Make) -> None:
+    stop, seen = threading.Event(), []
+    job = make(page_size=1)
+
+    def show(found: access_why.WhatIf) -> None:
+        seen.append(found.documents)
+        stop.set()
+
+    assert access_why.what_if(job, left_out=["fulltext_openaccess"], show=show, stop=stop).documents == seen[-1] < 4
 
 
 @pytest.fixture
@@ -100,5 +116,9 @@ def test_commands(run: Any, decided: Enricher, collection: Collection) -> None:
     assert run("access", "why", "nobody").exit_code == 1
     assert "1 of 3 documents would change" in run("access", "what-if", "--without", "fulltext_openaccess").output
     assert "there is no rule 'x'" in run("access", "what-if", "--without", "x").output
+    assert "1 journals read" in run("journals", "refresh").output
+    assert json.loads(run("journals", "refresh", "--json").stdout)["changed"] == 0
+    assert "no run is in progress" in run("access", "stop").output
+    assert json.loads(run("access", "stop", "--json").stdout) == {"endpoint": "dtu", "asked": 0}
     assert "0 journals to mend" in run("journals", "invalid").output
     assert "not an endpoint" in run("enrich", "full", "--endpoint", "http://localhost:1").output

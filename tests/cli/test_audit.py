@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from harvester_dagster.access.runs import run_rows
 from harvester_dagster.cli import night
 from harvester_dagster.cli.main import app
 from harvester_dagster.installation import utc_now
@@ -73,6 +74,7 @@ BY = {
     **{"night": night.run_night, "demo": night.run_night},
     **{"overwrite clear": overwrites.clear, "takedown": taking_down.take_down},
     **{"push accept": pushed.accept, "push dismiss": pushed.dismiss},
+    **{"access stop": run_rows.ask_to_stop},
 }
 """What writes the row, where the command's own function does not."""
 STARTING = {"up", "push work"}

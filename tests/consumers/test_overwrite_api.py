@@ -111,7 +111,7 @@ def test_a_file_shows_in_its_product(api: Api) -> None:
 
 def test_history_says_who_when_and_what_and_cannot_be_changed(api: Api) -> None:
     assert api.ask("GET", f"{KEY}:a").json() == {
-        "srn": f"{KEY}:a", "entity": "products", "at": None, "by": None, "fields": None, "history": []
+        "srn": f"{KEY}:a", "entity": "products", "version": 0, "at": None, "by": None, "fields": None, "history": []
     }  # fmt: skip
     api.put(f"{KEY}:a", {"title": "One"})
     assert api.ask("PUT", f"{KEY}:a", "s3cret", json={"subtitle": "Two"}).status_code == 200
@@ -132,6 +132,38 @@ def test_history_says_who_when_and_what_and_cannot_be_changed(api: Api) -> None:
     for statement in ("DELETE FROM overwrite_log", "UPDATE overwrite_log SET actor = 'nobody'"):
         with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
             api.world.change(statement)
+
+
+def test_of_two_who_edit_at_once_the_later_is_refused_by_what_they_saw(api: Api) -> None:
+    seen = api.ask("GET", f"{KEY}:a").headers["ETag"]
+
+    def put(tag: str, title: str) -> requests.Response:
+        headers = {"Authorization": "Bearer editor-secret", "If-Match": tag}
+        return requests.put(f"{api.url}/overwrite/{KEY}:a/", json={"title": title}, headers=headers, timeout=30)
+
+    first = put(seen, "One")
+    assert first.status_code == 200 and first.headers["ETag"] != seen
+    for stale in (seen, '"99"', '"0", "1"', f"W/{seen}", "", '"' + "9" * 40 + '"', "'; --"):
+        answer = put(stale, "Two")
+        assert (answer.status_code, answer.headers["content-type"]) == (412, "application/problem+json"), stale
+        assert "token:editor has overwritten title meanwhile" in answer.json()["detail"]
+    assert api.ask("DELETE", f"{KEY}:a", "s3cret").status_code == 200, "who names no state means any"
+    assert put(first.headers["ETag"], "Two").status_code == 412
+    assert put(api.ask("GET", f"{KEY}:a").headers["ETag"], "Two").json()["fields"] == {"title": "Two"}
+    assert put("*", "Three").status_code == 200
+    with api.world.installation.pool.connection() as connection:
+        outcomes = [row.outcome for row in audit.rows(connection, act="overwrite")]
+    assert sorted(outcomes) == ["done"] * 3 + ["refused"] * 8
+
+
+def test_history_comes_in_parts(api: Api) -> None:
+    for number in range(23):
+        api.put(f"{KEY}:a", {"title": str(number)})
+    first = api.ask("GET", f"{KEY}:a").json()
+    assert [each["fields"]["title"] for each in first["history"]] == [str(n) for n in range(22, 2, -1)]
+    rest = api.ask("GET", f"{KEY}:a", params={"before": first["history"][-1]["version"]}).json()
+    assert [each["fields"]["title"] for each in rest["history"]] == ["2", "1", "0"]
+    assert rest["fields"] == {"title": "22"}, "what is overwritten now is not a matter of the part"
 
 
 def test_why_says_who_overwrote_what(api: Api) -> None:

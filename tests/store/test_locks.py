@@ -100,10 +100,12 @@ def test_a_lock_of_a_transaction_goes_with_it(empty_database: str) -> None:
             assert locks.try_take_until_end(other, Lock.PROMOTION)
 
 
-def test_a_connection_goes_back_to_its_pool_as_it_came(empty_database: str) -> None:
+def test_whoever_holds_a_lock_or_waits_for_one_leaves_the_pool_its_connections(empty_database: str) -> None:
     with open_pool(empty_database, max_size=1) as pool:
-        with locks.session(pool) as connection, held(connection, Lock.INDICES, patience=1):
-            assert connection.autocommit
-        with pool.connection() as connection:
-            assert not connection.autocommit
+        with locks.session(pool) as holder, held(holder, Lock.INDICES, patience=1):
+            with locks.session(pool) as waiter, pytest.raises(Busy), held(waiter, Lock.INDICES, patience=0.1):
+                pass
+            with pool.connection(timeout=1) as connection:
+                assert not locks.try_take_until_end(connection, Lock.INDICES)
+        with pool.connection(timeout=1) as connection:
             assert locks.try_take_until_end(connection, Lock.INDICES)

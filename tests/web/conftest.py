@@ -1,6 +1,7 @@
 """The web application on a real port, over a real Solr and PostgreSQL of the test's own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -9,8 +10,10 @@ import pytest
 from harvester_dagster.config import Config, Metastore, Web
 from harvester_dagster.store.database import Pool
 from harvester_dagster.web.access_pages import AccessPages
+from harvester_dagster.web.access_run_pages import AccessRunPages
 from harvester_dagster.web.app import create_app
 from harvester_dagster.web.launching import ThreadRuns
+from harvester_dagster.web.what_if_page import WhatIfPage
 from tests.access.conftest import Collection, collection, pool
 from tests.access.meddling import Proxy, meddling
 from tests.served import served
@@ -33,11 +36,23 @@ def proxy(solr_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def site(collection: Collection, pool: Pool, proxy: Proxy) -> Iterator[Site]:
-    config = Config(metastore={"dtu": Metastore(url=proxy.url, collection=collection.name, page_size=100)})
+    with access_pages(pool, proxy.url, collection.name, "dtu") as url:
+        yield Site(url, collection, proxy, pool)
+
+
+@contextmanager
+def access_pages(pool: Pool, solr_url: str, collection: str, *names: str) -> Iterator[str]:
+    """The enricher's pages of endpoints of these names; their address."""
+    metastore = {name: Metastore(url=solr_url, collection=collection, page_size=100) for name in names}
+    config, dagster = Config(metastore=metastore), "http://dagster.example:3000"
 
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    app = create_app(Web(), AccessPages(config, pool, clock, ThreadRuns(config, pool, clock)).routes())
-    with served(app) as url:
-        yield Site(url, collection, proxy, pool)
+    routes = [
+        *AccessPages(config, pool, clock, ThreadRuns(config, pool, clock), dagster).routes(),
+        *AccessRunPages(config, pool, dagster).routes(),
+        *WhatIfPage(config, pool, clock, dagster).routes(),
+    ]
+    with served(create_app(Web(), routes)) as url:
+        yield url

@@ -35,5 +35,5 @@ def opened_page() -> Iterator[Page]:
 
 def is_problem(message: ConsoleMessage) -> bool:
     return message.type == "error" and not any(
-        f"status of {status}" in message.text for status in (403, 404, 422, 429, 502)
+        f"status of {status}" in message.text for status in (403, 404, 409, 422, 429, 502)
     )

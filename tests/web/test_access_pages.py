@@ -8,9 +8,12 @@ import pytest
 import requests
 
 from harvester_dagster.config import Web
+from harvester_dagster.store.database import Pool
 from harvester_dagster.web import guard
-from tests.access.meddling import Asked
-from tests.web.conftest import Site
+from tests.access.conftest import Collection
+from tests.access.meddling import Asked, Instead, Proxy
+from tests.access.test_run import wait_until
+from tests.web.conftest import Site, access_pages
 
 OPEN = {"id": "1", "cluster_id_ss": ["77"], "fulltext_list_ssf": ['{"type": "openaccess"}']}
 
@@ -102,8 +105,9 @@ def test_debug_shows_article_journal_decision_and_update(site: Site) -> None:
     for identifier in ("a", "4711"):
         found = get(site, "/debug/article", id=identifier, endpoint="dtu")
         assert found.status_code == 200
-        for expected in ("Acta", "1990-2000", "journal_holdings", "&#39;set&#39;", "Journals updated", "<svg"):
+        for expected in ("Acta", "1990-2000", "journal_holdings", "{&#34;set&#34;:", "Journals updated"):
             assert expected in found.text
+        assert f"harvester access why {identifier} --endpoint dtu" in found.text
     assert get(site, "/debug/article", id="nobody", endpoint="dtu").status_code == 404
     assert get(site, "/debug/article", id="a", endpoint="http://localhost:1/solr").status_code == 400
     plain = get(site, "/debug/article", accept="application/json", id="a", endpoint="dtu").json()
@@ -139,8 +143,6 @@ def test_other_paths_are_404(site: Site, path: str) -> None:
 
 
 def test_a_solr_that_is_away_is_a_502_with_a_sentence(site: Site) -> None:
-    from tests.access.meddling import Instead
-
     site.proxy.before = lambda asked: Instead(503, b"<html>maintenance</html>")
     answer = get(site, "/debug/article", id="1", endpoint="dtu")
     assert answer.status_code == 502 and "503" in answer.text
@@ -152,6 +154,124 @@ def test_a_page_of_another_site_cannot_act(site: Site) -> None:
         answer = requests.post(site.url + "/harvest/create", data=data, headers=headers, timeout=20)
         assert answer.status_code == 403
     assert status(site)["state"] == "never run"
+
+
+def test_each_endpoint_has_its_state_its_stop_and_its_start(collection: Collection, proxy: Proxy, pool: Pool) -> None:
+    collection.add(OPEN)
+    go_on = threading.Event()
+    proxy.before = lambda asked: go_on.wait(60) and None if asked.is_update else None
+    with access_pages(pool, proxy.url, collection.name, "dtu", "other") as url:
+        site = Site(url, collection, proxy, pool)
+        assert post(site, "/harvest/create", mode="full", endpoint="dtu").status_code == 202
+        page = get(site, "/harvest/status")
+        assert page.status_code == 202 and "<button>Start" in page.text, "at the other one"
+        assert 'name="endpoint" value="other"' in page.text and "--endpoint other" in page.text
+        assert 'name="endpoint" value="dtu"><button>Stop' in page.text
+        assert "http://dagster.example:3000/runs?q[]=tag%3Aaccess/endpoint%3Ddtu" in page.text
+        assert post(site, "/harvest/create", mode="full", endpoint="other").status_code == 202
+        assert post(site, "/harvest/stop", endpoint="dtu").status_code == 204
+        asked = dict(state for state in rows(pool, "SELECT name, stop_asked_at IS NOT NULL"))
+        assert asked == {"dtu": True, "other": False}, "the other one goes on"
+        assert post(site, "/harvest/stop", endpoint="nowhere").status_code == 400
+        go_on.set()
+        wait_until(lambda: rows(pool, "SELECT state") == [("stopped",), ("complete",)])
+
+
+def rows(pool: Pool, selected: str) -> list[tuple[Any, ...]]:
+    with pool.connection() as connection:
+        return connection.execute(
+            f"{selected} FROM access_run JOIN access_endpoint USING (endpoint_id) ORDER BY run_id"  # type: ignore[arg-type]
+        ).fetchall()
+
+
+def test_history_of_runs_page_by_page(site: Site) -> None:
+    assert "There was none yet" in get(site, "/access/runs/").text
+    with site.pool.connection() as connection:
+        connection.execute("INSERT INTO access_endpoint (name) VALUES ('dtu'), ('gone')")
+        connection.execute(
+            """INSERT INTO access_run (endpoint_id, mode, state, requested_at, started_at, ended_at, progress, reason)
+               SELECT endpoint_id, 'full', 'failed', now(), now(), now(), '{"counts": {"total": 7, "failed": 3}}',
+                      '<b>no</b>' FROM generate_series(1, 60), access_endpoint WHERE name = 'dtu'"""
+        )
+    first = get(site, "/access/runs/").text
+    assert first.count("&lt;b&gt;no&lt;/b&gt;") == 50 and "before=11" in first
+    rest = get(site, "/access/runs/", before="11").text
+    assert rest.count("&lt;b&gt;no&lt;/b&gt;") == 10 and "before=" not in rest
+    assert get(site, "/access/runs/", endpoint="dtu").text.count("<tr>") == 51
+    for odd in ("x", "-1", "9" * 40, "0"):
+        assert get(site, "/access/runs/", before=odd).status_code == 200
+    assert get(site, "/access/runs/7/").status_code == 200
+    for missing in ("999", "9" * 30):
+        assert get(site, f"/access/runs/{missing}/").status_code == 404
+
+
+def test_a_run_with_what_it_met_and_said(site: Site) -> None:
+    site.collection.add(OPEN, {"id": "bad <1>", "fulltext_list_ssf": ["{"]})
+    assert post(site, "/harvest/create", mode="full", endpoint="dtu").status_code == 202
+    until(site, "complete")
+    text = get(site, f"/access/runs/{status(site)['run']}/").text
+    for expected in (
+        "bad &lt;1&gt;",
+        "id=bad%20%3C1%3E&amp;endpoint=dtu",
+        "complete: 2 documents",
+        "fulltext_openaccess",
+    ):
+        assert expected in text, expected
+
+
+def what_if(site: Site, *pairs: tuple[str, str]) -> str:
+    answer = requests.post(f"{site.url}/access/what-if/", data=[("endpoint", "dtu"), *pairs], timeout=20)
+    assert answer.status_code == 200, answer.text
+    wait_until(lambda: "state running" not in get(site, "/access/what-if/").text)
+    return get(site, "/access/what-if/").text
+
+
+def test_what_if_decides_by_the_function_of_the_command_and_writes_nothing(site: Site) -> None:
+    evil = "<script>x</script>"
+    site.collection.add(*({**OPEN, "id": f"{n:03}", "title_ts": [evil]} for n in range(250)))
+    before = site.collection.all()
+    text = what_if(site, ("without", "fulltext_openaccess"), ("date", "2030-01-31"))
+    assert "250 of 250 documents would change" in text and "none -&gt; none (none)" not in text
+    assert "harvester access what-if --without fulltext_openaccess --date 2030-01-31 --endpoint dtu" in text
+    assert "dtupub, dtu by fulltext_openaccess" in text and evil not in text
+    assert site.collection.all() == before
+    assert "No document would change" in what_if(site)
+    assert "1 of 1" not in what_if(site, ("journals", '[{"id": "j", "issn_ss": ["1"]}]'))
+
+
+def test_what_if_of_what_cannot_be_assumed(site: Site) -> None:
+    def ask(**given: str) -> requests.Response:
+        return post(site, "/access/what-if/", **{"endpoint": "dtu", **given})
+
+    assert ask(endpoint="http://169.254.169.254/").status_code == 400
+    assert ask(date="tomorrow").status_code == 400
+    refused = ask(journals="{")
+    assert refused.status_code == 422 and "a JSON array of journals is needed" in refused.text and ">{<" in refused.text
+    assert ask(journals="x" * 600_000).status_code == 400
+    assert not site.proxy.asked
+    site.proxy.before = lambda asked: Instead(400, b"no such field")
+    assert "state failed" in what_if(site) and "400" in get(site, "/access/what-if/").text
+
+
+def test_one_what_if_at_a_time_and_it_can_be_stopped(site: Site) -> None:
+    site.collection.add(*({**OPEN, "id": f"{n:03}"} for n in range(1_000)))
+    go_on = threading.Event()
+    site.proxy.before = lambda asked: go_on.wait(60) and None
+    assert post(site, "/access/what-if/", endpoint="dtu").status_code == 200
+    again = post(site, "/access/what-if/", endpoint="dtu")
+    assert again.status_code == 409 and "wait for it, or stop it" in again.text
+    assert post(site, "/access/what-if/stop").status_code == 200
+    go_on.set()
+    wait_until(lambda: "state stopped" in get(site, "/access/what-if/").text)
+
+
+def test_empty_pages_say_what_to_do(site: Site, pool: Pool, proxy: Proxy) -> None:
+    assert "harvester enrich partial" in get(site, "/harvest/log").text
+    assert "Begin with <code>partial</code>" in get(site, "/harvest/status").text
+    assert "Never read" in get(site, "/cache/update").text
+    with access_pages(pool, proxy.url, "none") as url:
+        for path in ("/harvest/status", "/debug/article", "/cache/update", "/access/what-if/"):
+            assert "[metastore.NAME]" in requests.get(url + path, timeout=20).text, path
 
 
 def test_beyond_this_machine_an_action_needs_the_token(monkeypatch: pytest.MonkeyPatch) -> None:

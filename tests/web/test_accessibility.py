@@ -1,10 +1,12 @@
 """Every page in a real browser, in light on a desk and in dark on a telephone: axe-core finds nothing that is serious,
 and nothing is wider than the screen."""
 
+import json
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize, expect
 
@@ -35,11 +37,12 @@ LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
 LONG = "x" * 5_000
 PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
+    f"/document/source/?srn={KEY}:00",
     *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
     *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/takedowns/", f"/document/?srn={KEY}:b"),
 )
 UNKNOWN = ("/document/?srn=nowhere", "/source/nowhere/", "/nowhere")
-ACCESS = ("/harvest/status", "/harvest/log", "/debug/article", "/cache/update")
+ACCESS = (*("/harvest/status", "/access/runs/", "/harvest/log", "/debug/article", "/access/what-if/", "/cache/update"),)
 
 
 def found_by_axe(page: Page) -> list[str]:
@@ -142,8 +145,23 @@ def test_answers_of_buttons_have_nothing_that_is_serious(url: str, page: Page) -
 
 
 def test_pages_of_the_enricher_have_nothing_that_is_serious(access_site: Site, page: Page) -> None:
-    access_site.collection.add({"id": "1", "title_ts": [LONG]})
+    """With nothing to show; then with a document, its journal, runs, and what would be if."""
     assert looked_at(page, [access_site.url + path for path in ACCESS]) == []
+    entry = json.dumps({"type": "other", "url": LONG})
+    access_site.collection.add(
+        {"id": "1", "title_ts": [LONG], "issn_ss": ["1"], "fulltext_list_ssf": [entry, LONG], "source_ss": [LONG]},
+        {"id": "j", "format": "journal", "source_ss": ["jnl_sfx"], "issn_ss": ["1"], "title_ts": [f"مرحبا {LONG}"]},
+    )
+    for path, given in (
+        ("/cache/update", {}),
+        ("/harvest/create", {"mode": "full"}),
+        ("/access/what-if/", {"without": "sfx_journal"}),
+    ):
+        requests.post(access_site.url + path, {"endpoint": "dtu", **given}, timeout=30).raise_for_status()
+    page.goto(access_site.url + "/harvest/status")
+    expect(page.locator(".state")).to_have_text("complete", timeout=30_000)
+    paths = (*ACCESS, "/debug/article?id=1&endpoint=dtu", "/access/runs/1/")
+    assert looked_at(page, [access_site.url + path for path in paths]) == []
 
 
 def test_every_page_is_reached_from_every_other(url: str, page: Page) -> None:

@@ -7,9 +7,9 @@ whole index again under another assumption, without writing. Does not belong her
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,14 +27,14 @@ from harvester_dagster.access.runs.modes import MODES
 from harvester_dagster.access.solr.collection import AccessChange
 from harvester_dagster.access.solr.reader import PAGES_AHEAD, walk
 from harvester_dagster.failures import HarvesterError
-from harvester_dagster.processes.read_ahead import read_ahead
+from harvester_dagster.processes.read_ahead import Stopped, read_ahead
 
 _SAMPLES = 20
 _CLUSTER = 10
 
 
 class BadJournals(HarvesterError):
-    """A file of journals that cannot be read."""
+    """Journals that cannot be read."""
 
 
 class Why(NamedTuple):
@@ -99,29 +99,30 @@ def what_if(
     job: Enricher,
     *,
     left_out: Collection[str] = (),
-    journals: Path | None = None,
+    journals: Mapping[str, Journal] | None = None,
     day: date | None = None,
     show: Callable[[WhatIf], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> WhatIf:
     """Decide every document as today and as it would be: without some rules, with other journals, on another day.
 
-    `left_out`: names of rules. `journals`: a JSON file with journals as Solr has them; each replaces what its ISSNs
-    lead to. `show` is told after each page how far it is. Nothing is written. Raises OutsideError, UnknownRule, and
-    BadJournals for a file that cannot be read.
+    `left_out`: names of rules. `journals`: by ISSN (`read_journals`); each replaces what its ISSN leads to. `show` is
+    told after each page how far it is; with `stop` set, that is all. Nothing is written. Raises OutsideError,
+    UnknownRule.
     """
-    stop = threading.Event()
+    stop = stop or threading.Event()
     shelf = journal_store.load(job.pool, job.solr.name)
     present = job.decider(shelf, stop)
     year = job.this_year if day is None else lambda: day.year
     assumed = Decider(
-        shelf.by_issn if journals is None else {**shelf.by_issn, **_journals_of(journals)},
+        {**shelf.by_issn, **(journals or {})},
         year,
         without(left_out),
         present.resolver,
     )
     found = WhatIf()
     pages = walk(job.solr, MODES["full"].filters, "*", job.settings.page_size, stop)
-    with read_ahead(pages, count=PAGES_AHEAD, stop=stop) as coming:
+    with suppress(Stopped), read_ahead(pages, count=PAGES_AHEAD, stop=stop) as coming:
         for page, _cursor in coming:
             found.total = page.total
             now, then = present.page(page.documents), assumed.page(page.documents)
@@ -146,12 +147,14 @@ def _in_words(decision: Decision) -> str:
     return f"{', '.join(decision.access) or 'none'} by {decision.rule}"
 
 
-def _journals_of(path: Path) -> dict[str, Journal]:
+def read_journals(content: bytes, name: str) -> dict[str, Journal]:
+    """A JSON array of journals as Solr has them, by their ISSNs. Raises BadJournals, which says the `name` of what
+    cannot be read."""
     try:
-        raw = msgspec.json.decode(path.read_bytes(), type=list[dict[str, Any]])
-        return by_issn(read_journal(from_fields({"id": path.name, **fields}))[0] for fields in raw)
-    except (OSError, msgspec.DecodeError) as error:
-        raise BadJournals(f"{path}: a JSON array of journals is needed: {error}", "write it as Solr has them") from None
+        raw = msgspec.json.decode(content, type=list[dict[str, Any]])
+        return by_issn(read_journal(from_fields({"id": name, **fields}))[0] for fields in raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadJournals(f"{name}: a JSON array of journals is needed: {error}", "write it as Solr has them") from None
 
 
 def as_json(found: Why) -> dict[str, Any]:

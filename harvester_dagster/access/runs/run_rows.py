@@ -145,26 +145,40 @@ def in_progress(pool: Pool, now: datetime, endpoint: str | None = None) -> RunRo
     return next((run for run in latest(pool, endpoint, 20) if run.in_progress), None)
 
 
-def latest(pool: Pool, endpoint: str | None = None, count: int = 1) -> list[RunRow]:
-    """The newest runs of the endpoint, or of all, newest first."""
+_RUNS = """
+SELECT run_id, name, mode, state, requested_at, started_at, ended_at, stop_asked_at, progress, reason
+FROM access_run JOIN access_endpoint USING (endpoint_id)
+"""
+
+
+def latest(pool: Pool, endpoint: str | None = None, count: int = 1, before: int | None = None) -> list[RunRow]:
+    """The newest runs of the endpoint, or of all, newest first; `before`: those before the run of this id."""
     with pool.connection() as connection:
         rows = connection.execute(
-            "SELECT run_id, name, mode, state, requested_at, started_at, ended_at, stop_asked_at, progress, reason "
-            "FROM access_run JOIN access_endpoint USING (endpoint_id) "
-            "WHERE %(endpoint)s::text IS NULL OR name = %(endpoint)s ORDER BY run_id DESC LIMIT %(count)s",
-            {"endpoint": endpoint, "count": count},
+            f"{_RUNS} WHERE (%(endpoint)s::text IS NULL OR name = %(endpoint)s) "
+            "AND (%(before)s::bigint IS NULL OR run_id < %(before)s) ORDER BY run_id DESC LIMIT %(count)s",
+            {"endpoint": endpoint, "count": count, "before": before},
         )
         return [RunRow(*row) for row in rows]
 
 
-def messages(pool: Pool, endpoint: str | None = None, count: int = 200) -> list[tuple[datetime, str, str]]:
-    """The last messages of the endpoint, or of all, oldest first: when, endpoint and mode, text."""
+def by_id(pool: Pool, run_id: int) -> RunRow | None:
+    """The run of this id; None: there is none."""
+    with pool.connection() as connection:
+        row = connection.execute(f"{_RUNS} WHERE run_id = %s", (run_id,)).fetchone()
+        return RunRow(*row) if row else None
+
+
+def messages(
+    pool: Pool, endpoint: str | None = None, count: int = 200, run_id: int | None = None
+) -> list[tuple[datetime, str, str]]:
+    """The last messages of the endpoint, of a run, or of all, oldest first: when, endpoint and mode, text."""
     with pool.connection() as connection:
         rows = connection.execute(
             "SELECT m.at, e.name || ' ' || r.mode, m.text FROM access_message m JOIN access_run r USING (run_id) "
-            "JOIN access_endpoint e USING (endpoint_id) WHERE %(endpoint)s::text IS NULL OR e.name = %(endpoint)s "
-            "ORDER BY m.message_id DESC LIMIT %(count)s",
-            {"endpoint": endpoint, "count": count},
+            "JOIN access_endpoint e USING (endpoint_id) WHERE (%(endpoint)s::text IS NULL OR e.name = %(endpoint)s) "
+            "AND (%(run)s::bigint IS NULL OR run_id = %(run)s) ORDER BY m.message_id DESC LIMIT %(count)s",
+            {"endpoint": endpoint, "count": count, "run": run_id},
         ).fetchall()
         return [(at, who, text) for at, who, text in reversed(rows)]
 

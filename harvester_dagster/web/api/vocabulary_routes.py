@@ -88,9 +88,12 @@ class VocabularyRoutes:
             if answers.is_known(request, tag):
                 return found, tag, None
             kept = self._kept
-            if kept is None or kept[0] != state:
-                kept = self._kept = state, vocabulary_counts.at(connection, self._installation, found)
-        return found, tag, kept[1]
+            if kept is not None and kept[0] == state:
+                return found, tag, kept[1]
+            counts = vocabulary_counts.counts_of(connection, self._installation, found)
+        known = vocabulary_counts.with_counts(self._installation, counts)
+        self._kept = state, known
+        return found, tag, known
 
 
 def _checked(known: Vocabularies, field: str) -> str:
