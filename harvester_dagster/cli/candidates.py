@@ -1,5 +1,6 @@
 """`harvester accept` and `harvester dismiss`: what to do about a rejected candidate."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool 
         return False
     _show(installation, key, attempt, figures)
     if dry_run:
-        accepting = f"harvester accept {key} --attempt {attempt.attempt_id}"
+        accepting = f"harvester accept {shlex.quote(key)} --attempt {attempt.attempt_id}"
         printing.console.print(f"Accept it: {accepting}", soft_wrap=True, markup=False)
         return False
     return typer.confirm(f"Accept attempt {attempt.attempt_id}?")

@@ -72,7 +72,7 @@ def nights(connection: Connection[Any], count: int) -> list[NightSummary]:
         return cursor.execute(
             """SELECT n.night_id, n.opened_at, n.ended_at, count(s.set_id) AS sets,
                       count(*) FILTER (WHERE a.state = 'accepted' AND s.outcome IS DISTINCT FROM 'failure') AS accepted,
-                      count(*) FILTER (WHERE a.state IN ('rejected', 'dismissed')) AS rejected,
+                      count(*) FILTER (WHERE a.state IN ('rejected', 'superseded', 'dismissed')) AS rejected,
                       count(*) FILTER (WHERE a.state = 'failed' OR s.outcome = 'failure') AS failed,
                       (SELECT max(version_id) FROM dataset_version v
                        WHERE v.night_id = n.night_id AND v.promoted_at IS NOT NULL) AS version_id

@@ -28,6 +28,15 @@ class TaskLine(NamedTuple):
     examples: list[list[str]]
 
 
+class Candidate(NamedTuple):
+    """What was proposed, rejected, and can still be accepted. `mode`: a harvest's, or remap, record, reconcile."""
+
+    attempt: int
+    mode: str
+    reason: str
+    began: datetime
+
+
 class SetLine(NamedTuple):
     """One set: its newest harvest, how it ended, and what is published of it. `tally`: each of its `records` under one
     word (`sets/stage.py`); empty for a harvest that was not staged."""
@@ -50,14 +59,18 @@ class SetLine(NamedTuple):
     tally: Mapping[str, int]
     notes: list[str]
     """What was odd about the list of its newest harvest."""
+    waits: Candidate | None
+    """Not always its newest harvest's: one that failed took no candidate's place, and not only harvests propose."""
 
     @property
     def verdict(self) -> str:
         """In two words what came of the set."""
         if self.standing == "retired":
             return "retired"
-        if self.harvest in ("rejected", "failed"):
-            return "rejected" if self.harvest == "rejected" else "source failed"
+        if self.harvest == "failed":
+            return "source failed"
+        if self.waits or self.harvest in ("rejected", "superseded"):
+            return "rejected"
         if self.standing in ("on fallback", "missing"):
             return "not harvested"
         return self.standing if self.standing == "stale" else self.harvest
@@ -65,7 +78,7 @@ class SetLine(NamedTuple):
     @property
     def needs_a_hand(self) -> bool:
         """Whether somebody should look at it."""
-        return self.standing in ("on fallback", "missing", "stale")
+        return self.standing != "retired" and (self.waits is not None or self.standing != "fresh")
 
 
 class ReleaseDue(NamedTuple):
@@ -171,8 +184,9 @@ def _lines(
     with_tasks: bool,
 ) -> list[SetLine]:
     """A line for each set that stands somehow: as many questions for three hundred as for one."""
-    by_key = {row.key: row for row in standings.standings_beside(connection, newest, installation.clock())}
+    by_key = {row.key: row for row in standings.standings_beside(installation, connection, newest)}
     set_ids = [state.set_id for state in states]
+    waiting = attempts.waiting(connection, set_ids[0] if len(set_ids) == 1 else None)
     ids = [newest[set_id].attempt_id for set_id in set_ids if set_id in newest]
     tasks = _tasks(installation, connection, set_ids) if with_tasks else {}
     notes = problems.of_lists(connection, ids)
@@ -189,7 +203,8 @@ def _lines(
             harvest = newest.get(state.set_id)
             line = _line(state, found, harvest, published.get(state.set_id, {}), tasks.get(state.set_id, []))
             number = harvest.attempt_id if harvest else 0
-            lines.append(line._replace(tally=tallies.get(number) or {}, notes=notes.get(number, [])))
+            line = line._replace(tally=tallies.get(number) or {}, notes=notes.get(number, []))
+            lines.append(_with_candidate(line, waiting.get(state.set_id)))
     return lines
 
 
@@ -228,4 +243,12 @@ def _line(
         tasks=tasks,
         tally={},
         notes=[],
+        waits=None,
     )
+
+
+def _with_candidate(line: SetLine, waits: attempts.Attempt | None) -> SetLine:
+    if waits is None:
+        return line
+    candidate = Candidate(waits.attempt_id, waits.mode, waits.reason, waits.started_at)
+    return line._replace(waits=candidate, reason=line.reason or waits.reason)

@@ -4,6 +4,7 @@ A candidate moves: a later harvest takes its place, and work of the day changes 
 its figures, remembering them with a look, comparing. Does not belong here: staging and accepting (`steps.py`).
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -70,7 +71,7 @@ def note(connection: Connection[Any], found: Figures, now: Any) -> None:
 def check(connection: Connection[Any], locked: LockedSet, found: Figures, asked: int | None) -> None:
     """That the candidate is what was looked at: the attempt that is `asked` for, with the figures of the last look;
     without a number, what was looked at last, where that was done. Raises CandidateMoved."""
-    look_again = f"look at it: `harvester accept {locked.key} --dry-run`"
+    look_again = f"look at it: `harvester accept {shlex.quote(locked.key)} --dry-run`"
     seen = _last_look(connection, locked)
     wanted = asked or (seen.attempt_id if seen else found.attempt_id)
     if wanted != found.attempt_id:

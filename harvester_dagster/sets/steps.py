@@ -4,6 +4,7 @@ Each step takes the set's lock for itself, finds the attempt that it belongs to,
 what is done is found done. Without an open attempt a step works on the accepted state.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -266,18 +267,17 @@ def _with_outputs_to_make(locked: LockedSet, run_id: str | None) -> Attempt | No
 
 def _newest_rejected(connection: Connection[Any], locked: LockedSet) -> Attempt:
     key, set_id = locked.key, locked.set_id
-    attempt = attempts.last(connection, set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
-    if attempt is None or attempt.state != "rejected":
-        was = f"its newest harvest was {attempt.state}" if attempt else f"`harvester harvest {key}` asks its source"
+    if found := attempts.waiting(connection, set_id).get(set_id):
+        return found
+    newest = attempts.last(connection, set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
+    if newest is None or newest.state != "rejected":
+        was = (
+            f"its newest harvest was {newest.state}"
+            if newest
+            else f"`harvester harvest {shlex.quote(key)}` asks its source"
+        )
         raise NothingToAccept(f"{key}: no rejected candidate is waiting", was)
-    later = connection.execute(
-        """SELECT count(*) FROM generation g JOIN attempt a USING (attempt_id)
-           WHERE g.set_id = %s AND g.gen > %s AND a.mode NOT IN ('derive', 'push')""",
-        (set_id, attempt.base_gen),
-    ).fetchone()
-    if later != (0,):
-        raise NothingToAccept(f"{key}: something else was accepted meanwhile", "harvest the set again")
-    return attempt
+    raise NothingToAccept(f"{key}: something else was accepted meanwhile", "harvest the set again")
 
 
 def _candidate(locked: LockedSet, progress: Progress) -> Attempt:
