@@ -454,6 +454,7 @@ class Web(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 3001
     public_url: BaseOrEmpty = ""
+    dagster_url: BaseOrEmpty = ""
     page_url: PageOrEmpty = ""
     token_env: Variable = "HARVESTER_TOKEN"
     secret_env: Variable = ""

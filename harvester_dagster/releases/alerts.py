@@ -147,11 +147,12 @@ def of_search(installation: Installation) -> list[Alert]:
     return [Alert(f"{SEARCH}-{side.state}", message, mend, side.since)]
 
 
-def missed(run_id: str) -> Alert:
+def missed(run_id: str, why: str = "") -> Alert:
     """The release of a night failed."""
+    because = f": {why}" if why else ""
     return Alert(
         f"release-missed {run_id}",
-        f"the release of the night failed (run {run_id}): the last version stays current",
+        f"the release of the night failed (run {run_id}{because}): the last version stays current",
         "look at the run, then `harvester release`",
     )
 
