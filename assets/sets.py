@@ -93,7 +93,10 @@ def sets_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
         for name, key in keys.items():
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata=_metadata(name, outcome),
+                metadata={
+                    **_metadata(name, outcome),
+                    **showing.page_of_set(harvester.config, context.partition_key),
+                },
                 check_results=[_check(context.partition_key, name, key, outcome)],
             )
 
