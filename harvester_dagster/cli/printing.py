@@ -117,6 +117,10 @@ def status(found: Status, *, tasks: bool = False) -> None:
         console.print(f"[yellow]A release is due since {since}: {due.sets} sets have advanced{again}.[/yellow]")
     for line in found.pushes:
         _pushes(line, ZoneInfo(found.timezone))
+    for task in found.failing:
+        said = f"{task.task}: {task.failed:,} of {task.made:,} results failed for now: {text(task.reason)}."
+        again = f"harvester tasks retry {task.task} {shlex.join(task.sets)}"
+        console.print(f"[yellow]{said}[/yellow] `{text(again)}`", soft_wrap=True)
     console.print()
     _print(_SET_COLUMNS, [_set_row(line) for line in found.sets])
     console.print(LEGEND, style="dim")

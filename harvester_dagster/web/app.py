@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from harvester_dagster import page_addresses
 from harvester_dagster.config import Web
 from harvester_dagster.web import guard
 from harvester_dagster.web.guard import WriteGuard
@@ -42,6 +43,8 @@ templates = Environment(
     lstrip_blocks=True,
 )
 templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
+templates.filters["set_page"] = page_addresses.set_page
+templates.filters["run_page"] = page_addresses.run_page
 
 
 def create_app(web: Web, routes: Sequence[BaseRoute], sessions: Sessions | None = None) -> Starlette:

@@ -34,4 +34,6 @@ def opened_page() -> Iterator[Page]:
 
 
 def is_problem(message: ConsoleMessage) -> bool:
-    return message.type == "error" and not any(f"status of {status}" in message.text for status in (404, 422, 429, 502))
+    return message.type == "error" and not any(
+        f"status of {status}" in message.text for status in (404, 409, 422, 429, 502)
+    )
