@@ -20,6 +20,7 @@ from benchmarks.rows import Row
 from harvester_dagster import config, installation
 from harvester_dagster.installation import Installation
 from harvester_dagster.releases import nights, release
+from harvester_dagster.releases.nights import Night
 from harvester_dagster.services import launcher
 from harvester_dagster.sets import versions
 from harvester_dagster.web import serving
@@ -55,10 +56,19 @@ class _Nothing:
     def _refused(self, *_: object) -> str:
         raise NotStarted("nothing is begun here")
 
-    harvest = accept = retry = release = roll_back = _refused
+    harvest = look = accept = retry = release = roll_back = _refused
 
     def launch(self, endpoint: str, mode: str, request: int) -> None:
         self._refused()
+
+    def seen(self, run_id: str) -> None:
+        return None
+
+    def accepted(self, installed: Installation, key: str) -> None:
+        self._refused()
+
+    def end_runs(self, night: Night) -> list[str]:
+        return []
 
 
 def measure(documents: int = 50_000) -> Iterator[Row]:

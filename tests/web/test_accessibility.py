@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize
 
 from harvester_dagster.releases import alerts
+from harvester_dagster.web.acts import RunSeen, Said
 from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.failure_pages import FailurePages
@@ -31,7 +32,7 @@ LONG = "x" * 5_000
 PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
     *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
-    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/"),
+    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/run/run/"),
 )
 UNKNOWN = ("/document/?srn=nowhere", "/source/nowhere/", "/nowhere")
 ACCESS = ("/harvest/status", "/harvest/log", "/debug/article", "/cache/update")
@@ -91,6 +92,7 @@ def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
 
 def routes(world: World) -> list[Any]:
     dagster, acts = "http://dagster.example:3000", Here(world)
+    acts.runs["run"] = RunSeen("run", "harvest", KEY, "failed", [Said(world.now, LONG)], f"<b>why</b> {LONG}")
     return [
         *OperatorPages(world.installation, acts, dagster).routes(),
         *DocumentPages(world.installation, dagster).routes(),
@@ -117,6 +119,7 @@ def test_answers_of_buttons_have_nothing_that_is_serious(url: str, page: Page) -
         ("/source/src/", "Ask what it offers"),
         ("/failures/", "Retry"),
         ("/alerts/", "Try"),
+        ("/", "Accept attempt"),
         (f"/set/{KEY}/", "Harvest now"),
     ):
         page.goto(url + path)
