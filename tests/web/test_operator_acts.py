@@ -245,7 +245,7 @@ def test_each_set_stands_beside_its_usual_and_leads_to_its_run(site: Site) -> No
     site.world.change("UPDATE attempt SET ended_at = started_at + interval '12.5 s' WHERE mode = 'full'")
     site.world.forward(timedelta(minutes=1))
     text = get(site, "/").text
-    assert f'<a href="{DAGSTER}/runs/run-3" aria-label="Run of {KEY}">run-3</a>' in text
+    assert f'<a href="{DAGSTER}/runs/run-3" aria-label="Run of {KEY} in Dagster">run</a>' in text
     assert text.count('<td class="number">12.5</td>') == 2, "and its usual"
 
 
