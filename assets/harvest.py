@@ -72,7 +72,10 @@ def harvest(
         )
     answered = attempt.state != "failed"
     return dg.MaterializeResult(
-        metadata=_metadata(attempt, steps.list_notes(harvester, attempt)),
+        metadata={
+            **_metadata(attempt, steps.list_notes(harvester, attempt)),
+            **showing.page_of_set(harvester.config, context.partition_key),
+        },
         check_results=[
             dg.AssetCheckResult(
                 passed=answered,

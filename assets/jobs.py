@@ -12,12 +12,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets import names, night_runs
+from assets import doing, names, night_runs
 from assets import release as release_assets
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import audit
-from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import release
 from harvester_dagster.sets import failed_results, reconcile, sets, steps, versions
 from harvester_dagster.sets.enrich import Portion
@@ -74,10 +72,13 @@ def access_job() -> AssetJob:
 
 
 class AcceptConfig(dg.Config):
-    """Which set, by its key `source:set`; and which attempt of it was looked at (0: the one that waits)."""
+    """Which set, by its key `source:set`; which attempt of it was looked at (0: the one that waits), and the digest of
+    the figures that were shown of it. `look`: stage it again to be looked at, and accept nothing."""
 
     source_set: str
     attempt: int = 0
+    seen: str = ""
+    look: bool = False
 
 
 @dg.op(
@@ -88,10 +89,15 @@ def accept_candidate(
     context: dg.OpExecutionContext, config: AcceptConfig, harvester: dg.ResourceParam[Installation]
 ) -> None:
     """Accept, and report a passing check for the partition that was red. Raises NothingToAccept, CandidateMoved."""
-    with audit.acting(Doer("dagster", f"run {context.run_id}")):
-        outcome = steps.accept(harvester, config.source_set, context.log.info, attempt_id=config.attempt or None)
-    report_accepted(context.instance, harvester, config.source_set)
-    context.log.info("%s: generation %s accepted by hand", config.source_set, outcome.generation)
+    key, attempt = config.source_set, config.attempt or None
+    if config.look:
+        _, figures = steps.look(harvester, key, context.log.info)
+        context.log.info("%s: it proposes %s", key, figures)
+        return
+    with doing.by_run(harvester, context.run_id, "accept", key):
+        outcome = steps.accept(harvester, key, context.log.info, attempt_id=attempt, seen=config.seen)
+    report_accepted(context.instance, harvester, key)
+    context.log.info("%s: generation %s accepted by hand", key, outcome.generation)
 
 
 def report_pushed(instance: dg.DagsterInstance, harvester: Installation, found: Taken) -> None:
@@ -189,6 +195,15 @@ def retry_results(
     """Set by set, those first that nobody works on; of each a portion at a time, so that a night or a push that waits
     for the set has it. Raises UnknownTask, and Busy for the sets that could not be had."""
     task = failed_results.task_named(harvester, config.task)
+    with doing.by_run(harvester, context.run_id, "retry task", config.task):
+        made = _made_anew(context, config, harvester, task)
+    context.add_output_metadata(dict(made))
+
+
+def _made_anew(
+    context: dg.OpExecutionContext, config: RetryConfig, harvester: Installation, task: Task
+) -> Counter[str]:
+    """By their outcome. Raises Busy."""
     made, waiting = Counter[str](), list(config.sets)
     busy: dict[str, Busy] = {}
     for patience in (1, 600):
@@ -201,9 +216,10 @@ def retry_results(
                 busy.pop(key, None)
             except Busy as error:
                 busy[key] = error
-    context.add_output_metadata(dict(made))
     if busy:
+        context.add_output_metadata(dict(made))
         raise next(iter(busy.values()))
+    return made
 
 
 def _portions(
@@ -252,7 +268,7 @@ def roll_back(
     """Bring the earlier version's index up, then move the pointer and the aliases. Raises NotPromotable."""
     with harvester.pool.connection() as connection:
         earlier = versions.by_id(connection, config.version) if config.version else versions.before_current(connection)
-    with audit.acting(Doer("dagster", f"run {context.run_id}")):
+    with doing.by_run(harvester, context.run_id, "rollback", str(earlier.version_id)):
         release.roll_back(harvester, earlier, progress=context.log.info)
     context.log.info("version %s is current; automatic releases are held", earlier.version_id)
 

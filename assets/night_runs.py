@@ -5,6 +5,7 @@ the rules and the rows). A night by hand has an id before its runs; that of a ti
 of its runs begins first opens it. Does not belong here: requesting runs (`sensors/night.py`).
 """
 
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,10 +13,13 @@ import dagster as dg
 
 from assets import names
 from assets.names import NIGHT_TAG, RELEASE_JOB, SET_TAG, TICK_TAG, WILL_RETRY_TAG
+from harvester_dagster import shown_text
 from harvester_dagster.installation import Installation
 from harvester_dagster.releases import nights, release
 from harvester_dagster.releases.nights import Ended, Night, RunState
 
+LONGEST_REASON = 500
+"""Characters of why a release failed."""
 _ENDED: dict[dg.DagsterRunStatus, RunState] = {
     dg.DagsterRunStatus.SUCCESS: "success",
     dg.DagsterRunStatus.FAILURE: "failure",
@@ -39,15 +43,18 @@ def tags_of(night: Night) -> dict[str, str]:
 
 def look(instance: dg.DagsterInstance, night: Night) -> NightRuns:
     """How far the runs of a night are."""
-    named = {TICK_TAG: night.name} if night.scheduled_at else {NIGHT_TAG: str(night.night_id)}
     sets: dict[str, RunState] = {}
     released: dg.DagsterRun | None = None
-    for run in instance.get_runs(dg.RunsFilter(tags=named)):  # newest first
+    for run in instance.get_runs(_of_night(night)):  # newest first
         if run.job_name == RELEASE_JOB:
             released = released or run
         elif key := run.tags.get(SET_TAG):
             sets.setdefault(key, _state(instance, run))
     return NightRuns(sets, released, _state(instance, released) if released else None)
+
+
+def _of_night(night: Night) -> dg.RunsFilter:
+    return dg.RunsFilter(tags={TICK_TAG: night.name} if night.scheduled_at else {NIGHT_TAG: str(night.night_id)})
 
 
 def _state(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunState:
@@ -102,6 +109,16 @@ def failed_release(instance: dg.DagsterInstance, harvester: Installation, night_
     return seen.release.run_id if seen.release and seen.release_state == "failure" else ""
 
 
+def end_runs(instance: dg.DagsterInstance, night: Night) -> list[str]:
+    """Have every run of a night end; the ids of those that have not ended yet."""
+    going_on = [run for run in instance.get_runs(_of_night(night)) if not run.is_finished]
+    for run in going_on:
+        if run.status is not dg.DagsterRunStatus.CANCELING:
+            with suppress(dg.DagsterError):  # its code server is gone, and it with that: it is found dead
+                instance.run_coordinator.cancel_run(run.run_id)  # from the queue, or in its process
+    return [run.run_id for run in going_on]
+
+
 @dg.failure_hook(name=names.SET_RUN_FAILED, required_resource_keys={names.HARVESTER})
 def set_run_failed(context: dg.HookContext) -> None:
     """A step of a set's run raised: the night learns why."""
@@ -117,4 +134,5 @@ def release_failed(context: dg.HookContext) -> None:
     assert run is not None
     night_id = night_of(context.instance, run, context.resources.harvester)
     if night_id is not None:
-        release.end_night(context.resources.harvester, night_id, failed_run=run.run_id)
+        why = shown_text.one_line(str(context.op_exception or ""))[:LONGEST_REASON]
+        release.end_night(context.resources.harvester, night_id, failed_run=run.run_id, why=why)

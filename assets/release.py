@@ -1,8 +1,10 @@
 """The release: after all sets, one consistent dataset version becomes current. Not partitioned; a run of its own."""
 
+from contextlib import nullcontext
+
 import dagster as dg
 
-from assets import code, names, night_runs, showing
+from assets import code, doing, names, night_runs, showing
 from assets.partitions import OWNER
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
@@ -50,17 +52,20 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         started = harvester.clock()
         night_id = night_runs.night_of(context.instance, context.run, harvester)
+        run_id, is_asked_for = context.run.run_id, context.run.tags.get(names.ORIGIN_TAG) == names.PAGE
         try:
-            released = release.release(
-                harvester,
-                by_hand=config.by_hand,
-                run_id=context.run.run_id,
-                night_id=night_id,
-                progress=context.log.info,
-            )
+            with doing.by_run(harvester, run_id, "release", "") if is_asked_for else nullcontext():
+                released = release.release(
+                    harvester,
+                    by_hand=config.by_hand,
+                    run_id=run_id,
+                    night_id=night_id,
+                    progress=context.log.info,
+                )
         except versions.NotPromotable as error:
             report_search(context.instance, harvester)  # a step that fails records no check of its own
             raise dg.Failure(f"{error}; the version before it goes on serving", allow_retries=False) from error
+        context.log.info(released.said)
         metadata: showing.Metadata = {
             "state": released.said,
             "version": released.version.version_id if released.version else 0,

@@ -5,6 +5,7 @@ with two ops a task that failed still let the other one materialize with a green
 materializes: what the asset holds is the accepted generation, the fallback; the check is red and the night goes on.
 """
 
+import shlex
 from collections.abc import Iterator
 
 import dagster as dg
@@ -92,7 +93,10 @@ def sets_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
         for name, key in keys.items():
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata=_metadata(name, outcome),
+                metadata={
+                    **_metadata(name, outcome),
+                    **showing.page_of_set(harvester.config, context.partition_key),
+                },
                 check_results=[_check(context.partition_key, name, key, outcome)],
             )
 
@@ -133,6 +137,6 @@ def _check(partition: str, entity: str, key: dg.AssetKey, outcome: SetOutcome) -
         metadata={
             "tonight": verdict.get("n", 0),
             "accepted before": verdict.get("h", 0),
-            **({"look": f"harvester accept {partition} --dry-run"} if outcome.is_replaced else {}),
+            **({"look": f"harvester accept {shlex.quote(partition)} --dry-run"} if outcome.is_replaced else {}),
         },
     )

@@ -10,9 +10,16 @@ from typing import Any
 
 import dagster as dg
 
-from harvester_dagster import shown_text
+from harvester_dagster import page_addresses, shown_text
+from harvester_dagster.config import Config
 
 Metadata = dict[str, Any]
+
+
+def page_of_set(config: Config, key: str) -> Metadata:
+    """The way to the page of a set, where everybody else can reach it."""
+    base = config.web.public_url
+    return {"page": dg.MetadataValue.url(f"{base}{page_addresses.set_page(key)}")} if base else {}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:

@@ -25,6 +25,7 @@ from harvester_dagster import config, installation
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.releases import nights, release, taking_down
+from harvester_dagster.releases.nights import Night
 from harvester_dagster.releases.push_rounds import PushRounds
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.services import launcher
@@ -66,10 +67,19 @@ class _Nothing:
     def _refused(self, *_: object) -> str:
         raise NotStarted("nothing is begun here")
 
-    harvest = accept = retry = release = roll_back = _refused
+    harvest = look = accept = retry = release = roll_back = _refused
 
     def launch(self, endpoint: str, mode: str, request: int) -> None:
         self._refused()
+
+    def seen(self, run_id: str) -> None:
+        return None
+
+    def accepted(self, installed: Installation, key: str) -> None:
+        self._refused()
+
+    def end_runs(self, night: Night) -> list[str]:
+        return []
 
 
 def measure(documents: int = 50_000) -> Iterator[Row]:

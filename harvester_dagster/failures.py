@@ -45,6 +45,7 @@
     │   ├── NothingIndexed           no version has been indexed yet
     │   └── NoIndex                  there is none to be had here
     ├── BadMapping                   search: the configured mapping cannot be used
+    ├── NoNight                      releases: there is no such night that goes on
     ├── NotMailed, NotTold           releases: the mail server did not take a mail; a way to tell that is none
     ├── NothingPublished             consumers: no version has become current yet
     ├── NoSuchVersion                consumers: no version of this number was ever published

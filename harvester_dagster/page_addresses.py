@@ -14,3 +14,8 @@ def in_path(text: str) -> str:
 def set_page(key: str) -> str:
     """The page of a set; its buttons lie below it. A set may be called `a/../b?c#d%e`."""
     return f"/set/{in_path(key)}/"
+
+
+def run_page(run_id: str) -> str:
+    """The page on which a run is followed that a button has begun."""
+    return f"/run/{in_path(run_id)}/"

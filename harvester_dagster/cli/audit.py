@@ -15,6 +15,7 @@ from harvester_dagster.publication import audit as audits
 class How(Enum):
     """What came of an act."""
 
+    asked_for = "asked for"
     done = "done"
     refused = "refused"
     failed = "failed"

@@ -1,5 +1,6 @@
 """`harvester accept` and `harvester dismiss`: what to do about a rejected candidate."""
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool 
         return False
     _show(installation, key, attempt, figures)
     if dry_run:
-        accepting = f"harvester accept {key} --attempt {attempt.attempt_id}"
+        accepting = f"harvester accept {shlex.quote(key)} --attempt {attempt.attempt_id}"
         printing.console.print(f"Accept it: {accepting}", soft_wrap=True, markup=False)
         return False
     return typer.confirm(f"Accept attempt {attempt.attempt_id}?")
@@ -73,17 +74,24 @@ def _show(installation: Installation, key: str, attempt: Attempt, figures: Figur
     printing.differences(_differences(installation, attempt))
 
 
-def dismiss(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
+def dismiss(
+    key: Key,
+    attempt: Annotated[
+        int, typer.Option("--attempt", metavar="N", help="The attempt that was looked at; refused where another waits.")
+    ] = 0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
     """Lay a set's newest rejected candidate aside for good."""
     with opened() as installation:
         if dry_run:
             _look(installation, key, dry_run=True, as_json=as_json)
             return
         with audit.trying(installation.pool, "dismiss", key, installation.clock):
-            attempt = steps.dismiss(installation, key)
+            dismissed = steps.dismiss(installation, key, attempt_id=attempt or None)
         if as_json:
-            printing.as_json({"attempt": attempt})
+            printing.as_json({"attempt": dismissed})
         else:
             printing.console.print(
-                f"{printing.text(key)}: candidate {attempt.attempt_id} dismissed; the set is harvested again tonight."
+                f"{printing.text(key)}: candidate {dismissed.attempt_id} dismissed; the set is harvested again tonight."
             )

@@ -5,10 +5,13 @@ Beside `definitions.py` the only module of the domain package that knows Dagster
 it, never at start. Real runs, recorded in the instance that the UI shows.
 """
 
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -22,22 +25,23 @@ from dagster_postgres.utils import DagsterPostgresException
 from gql.transport.httpx import HTTPXTransport
 from psycopg_pool import PoolTimeout
 
-from assets import jobs, names, partitions
+from assets import jobs, names, night_runs, partitions
 from assets.dead_runs import LOOK_SECONDS, LOOKED_BACK, DeadRuns, MissedRetries
 from assets.tasks import op_of
+from harvester_dagster import shown_text
 from harvester_dagster.config import source_of
 from harvester_dagster.definitions import defs
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.releases.nights import Night
 from harvester_dagster.services import unix_socket
 from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.web.acts import RunSeen, RunState, Said
 from harvester_dagster.web.door import GRAPHQL
 from harvester_dagster.web.launching import NotStarted
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The terminal is the command's; the events are in the UI."""
-PAGE = "page"
-"""Where a run comes from that somebody began on our pages."""
 
 
 class RunFailed(HarvesterError):
@@ -92,6 +96,12 @@ class PushReports:
         self._instance.dispose()
 
 
+def end_runs(night: Night) -> list[str]:
+    """Have every run of a night end; the ids of those that have not ended yet."""
+    with dg.DagsterInstance.get() as instance:
+        return night_runs.end_runs(instance, night)
+
+
 def release_goes_on(night_id: int) -> bool:
     """Whether the release of a night has not ended: its run closes the night, and then ends itself."""
     with dg.DagsterInstance.get() as instance:
@@ -127,7 +137,7 @@ def _run(
 def _reason(event: dg.DagsterEvent) -> str:
     """What the step raised, in a line, without Dagster's wrapping."""
     error = event.step_failure_data.error
-    return "" if error is None else (error.cause or error).message.strip().splitlines()[0]
+    return "" if error is None else _CLASS.sub("", (error.cause or error).message.strip().splitlines()[0])
 
 
 _AWAY = (psycopg.OperationalError, sqlalchemy.exc.OperationalError, PoolTimeout, DagsterPostgresException)
@@ -163,9 +173,8 @@ class RunWatch:
 
 
 class DagsterLauncher:
-    """Begins runs for the web application (`web/launching.py`, `web/acts.py`), by the API of Dagster's web application.
-
-    All raise NotStarted when Dagster cannot be reached or refuses.
+    """Begins runs for the web application (`web/launching.py`, `web/acts.py`), by the API of Dagster's web application;
+    those raise NotStarted when Dagster cannot be reached or refuses. How runs go it reads in Dagster's store.
     """
 
     def __init__(self, file: Path, job: str = names.DECIDE_ACCESS_JOB, timeout: int = 30) -> None:
@@ -183,33 +192,74 @@ class DagsterLauncher:
 
     def harvest(self, key: str) -> str:
         """Queue a set's run."""
-        tags = {names.PARTITION_TAG: key, names.SET_TAG: key, names.SOURCE_TAG: source_of(key), names.ORIGIN_TAG: PAGE}
+        tags = {
+            names.PARTITION_TAG: key,
+            names.SET_TAG: key,
+            names.SOURCE_TAG: source_of(key),
+            names.ORIGIN_TAG: names.PAGE,
+        }
         return self._begin(names.HARVEST_SET_JOB, tags=tags)
 
-    def accept(self, key: str, attempt: int) -> str:
+    def look(self, key: str) -> str:
+        """Queue the staging of a candidate that is to be looked at."""
+        return self._accept(jobs.AcceptConfig(source_set=key, look=True))
+
+    def accept(self, key: str, attempt: int, seen: str) -> str:
         """Queue the acceptance of a candidate."""
-        config = {
-            "ops": {
-                names.ACCEPT_CANDIDATE_OP: {"config": jobs.AcceptConfig(source_set=key, attempt=attempt).model_dump()}
-            }
-        }
-        return self._begin(names.ACCEPT_JOB, config, {names.ORIGIN_TAG: PAGE})
+        return self._accept(jobs.AcceptConfig(source_set=key, attempt=attempt, seen=seen))
+
+    def _accept(self, given: jobs.AcceptConfig) -> str:
+        config = {"ops": {names.ACCEPT_CANDIDATE_OP: {"config": given.model_dump()}}}
+        return self._begin(names.ACCEPT_JOB, config, {names.ORIGIN_TAG: names.PAGE, names.SET_TAG: given.source_set})
 
     def retry(self, task: str, sets: Sequence[str]) -> str:
         """Queue one run for all of these sets."""
         given = jobs.RetryConfig(task=task, sets=list(sets)).model_dump()
         config = {"ops": {names.RETRY_RESULTS_OP: {"config": given}}}
-        return self._begin(names.RETRY_JOB, config, {names.ORIGIN_TAG: PAGE, names.RETRY_TAG: task})
+        return self._begin(names.RETRY_JOB, config, {names.ORIGIN_TAG: names.PAGE, names.RETRY_TAG: task})
 
     def release(self) -> str:
         """Queue a release by hand."""
         config = {"ops": {names.SET_CURRENT_DATASET_VERSION: {"config": {"by_hand": True}}}}
-        return self._begin(names.RELEASE_JOB, config, {names.RELEASE_TAG: "hand"})
+        return self._begin(names.RELEASE_JOB, config, {names.RELEASE_TAG: "hand", names.ORIGIN_TAG: names.PAGE})
 
     def roll_back(self, version: int) -> str:
         """Queue going back to a version."""
         config = {"ops": {names.ROLL_BACK_OP: {"config": jobs.RollbackConfig(version=version).model_dump()}}}
-        return self._begin(names.ROLLBACK_JOB, config, {names.ORIGIN_TAG: PAGE})
+        return self._begin(names.ROLLBACK_JOB, config, {names.ORIGIN_TAG: names.PAGE})
+
+    def seen(self, run_id: str) -> RunSeen | None:
+        """What Dagster's store has of a run."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None:
+            return None
+        state = _STATES.get(run.status, "goes on")
+        reason = _why_failed(self._instance, run_id) if state == "failed" else ""
+        return RunSeen(run_id, _act(run), _subject(run), state, _said_by(self._instance, run_id), reason)
+
+    def accepted(self, installation: Installation, key: str) -> None:
+        """The set's red checks turn green. That Dagster's store does not take it is told on stderr only: the candidate
+        is accepted all the same."""
+        try:
+            partitions.synchronise(self._instance, installation)
+            jobs.report_accepted(self._instance, installation, key)
+        except sqlalchemy.exc.OperationalError as error:
+            print(f"{key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
+
+    def end_runs(self, night: Night) -> list[str]:
+        """Those in the queue are taken out of it, those that go on are told to end."""
+        return night_runs.end_runs(self._instance, night)
+
+    @cached_property
+    def _instance(self) -> dg.DagsterInstance:
+        return dg.DagsterInstance.get()
+
+    def __enter__(self) -> "DagsterLauncher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "_instance" in vars(self):
+            self._instance.dispose()
 
     def _begin(self, job: str, config: dict[str, Any] | None = None, tags: dict[str, str] | None = None) -> str:
         try:
@@ -224,6 +274,59 @@ class DagsterLauncher:
             f"http://localhost{GRAPHQL}", transport=httpx.HTTPTransport(uds=name), timeout=self._timeout
         )
         return DagsterGraphQLClient("localhost", transport=way)
+
+
+_STATES: dict[dg.DagsterRunStatus, RunState] = {
+    dg.DagsterRunStatus.QUEUED: "waits",
+    dg.DagsterRunStatus.NOT_STARTED: "waits",
+    dg.DagsterRunStatus.STARTING: "waits",
+    dg.DagsterRunStatus.SUCCESS: "done",
+    dg.DagsterRunStatus.FAILURE: "failed",
+    dg.DagsterRunStatus.CANCELED: "stopped",
+}
+_JOBS = {names.HARVEST_SET_JOB: "harvest", names.RETRY_JOB: "retry", names.ROLLBACK_JOB: "rollback"}
+_LOOKED, _SHOWN = 200, 8
+"""Events of a run that are looked through, and lines of it that are shown."""
+_CLASS = re.compile(r"^(\w+\.)+\w+: ")
+"""What stands before an error's own words."""
+
+
+def _act(run: dg.DagsterRun) -> str:
+    is_look = run.job_name == names.ACCEPT_JOB and _given(run, names.ACCEPT_CANDIDATE_OP).get("look")
+    return "look" if is_look else _JOBS.get(run.job_name, run.job_name)
+
+
+def _subject(run: dg.DagsterRun) -> str:
+    version = _given(run, names.ROLL_BACK_OP).get("version")
+    return str(version) if version else run.tags.get(names.SET_TAG) or run.tags.get(names.RETRY_TAG) or ""
+
+
+def _given(run: dg.DagsterRun, op: str) -> Mapping[str, Any]:
+    """The configuration of one op, as whoever launched it has written it."""
+    ops = run.run_config.get("ops")
+    found = ops.get(op) if isinstance(ops, Mapping) else None
+    config = found.get("config") if isinstance(found, Mapping) else None
+    return config if isinstance(config, Mapping) else {}
+
+
+def _said_by(instance: dg.DagsterInstance, run_id: str) -> list[Said]:
+    """What its steps have said last; Dagster's own events are left to its UI."""
+    records = instance.get_records_for_run(run_id, limit=_LOOKED, ascending=False).records
+    entries = [each.event_log_entry for each in records if each.event_log_entry.dagster_event is None]
+    return [
+        Said(datetime.fromtimestamp(entry.timestamp, UTC), shown_text.one_line(entry.user_message)[:500])
+        for entry in reversed(entries[:_SHOWN])
+    ]
+
+
+def _why_failed(instance: dg.DagsterInstance, run_id: str) -> str:
+    for kind in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE):
+        for record in instance.get_records_for_run(run_id, of_type=kind, limit=1).records:
+            event = record.event_log_entry.dagster_event
+            if event is not None:
+                said = _reason(event) if event.is_step_failure else event.message or ""
+                return shown_text.one_line(said)[:500]
+    return ""
 
 
 def _said(error: Exception) -> str:

@@ -29,9 +29,10 @@ from harvester_dagster.explain import night_progress, status
 from harvester_dagster.installation import Installation
 from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import audit
-from harvester_dagster.releases import nights
+from harvester_dagster.releases import nights, stopping
 from harvester_dagster.releases.missing_nights import MissingNights
 from harvester_dagster.releases.nights import Night
+from harvester_dagster.releases.stopping import NoNight
 from harvester_dagster.sets.sets import UnknownSet
 
 POLL_SECONDS = 1.0
@@ -53,7 +54,7 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
     with installation.pool.connection() as connection:
         night = nights.open_night(connection, installation.config, installation.clock())
         count = len(nights.expected(connection, night.night_id))
-        audit.write(connection, "night", str(night.night_id), night.opened_at)
+        audit.write(connection, "night", str(night.night_id), night.opened_at, "asked for")
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
@@ -71,9 +72,15 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
             time.sleep(POLL_SECONDS)
 
 
-def night(as_json: Json = False) -> None:
+def night(
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the night that goes on instead.")] = False,
+    as_json: Json = False,
+) -> None:
     """Run a whole night now: every set, then the release. Uses what `up` has running. Exit code 1 when a set's run
-    failed."""
+    failed. Stopped, it releases nothing; what its sets have accepted stays, and is released as work of the day."""
+    if stop:
+        _stop(as_json)
+        return
     with opened(for_tasks=True, migrates=True) as installation, daemon_of(installation) as daemon:
         started = time.monotonic()
         done = run_night(installation, daemon, printing.errors if as_json else printing.console)
@@ -81,6 +88,25 @@ def night(as_json: Json = False) -> None:
             printing.as_json({"night": done.night_id, "status": status.status(installation)})
         if report(installation, done, time.monotonic() - started, quiet=as_json):
             raise typer.Exit(MENDABLE)
+
+
+def _stop(as_json: bool) -> None:
+    with opened() as installation:
+        dagster_home(installation.config)
+        from harvester_dagster.cli import dagster_runs
+
+        with installation.pool.connection() as connection:
+            going_on = [row.night_id for row in nights.open_nights(connection)]
+        if not going_on:
+            raise NoNight("no night goes on", "`harvester night` runs one")
+        for night_id in going_on:
+            with audit.trying(installation.pool, "stop night", str(night_id), installation.clock):
+                cut = stopping.stop(installation, night_id, dagster_runs.end_runs)
+            if not as_json:
+                what = ", ".join(map(printing.text, cut)) or "none"
+                printing.console.print(f"Night {night_id} is stopped. Harvests that were under way: {what}.")
+        if as_json:
+            printing.as_json({"stopped": going_on})
 
 
 def report(installation: Installation, done: Night, seconds: float, quiet: bool = False) -> list[str]:
@@ -185,8 +211,9 @@ def up(
         from harvester_dagster.cli.dagster_runs import DagsterLauncher, RunWatch
         from harvester_dagster.web.serving import served
 
+        launcher = stack.enter_context(DagsterLauncher(interface.socket))
         dagster = config.web.dagster_url or interface.url
-        pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket), dagster))
+        pages = stack.enter_context(served(installation, launcher, dagster))
         printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/[/bold]")
         coming = f"The next night is at {config.night.cron}" if automatic else "night.automation is false: no night"
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")

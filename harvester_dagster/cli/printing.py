@@ -5,6 +5,7 @@ A table shows fewer columns where the terminal is narrow; no word is broken in o
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -92,7 +93,7 @@ def candidate_outcome(key: str, outcome: SetOutcome) -> None:
         console.print(
             f"[red]{text(key)}[/red]: rejected: {text(outcome.reason)}. "
             "What was accepted before stays published.\n"
-            f"See `harvester accept {key} --dry-run`, then accept or dismiss it.",
+            f"See `harvester accept {text(shlex.quote(key))} --dry-run`, then accept or dismiss it.",
         )
     elif attempt is not None and attempt.generation is None:
         console.print(f"{key}: nothing differs from what was accepted.")
@@ -116,6 +117,10 @@ def status(found: Status, *, tasks: bool = False) -> None:
         console.print(f"[yellow]A release is due since {since}: {due.sets} sets have advanced{again}.[/yellow]")
     for line in found.pushes:
         _pushes(line, ZoneInfo(found.timezone))
+    for task in found.failing:
+        said = f"{task.task}: {task.failed:,} of {task.made:,} results failed for now: {text(task.reason)}."
+        again = f"harvester tasks retry {task.task} {shlex.join(task.sets)}"
+        console.print(f"[yellow]{said}[/yellow] `{text(again)}`", soft_wrap=True)
     console.print()
     _print(_SET_COLUMNS, [_set_row(line) for line in found.sets])
     console.print(LEGEND, style="dim")
@@ -226,7 +231,7 @@ def _set_row(line: SetLine) -> list[str]:
         *(f"{line.tally.get(name, 0):,}" if line.tally else "·" for name in _TALLY),
         f"{line.tally.get('gone', 0):,}" if line.tally else "·",
         published,
-        f"[{_COLOURS[line.standing]}]{_verdict(line)}[/]",
+        f"[{'red' if line.waits else _COLOURS[line.standing]}]{_verdict(line)}[/]",
         f"{line.seconds:.1f}",
     ]
 
@@ -241,10 +246,11 @@ def _trouble(line: SetLine) -> None:
     kept = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
     stays = f"What was accepted before stays published: {kept}." if line.generation else "Nothing of it is published."
     console.print(f"[red]{text(line.key)}[/red]: {text(line.reason)}. {stays}")
-    if line.harvest == "rejected":
-        mends = [f"harvester accept {line.key} --dry-run", f"harvester dismiss {line.key}"]
+    key = shlex.quote(line.key)
+    if line.waits:
+        mends = [f"harvester accept {key} --dry-run", f"harvester dismiss {key}"]
     else:
-        mends = [f"harvester harvest {line.key}"]
+        mends = [f"harvester harvest {key}"]
     for mend in mends:
         console.print(f"    {text(mend)}", style="dim", soft_wrap=True)
 

@@ -244,6 +244,10 @@ class Daemon:
         self.close()
 
 
+_EVERYWHERE = ("0.0.0.0", "::", "[::]")
+"""Where something listens and is not asked for."""
+
+
 class Webserver:
     """Dagster's UI behind our door (`dagster_ui.py`), while the block lasts."""
 
@@ -251,7 +255,7 @@ class Webserver:
         dagster_home(config)
         self._at, self._code, self._stack = (config.web.host, str(port)), code, contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://{config.web.host}:{port}"
+        self.url = f"http://{'localhost' if config.web.host in _EVERYWHERE else config.web.host}:{port}"
         self.socket = home() / f"ui-{port}.sock"
 
     def ensure(self) -> None:

@@ -32,7 +32,7 @@ def store_migrate(as_json: Json = False) -> None:
     with services(config) as url:
         done = database.migrate(url)
         with opened() as found:
-            audit.told(found.pool, "migrate", done.now, found.clock(), before=done.before or "")
+            audit.told(found.pool, "migrate", done.now, found.clock(), "done", before=done.before or "")
     if as_json:
         printing.as_json(done)
     elif done.before == done.now:

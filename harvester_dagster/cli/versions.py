@@ -53,6 +53,22 @@ def version_diff(
         printing.differences(map(described, found), as_json=as_json)
 
 
+@version_app.command("hold")
+def version_hold(
+    why: Annotated[str, typer.Option("--why", help="Shown beside it.")] = "", as_json: Json = False
+) -> None:
+    """Hold automatic releases, those of the night too, until `harvester release`."""
+    with opened() as installation:
+        with audit.trying(installation.pool, "hold", "", installation.clock):
+            held = versions.hold_releases(installation, why)
+        if as_json:
+            printing.as_json(held)
+            return
+        printing.console.print(
+            f"Automatic releases are held: {printing.text(held.reason)}. `harvester release` goes on."
+        )
+
+
 @version_app.command("rollback")
 def version_rollback(
     version: Annotated[int, typer.Argument(help="0: the one that was current before.")] = 0,

@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from harvester_dagster import config as configuration
 from harvester_dagster.catalog import CATALOG, Catalog
-from harvester_dagster.config import Config, Email, Section, Source, Web
+from harvester_dagster.config import LOOPBACK, Config, Email, Section, Source, Web
 from harvester_dagster.config_mistakes import Mistake, refused, shown, unknown
 from harvester_dagster.failures import RefusedError
 from harvester_dagster.outside import http, origins
@@ -99,12 +100,18 @@ def _open_password(email: Email) -> Iterator[Mistake]:
 
 def notes(config: Config) -> list[str]:
     """What is right and may not mean what it was meant to."""
-    return [*_ports_not_opened(config), *_without_links(config)]
+    return [*_ports_not_opened(config), *_without_links(config), *_without_way_to_dagster(config)]
 
 
 def _without_links(config: Config) -> list[str]:
     wanted = config.alerts.email.host and not config.web.public_url
     return ["alerts.email: mails have no links, for web.public_url is not set"] if wanted else []
+
+
+def _without_way_to_dagster(config: Config) -> list[str]:
+    host = urlsplit(config.web.public_url).hostname
+    wanted = host and host not in LOOPBACK and not config.web.dagster_url
+    return ["web.dagster_url: pages link the Dagster UI where it listens on this machine"] if wanted else []
 
 
 def _ports_not_opened(config: Config) -> list[str]:

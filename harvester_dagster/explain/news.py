@@ -1,12 +1,12 @@
 """Why there is a new version, in a sentence: what was harvested, or what changed though nothing was.
 
-Belongs here: comparing the current version with the one before it, by figures and a sample of its documents. Does not
-belong here: the list of what differs (`sets/versions.py`).
+Belongs here: comparing the current version with the one before it, by figures of its harvests and a sample of its
+documents, so that it costs the same whatever was released. Does not belong here: the list of what differs
+(`sets/versions.py`).
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -24,6 +24,20 @@ SHOWN = 3
 
 def news(connection: Connection[Any], catalog: Catalog, current: Version) -> str:
     """Of the current version, beside the one that was current before it. "" where there is none."""
+    released = versions.released(connection) or current
+    return with_pushes(of_release(connection, catalog, released), released, current)
+
+
+def with_pushes(said: str, released: Version, current: Version) -> str:
+    """What was told of a release, where pushes have made another version of it since."""
+    if not said or released.version_id == current.version_id:
+        return said
+    return f"{said} Pushes have made it version {current.version_id} since."
+
+
+def of_release(connection: Connection[Any], catalog: Catalog, current: Version) -> str:
+    """Of the version that was released last, beside the one that was current before it; "" where there is none. It
+    stays the same until the next release."""
     try:
         before = versions.before_current(connection)
     except NotPromotable:
@@ -57,15 +71,15 @@ def _moved(before: Version, current: Version) -> Iterator[tuple[int, int, int]]:
 
 
 def _sent(connection: Connection[Any], before: Version, current: Version) -> int:
-    """How many documents differ by what their sources said."""
+    """How many new, changed and deleted documents their sources sent, as each harvest has counted them."""
     moved = list(_moved(before, current))
     row = connection.execute(
-        """WITH moved AS (SELECT * FROM unnest(%(sets)s::int[], %(low)s::int[], %(high)s::int[]) m (set_id, low, high))
-           SELECT count(*) FROM (
-               SELECT doc_id FROM moved m JOIN revision r USING (set_id)
-               WHERE r.from_gen > m.low AND r.from_gen <= m.high
-               UNION SELECT doc_id FROM moved m JOIN revision r USING (set_id)
-               WHERE r.to_gen > m.low AND r.to_gen <= m.high) each""",
+        """SELECT coalesce(sum(count.value::int), 0)
+           FROM unnest(%(sets)s::int[], %(low)s::int[], %(high)s::int[]) m (set_id, low, high)
+           JOIN generation g ON g.set_id = m.set_id AND g.gen > m.low AND g.gen <= m.high
+           JOIN attempt a ON a.attempt_id = g.attempt_id AND json_typeof(a.counts) = 'object'
+           CROSS JOIN json_each(a.counts) entity CROSS JOIN json_each_text(entity.value) count
+           WHERE count.key IN ('new', 'changed', 'deleted')""",
         {
             "sets": [set_id for set_id, _, _ in moved],
             "low": [min(x, y) for _, x, y in moved],
@@ -80,8 +94,9 @@ def _fields(connection: Connection[Any], before: Version, current: Version) -> t
     fields: Counter[str] = Counter()
     count = 0
     for set_id, x, y in _moved(before, current):
-        changes = islice(versions.set_difference(connection, set_id, x, y), SAMPLE - count)
-        ids = [change.doc_id for change in changes]
+        if count == SAMPLE:
+            break
+        ids = [change.doc_id for change in versions.sample(connection, set_id, x, y, SAMPLE - count)]
         count += len(ids)
         for old, new in _bodies(connection, ids, x, y):
             fields.update(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))

@@ -20,7 +20,8 @@ LEAST = 3
 """Of fewer nothing is usual yet."""
 FAR_OFF = 2.0
 """So many times what is usual, or so many times less, is marked."""
-_LOOKED_BACK = 60
+LOOKED_BACK = 60
+"""Harvests among which these are looked for, whatever came of them."""
 
 
 class NightSummary(NamedTuple):
@@ -35,6 +36,16 @@ class NightSummary(NamedTuple):
     failed: int
     version_id: int | None
     """What it promoted, if anything."""
+    was_released: bool
+    """Whether its release has begun; a night that ended without was stopped."""
+    release_failed: bool
+
+    @property
+    def instead(self) -> str:
+        """What stands in place of a version."""
+        if self.release_failed:
+            return "release failed"
+        return "stopped" if self.ended_at and not self.was_released else "none"
 
 
 class Usual(NamedTuple):
@@ -72,32 +83,35 @@ def nights(connection: Connection[Any], count: int) -> list[NightSummary]:
         return cursor.execute(
             """SELECT n.night_id, n.opened_at, n.ended_at, count(s.set_id) AS sets,
                       count(*) FILTER (WHERE a.state = 'accepted' AND s.outcome IS DISTINCT FROM 'failure') AS accepted,
-                      count(*) FILTER (WHERE a.state IN ('rejected', 'dismissed')) AS rejected,
+                      count(*) FILTER (WHERE a.state IN ('rejected', 'superseded', 'dismissed')) AS rejected,
                       count(*) FILTER (WHERE a.state = 'failed' OR s.outcome = 'failure') AS failed,
                       (SELECT max(version_id) FROM dataset_version v
-                       WHERE v.night_id = n.night_id AND v.promoted_at IS NOT NULL) AS version_id
+                       WHERE v.night_id = n.night_id AND v.promoted_at IS NOT NULL) AS version_id,
+                      n.released_at IS NOT NULL AS was_released, n.failed_run <> '' AS release_failed
                FROM (SELECT * FROM night ORDER BY night_id DESC LIMIT %s) n
                LEFT JOIN night_set s USING (night_id)
                LEFT JOIN LATERAL (SELECT state FROM attempt a WHERE a.set_id = s.set_id AND a.night_id = n.night_id
                                   ORDER BY attempt_id DESC LIMIT 1) a ON true
-               GROUP BY n.night_id, n.opened_at, n.ended_at ORDER BY n.night_id DESC""",
+               GROUP BY n.night_id, n.opened_at, n.ended_at, n.released_at, n.failed_run ORDER BY n.night_id DESC""",
             (count,),
         ).fetchall()
 
 
-def usual(connection: Connection[Any], set_id: int | None = None) -> dict[tuple[str, str], Usual]:
-    """By a set's key and a mode, of one set or of all; none where fewer than LEAST harvests were accepted lately."""
+def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
+    """What was usual when the newest harvest of each set came, by the set's key and a mode: it is no part of what it is
+    held against. None where fewer than LEAST harvests were accepted lately."""
     rows = connection.execute(
         """SELECT s.key, a.mode, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.records),
                   percentile_cont(0.5) WITHIN GROUP (ORDER BY a.seconds), count(*)
            FROM harvest_set s CROSS JOIN LATERAL (
                SELECT b.*, row_number() OVER (PARTITION BY mode ORDER BY attempt_id DESC) AS place FROM (
-                   SELECT attempt_id, mode, records, extract(epoch FROM ended_at - started_at)::float8 AS seconds
-                   FROM attempt c WHERE c.set_id = s.set_id AND c.state = 'accepted' AND c.mode = ANY (%(modes)s)
-                   ORDER BY attempt_id DESC LIMIT %(back)s) b) a
-           WHERE a.place <= %(count)s AND (%(set)s::int IS NULL OR s.set_id = %(set)s)
-           GROUP BY s.key, a.mode HAVING count(*) >= %(least)s""",
-        {"set": set_id, "modes": list(HARVESTS), "back": _LOOKED_BACK, "count": USUAL_OF, "least": LEAST},
+                   SELECT attempt_id, mode, state, records,
+                          extract(epoch FROM ended_at - started_at)::float8 AS seconds
+                   FROM attempt c WHERE c.set_id = s.set_id AND c.mode = ANY (%(modes)s)
+                   ORDER BY attempt_id DESC OFFSET 1 LIMIT %(back)s) b
+               WHERE state = 'accepted') a
+           WHERE a.place <= %(count)s GROUP BY s.key, a.mode HAVING count(*) >= %(least)s""",
+        {"modes": list(HARVESTS), "back": LOOKED_BACK, "count": USUAL_OF, "least": LEAST},
     )
     return {(key, mode): Usual(records, seconds, count) for key, mode, records, seconds, count in rows}
 
@@ -121,11 +135,11 @@ def harvests(connection: Connection[Any], set_id: int, count: int) -> list[Harve
 
 
 def usual_then(harvests: Sequence[Harvest]) -> list[Usual | None]:
-    """What was usual when each of these, newest first, came: medians over those before it, as `usual` takes them."""
+    """What was usual when each of these, newest first, came: of those before it, as `usual` takes them."""
     found: list[Usual | None] = []
     for place, harvest in enumerate(harvests):
-        before = [one for one in harvests[place + 1 :] if one.state == "accepted" and one.mode == harvest.mode]
-        of = before[:USUAL_OF]
+        before = harvests[place + 1 : place + 1 + LOOKED_BACK]
+        of = [one for one in before if one.state == "accepted" and one.mode == harvest.mode][:USUAL_OF]
         found.append(
             Usual(median(one.records for one in of), median(one.seconds for one in of), len(of))
             if len(of) >= LEAST

@@ -28,6 +28,15 @@ class TaskLine(NamedTuple):
     examples: list[list[str]]
 
 
+class Candidate(NamedTuple):
+    """What was proposed, rejected, and can still be accepted. `mode`: a harvest's, or remap, record, reconcile."""
+
+    attempt: int
+    mode: str
+    reason: str
+    began: datetime
+
+
 class SetLine(NamedTuple):
     """One set: its newest harvest, how it ended, and what is published of it. `tally`: each of its `records` under one
     word (`sets/stage.py`); empty for a harvest that was not staged."""
@@ -50,14 +59,20 @@ class SetLine(NamedTuple):
     tally: Mapping[str, int]
     notes: list[str]
     """What was odd about the list of its newest harvest."""
+    is_ahead: bool
+    """What it has accepted is not in the current version yet."""
+    waits: Candidate | None
+    """Not always its newest harvest's: one that failed took no candidate's place, and not only harvests propose."""
 
     @property
     def verdict(self) -> str:
         """In two words what came of the set."""
         if self.standing == "retired":
             return "retired"
-        if self.harvest in ("rejected", "failed"):
-            return "rejected" if self.harvest == "rejected" else "source failed"
+        if self.harvest == "failed":
+            return "source failed"
+        if self.waits or self.harvest in ("rejected", "superseded"):
+            return "rejected"
         if self.standing in ("on fallback", "missing"):
             return "not harvested"
         return self.standing if self.standing == "stale" else self.harvest
@@ -65,7 +80,7 @@ class SetLine(NamedTuple):
     @property
     def needs_a_hand(self) -> bool:
         """Whether somebody should look at it."""
-        return self.standing in ("on fallback", "missing", "stale")
+        return self.standing != "retired" and (self.waits is not None or self.standing != "fresh")
 
 
 class ReleaseDue(NamedTuple):
@@ -74,6 +89,17 @@ class ReleaseDue(NamedTuple):
     since: datetime
     sets: int
     times: int
+
+
+class FailingTask(NamedTuple):
+    """A task that lately could not have at least half of what it wanted of some sets, for now: `failed` of the `made`
+    results are to be tried again. `reason`: of one of them."""
+
+    task: str
+    failed: int
+    made: int
+    sets: tuple[str, ...]
+    reason: str
 
 
 class PushLine(NamedTuple):
@@ -106,6 +132,7 @@ class Status(NamedTuple):
     """The installation's, in which people are told times."""
     pushes: list[PushLine]
     """Sets of which something pushed is not settled or not shown."""
+    failing: list[FailingTask]
 
 
 def status(installation: Installation, *, brief: bool = False) -> Status:
@@ -117,7 +144,8 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
     with installation.pool.connection() as connection:
         newest = attempts.newest_harvests(connection)
         current = versions.current(connection)
-        lines = _lines(installation, connection, newest, sets.all_sets(connection), with_tasks=not brief)
+        shown = current.generations if current else {}
+        lines = _lines(installation, connection, newest, sets.all_sets(connection), shown, with_tasks=not brief)
         return Status(
             current.version_id if current else None,
             current.promoted_at if current else None,
@@ -128,14 +156,42 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
             news(connection, installation.catalog, current) if current and not brief else "",
             installation.config.timezone,
             _pushes(installation, connection, sets.all_sets(connection)),
+            failing_tasks(installation, connection),
         )
 
 
 def set_line(installation: Installation, state: sets.SetState) -> SetLine | None:
     """One set as `status` has it; None: it is withdrawn."""
     with installation.pool.connection() as connection:
-        newest = attempts.newest_harvests(connection)
-        return next(iter(_lines(installation, connection, newest, [state], with_tasks=True)), None)
+        newest, current = attempts.newest_harvests(connection), versions.current(connection)
+        shown = current.generations if current else {}
+        return next(iter(_lines(installation, connection, newest, [state], shown, with_tasks=True)), None)
+
+
+def failing_tasks(installation: Installation, connection: Any) -> list[FailingTask]:
+    """By the newest reports of the last day and a half; a row for each task of each set. A link that is dead is none of
+    these: it has its result."""
+    known = {task.name for task in installation.catalog.tasks}
+    since = installation.clock() - standings.STALE_AFTER
+    found: dict[str, FailingTask] = {}
+    for task, key, failed, made, reason in connection.execute(_FAILING, {"since": since, "least": LEAST_FAILED}):
+        if task in known:
+            row = found.get(task, FailingTask(task, 0, 0, (), reason or ""))
+            found[task] = FailingTask(task, row.failed + failed, row.made + made, (*row.sets, key), row.reason)
+    return list(found.values())
+
+
+LEAST_FAILED = 20
+"""Results of one set: fewer may be a host that is away."""
+_FAILING = """
+SELECT t.task, s.key, m.failed, m.made, t.examples #>> '{0,2}'
+FROM task_report t JOIN harvest_set s USING (set_id) CROSS JOIN LATERAL (
+    SELECT coalesce((t.outcomes ->> 'retry')::int, 0) AS failed, sum(value::int)::int AS made
+    FROM json_each_text(t.outcomes) WHERE key <> 'not applicable') m
+WHERE t.finished_at >= %(since)s AND s.retired_at IS NULL
+  AND m.failed >= %(least)s AND 2 * m.failed >= m.made
+ORDER BY t.task, s.set_id
+"""
 
 
 def push_line(installation: Installation, state: sets.SetState) -> PushLine | None:
@@ -173,12 +229,15 @@ def _lines(
     connection: Any,
     newest: Mapping[int, attempts.Attempt],
     states: Sequence[sets.SetState],
+    shown: Mapping[int, int],
     *,
     with_tasks: bool,
 ) -> list[SetLine]:
-    """A line for each set that stands somehow: as many questions for three hundred as for one."""
-    by_key = {row.key: row for row in standings.standings_beside(connection, newest, installation.clock())}
+    """A line for each set that stands somehow: as many questions for three hundred as for one. `shown`: the generations
+    of the current version."""
+    by_key = {row.key: row for row in standings.standings_beside(installation, connection, newest)}
     set_ids = [state.set_id for state in states]
+    waiting = attempts.waiting(connection, set_ids[0] if len(set_ids) == 1 else None)
     ids = [newest[set_id].attempt_id for set_id in set_ids if set_id in newest]
     tasks = _tasks(installation, connection, set_ids) if with_tasks else {}
     notes = problems.of_lists(connection, ids)
@@ -195,7 +254,12 @@ def _lines(
             harvest = newest.get(state.set_id)
             line = _line(state, found, harvest, published.get(state.set_id, {}), tasks.get(state.set_id, []))
             number = harvest.attempt_id if harvest else 0
-            lines.append(line._replace(tally=tallies.get(number) or {}, notes=notes.get(number, [])))
+            line = line._replace(
+                tally=tallies.get(number) or {},
+                notes=notes.get(number, []),
+                is_ahead=state.accepted_gen > shown.get(state.set_id, 0),
+            )
+            lines.append(_with_candidate(line, waiting.get(state.set_id)))
     return lines
 
 
@@ -234,4 +298,13 @@ def _line(
         tasks=tasks,
         tally={},
         notes=[],
+        is_ahead=False,
+        waits=None,
     )
+
+
+def _with_candidate(line: SetLine, waits: attempts.Attempt | None) -> SetLine:
+    if waits is None:
+        return line
+    candidate = Candidate(waits.attempt_id, waits.mode, waits.reason, waits.started_at)
+    return line._replace(waits=candidate, reason=line.reason or waits.reason)

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from harvester_dagster.failures import HarvesterError, mendable
 from harvester_dagster.store.database import Pool
 
-Outcome = Literal["done", "refused", "failed"]
+Outcome = Literal["asked for", "done", "refused", "failed"]
 _LONGEST = 500
 """Characters of what came from outside."""
 
@@ -84,10 +84,11 @@ def write(
     )
 
 
-def told(pool: Pool, act: str, subject: str, at: datetime, **detail: Any) -> None:
-    """One row of what begins now and commits many times, such as a harvest: it was asked for, by this one."""
+def told(pool: Pool, act: str, subject: str, at: datetime, outcome: Outcome = "asked for", **detail: Any) -> None:
+    """One row in a transaction of its own: of what begins now and commits many times, such as a harvest, that it was
+    asked for, by this one; or of what changes nothing in the store."""
     with pool.connection() as connection:
-        write(connection, act, subject, at, **detail)
+        write(connection, act, subject, at, outcome, **detail)
 
 
 @contextmanager

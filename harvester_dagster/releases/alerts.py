@@ -7,6 +7,7 @@ visible in the store, the reports and the checks.
 """
 
 import logging
+import shlex
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def standing(installation: Installation) -> list[Alert]:
             if alert := _of_set(connection, installation, state):
                 found.append(alert)
             elif why := left_behind.get(state.key):
-                mend = f"look at its run in the UI (tag harvest/set={state.key}); `harvester harvest {state.key}`"
+                mend = f"look at its run in the UI (tag harvest/set={state.key}); `{_again(state.key)}`"
                 message = f"{state.key}: released without it: {why}"
                 found.append(Alert(f"left-behind {state.key}", message, mend, key=state.key))
     return found
@@ -87,7 +88,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
         return Alert(
             f"reconciliation-rejected {state.key}",
             f"{state.key}: what its source lists was rejected: {mending.reason}",
-            f"see what it would change with `harvester accept {state.key} --dry-run`, then accept or dismiss it",
+            _look_and_decide(state.key),
             mending.ended_at,
             state.key,
         )
@@ -117,11 +118,19 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
         return Alert(
             f"fallback {state.key}",
             f"{state.key}: rejected {nights} nights in a row: {newest.reason}",
-            f"see what it would change with `harvester accept {state.key} --dry-run`, then accept or dismiss it",
+            _look_and_decide(state.key) if newest.state == "rejected" else f"`{_again(state.key)}` asks its source",
             newest.ended_at,
             state.key,
         )
     return None
+
+
+def _again(key: str) -> str:
+    return f"harvester harvest {shlex.quote(key)}"
+
+
+def _look_and_decide(key: str) -> str:
+    return f"see what it would change with `harvester accept {shlex.quote(key)} --dry-run`, then accept or dismiss it"
 
 
 def _of_pushes(
@@ -130,7 +139,7 @@ def _of_pushes(
     found = []
     if row.rejected:
         message = f"{state.key}: {row.rejected:,} pushed records were rejected: {row.reason}"
-        mend = f"see `harvester push list {state.key}`, then `harvester push accept` or `dismiss` it"
+        mend = f"see `harvester push list {shlex.quote(state.key)}`, then `harvester push accept` or `dismiss` it"
         found.append(Alert(f"pushes-rejected {state.key}", message, mend, key=state.key))
     if row.since and installation.clock() - row.since > TAKEN_AFTER:
         waits = pushed.in_the_way(connection, installation, state)
@@ -154,11 +163,12 @@ def of_search(installation: Installation) -> list[Alert]:
     return [Alert(f"{SEARCH}-{side.state}", message, mend, side.since)]
 
 
-def missed(run_id: str) -> Alert:
+def missed(run_id: str, why: str = "") -> Alert:
     """The release of a night failed."""
+    because = f": {why}" if why else ""
     return Alert(
         f"release-missed {run_id}",
-        f"the release of the night failed (run {run_id}): the last version stays current",
+        f"the release of the night failed (run {run_id}{because}): the last version stays current",
         "look at the run, then `harvester release`",
     )
 

@@ -51,25 +51,23 @@ def waiting(installation: Installation) -> Waiting | str:
         if held := versions.hold(connection):
             return f"automatic releases are held: {held}"
         moved = connection.execute(
-            """SELECT s.set_id, g.gen, g.accepted_at FROM harvest_set s
+            """SELECT s.set_id, g.gen, g.at FROM harvest_set s
                LEFT JOIN current_version c ON true
                LEFT JOIN dataset_version_set v ON v.version_id = c.version_id AND v.set_id = s.set_id
                JOIN LATERAL (
-                   SELECT g.gen, g.accepted_at FROM generation g LEFT JOIN attempt a USING (attempt_id)
+                   SELECT g.gen, greatest(g.accepted_at, a.ended_at) AS at
+                   FROM generation g LEFT JOIN attempt a USING (attempt_id)
                    WHERE g.set_id = s.set_id AND g.gen > coalesce(v.gen, 0) AND g.gen <= s.accepted_gen
                      AND a.mode IS DISTINCT FROM 'push'  -- these are published by themselves, and never end
                    ORDER BY g.gen DESC LIMIT 1) g ON true
                ORDER BY 1"""
         ).fetchall()
-        dirty = connection.execute(
-            """SELECT count(*), count(DISTINCT d.set_id) FROM dirty d JOIN harvest_set s USING (set_id)
-               WHERE d.done_in IS NULL AND s.retired_at IS NULL AND s.accepted_gen > 0"""
-        ).fetchone()
+        to_make = connection.execute(_TO_MAKE).fetchone()
         last = connection.execute(
             """SELECT max(a.ended_at), (SELECT max(ended_at) FROM night) FROM attempt a WHERE mode <> 'push'"""
         ).fetchone()
-    count, dirty_sets = dirty or (0, 0)
-    if not moved and not count:
+    (stale,) = to_make or (0,)
+    if not moved and not stale:
         return "nothing waits"
     now = installation.clock()
     last_attempt, last_night = last or (None, None)
@@ -81,8 +79,18 @@ def waiting(installation: Installation) -> Waiting | str:
         )
     due_since = max(at for at in ((since or LONG_AGO) + quiet, last_night) if at)
     what = "-".join(f"{set_id}.{gen}" for set_id, gen, _ in moved) or f"{since or LONG_AGO:%Y%m%dT%H%M%S}"
-    mark = f"{what}:{count}:{times_due(due_since, now)}"
-    return Waiting(mark, since, due_since, max(len(moved), dirty_sets))
+    mark = f"{what}:{stale}:{times_due(due_since, now)}"
+    return Waiting(mark, since, due_since, max(len(moved), stale))
+
+
+_TO_MAKE = """
+SELECT count(*) FROM harvest_set s
+WHERE s.retired_at IS NULL AND s.accepted_gen > 0
+  AND EXISTS (SELECT FROM dirty d WHERE d.set_id = s.set_id AND d.done_in IS NULL)
+  AND NOT EXISTS (SELECT FROM attempt a WHERE a.set_id = s.set_id AND a.state IN ('open', 'fetched', 'staged')
+                  AND a.mode NOT IN ('derive', 'push'))
+"""
+"""Sets with outputs to make anew, one or a million; a harvest that goes on takes its own along."""
 
 
 def finish(

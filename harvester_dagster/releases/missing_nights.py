@@ -5,8 +5,9 @@ people, with the store or without it. Does not belong here: nights that began (`
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from psycopg import OperationalError
+from psycopg import Connection, OperationalError
 from psycopg_pool import PoolTimeout
 
 from harvester_dagster.config import Config
@@ -46,13 +47,33 @@ class MissingNights:
             why = ""
         except (OperationalError, PoolTimeout) as error:
             why = f": the store cannot be reached ({(str(error).strip() or 'no answer').splitlines()[0]})"
-        found = Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}{why}", _MEND)
+        found = _alert(tick, why)
         if alerts.send(self._installation, found):
             self._settled = tick
         if tick != self._mailed:
             self._mailed = tick
             alert_mail.tell_by_mail(self._installation, [found])
         return found
+
+
+def missing(installation: Installation, connection: Connection[Any], since: datetime) -> Alert | None:
+    """The night that did not begin, where it is the newest one of the schedule and no other was run since. `since`:
+    who looks knows of no tick before it; an earlier night vouches for the schedule too."""
+    config = installation.config
+    if not (config.sets and config.night.automation):
+        return None
+    tick = newest_tick(config, installation.clock() - PATIENCE)
+    row = connection.execute(
+        """SELECT EXISTS (SELECT FROM night WHERE scheduled_at = %(tick)s OR opened_at >= %(tick)s),
+                  EXISTS (SELECT FROM night WHERE opened_at < %(tick)s)""",
+        {"tick": tick},
+    ).fetchone()
+    has_begun, had_nights = row or (False, False)
+    return _alert(tick) if not has_begun and (had_nights or tick > since) else None
+
+
+def _alert(tick: datetime, why: str = "") -> Alert:
+    return Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}{why}", _MEND)
 
 
 def newest_tick(config: Config, moment: datetime) -> datetime:

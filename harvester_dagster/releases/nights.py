@@ -32,7 +32,7 @@ class Night(NamedTuple):
     released_at: datetime | None
     """When its release began."""
     ended_at: datetime | None
-    """When its release had ended."""
+    """When its release had ended, or somebody has stopped it."""
 
     @property
     def name(self) -> str:
@@ -168,9 +168,42 @@ def release_begun(connection: Connection[Any], night_id: int, runs: Mapping[str,
     )
 
 
-def end(connection: Connection[Any], night_id: int, now: datetime) -> None:
-    """Its release ended."""
-    connection.execute("UPDATE night SET ended_at = %s WHERE night_id = %s AND ended_at IS NULL", (now, night_id))
+def end(connection: Connection[Any], night_id: int, now: datetime, failed_run: str = "", why: str = "") -> None:
+    """Its release ended. `failed_run`: where that came to nothing, and why."""
+    connection.execute(
+        """UPDATE night SET ended_at = %s, failed_run = %s, failed_why = %s
+           WHERE night_id = %s AND ended_at IS NULL""",
+        (now, failed_run, why, night_id),
+    )
+
+
+def stop(connection: Connection[Any], night_id: int, now: datetime) -> bool:
+    """Let nothing more be requested for a night: it is over, whatever of it was done. Whether it went on until now."""
+    found = connection.execute(
+        "UPDATE night SET ended_at = %s WHERE night_id = %s AND ended_at IS NULL", (now, night_id)
+    )
+    return found.rowcount == 1
+
+
+class ReleaseFailure(NamedTuple):
+    """The release of a night that came to nothing, where nothing was promoted since."""
+
+    night_id: int
+    run_id: str
+    why: str
+    ended_at: datetime
+
+
+def failed_release(connection: Connection[Any]) -> ReleaseFailure | None:
+    """Of the newest night that has ended."""
+    with connection.cursor(row_factory=class_row(ReleaseFailure)) as cursor:
+        return cursor.execute(
+            """SELECT n.night_id, n.failed_run AS run_id, n.failed_why AS why, n.ended_at
+               FROM (SELECT * FROM night WHERE ended_at IS NOT NULL ORDER BY night_id DESC LIMIT 1) n
+               WHERE n.failed_run <> '' AND NOT EXISTS (
+                   SELECT FROM current_version JOIN dataset_version v USING (version_id)
+                   WHERE v.promoted_at > coalesce(n.released_at, n.ended_at) AND NOT v.pushed)"""
+        ).fetchone()
 
 
 def is_open(connection: Connection[Any], night_id: int) -> bool:

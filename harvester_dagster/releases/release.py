@@ -225,11 +225,12 @@ def _patch(work: Work, version: Version) -> str:
     return aliases.move_at(work)
 
 
-def end_night(installation: Installation, night_id: int, failed_run: str = "") -> None:
+def end_night(installation: Installation, night_id: int, failed_run: str = "", why: str = "") -> None:
     """Tell people what they should know, then close the night, whoever could be told. `failed_run`: the run of its
-    release, where that came to nothing. A night that is closed already sends no second mail."""
+    release, where that came to nothing, and why as far as is known. A night that is closed already sends no second
+    mail."""
     try:
-        missed = [alerts.missed(failed_run)] if failed_run else []
+        missed = [alerts.missed(failed_run, why)] if failed_run else []
         found = [*missed, *alerts.standing(installation)]
         with installation.pool.connection() as connection:
             is_open = nights.is_open(connection, night_id)
@@ -241,7 +242,7 @@ def end_night(installation: Installation, night_id: int, failed_run: str = "") -
                 alert_mail.tell_by_mail(installation, found)
     finally:
         with installation.pool.connection() as connection:
-            nights.end(connection, night_id, installation.clock())
+            nights.end(connection, night_id, installation.clock(), failed_run, why)
         alerts.heartbeat(installation)
 
 

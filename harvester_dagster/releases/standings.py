@@ -29,15 +29,15 @@ class SetStanding(NamedTuple):
 def standings(installation: Installation) -> list[SetStanding]:
     """Every set: fresh, on fallback, stale or missing."""
     with installation.pool.connection() as connection:
-        return standings_beside(connection, attempts.newest_harvests(connection), installation.clock())
+        return standings_beside(installation, connection, attempts.newest_harvests(connection))
 
 
 def standings_beside(
-    connection: Connection[Any], newest: Mapping[int, attempts.Attempt], now: datetime
+    installation: Installation, connection: Connection[Any], newest: Mapping[int, attempts.Attempt]
 ) -> list[SetStanding]:
     """The same, by whoever has read the newest harvests."""
     found = []
-    left_behind = nights.left_behind(connection)
+    left_behind, now = nights.left_behind(connection), installation.clock().astimezone(installation.config.zone)
     for state in sets.all_sets(connection):
         standing, reason = _standing(state, newest.get(state.set_id), left_behind.get(state.key), now)
         if state.withdrawn_at is None:
@@ -48,15 +48,16 @@ def standings_beside(
 def _standing(
     state: sets.SetState, newest: attempts.Attempt | None, left_behind: str | None, now: datetime
 ) -> tuple[Standing, str]:
+    """`now` in the zone in which people are told times."""
     if state.retired_at is not None:
         return "retired", "gone from the configuration; published until `harvester set withdraw`"
     kept: Standing = "on fallback" if state.accepted_gen else "missing"
-    if newest and newest.state in ("rejected", "failed"):
+    if newest and newest.state in ("rejected", "superseded", "failed"):  # what superseded it moved no watermark
         return kept, newest.reason
     if left_behind:
         return kept, left_behind
     if state.watermark is None:
         return "missing", "never harvested successfully"
     if now - state.watermark > STALE_AFTER:
-        return "stale", f"last accepted harvest {state.watermark:%Y-%m-%d %H:%M}"
+        return "stale", f"last accepted harvest {state.watermark.astimezone(now.tzinfo):%Y-%m-%d %H:%M}"
     return "fresh", ""

@@ -254,6 +254,24 @@ def newest_harvests(connection: Connection[Any]) -> dict[int, Attempt]:
     return {row.set_id: row for row in rows}
 
 
+def waiting(connection: Connection[Any], set_id: int | None = None) -> dict[int, Attempt]:
+    """The rejected candidates that can still be accepted, of one set or of all, by the set's id: of each the newest
+    that proposed something, whatever its mode, as long as nothing was accepted since but work of the day and pushes."""
+    named = ", ".join(f"a.{name}" for name in Attempt._fields)
+    with connection.cursor(row_factory=class_row(Attempt)) as cursor:
+        rows = cursor.execute(
+            f"""SELECT {named} FROM harvest_set s CROSS JOIN LATERAL (
+                    SELECT * FROM attempt a
+                    WHERE a.set_id = s.set_id AND a.state = ANY (%(states)s) AND a.mode = ANY (%(modes)s)
+                    ORDER BY a.attempt_id DESC LIMIT 1) a
+                WHERE (%(set)s::int IS NULL OR s.set_id = %(set)s) AND a.state = 'rejected' AND NOT EXISTS (
+                    SELECT FROM generation g JOIN attempt b USING (attempt_id)
+                    WHERE g.set_id = a.set_id AND g.gen > a.base_gen AND b.mode NOT IN ('derive', 'push'))""",
+            {"states": list(NOT_FAILED), "modes": list(PROPOSALS), "set": set_id},
+        ).fetchall()
+    return {row.set_id: row for row in rows}
+
+
 def last_ended(connection: Connection[Any]) -> datetime | None:
     """When an attempt of any set ended last; pushes, of which there are many, aside."""
     row = connection.execute("SELECT max(ended_at) FROM attempt WHERE mode <> 'push'").fetchone()

@@ -62,8 +62,12 @@ class LockedSet:
         self.state = moved
 
 
+PATIENCE = 600.0
+"""Seconds in which another run of the set should have ended."""
+
+
 @contextmanager
-def lock_set(installation: Installation, key: str, patience: float = 600) -> Iterator[LockedSet]:
+def lock_set(installation: Installation, key: str, patience: float = PATIENCE) -> Iterator[LockedSet]:
     """Hold a set's lock. `patience`: seconds to wait for it. Raises UnknownSet, Busy."""
     busy = Busy(
         f"{key}: another run has worked on this set for {patience:.0f} s",

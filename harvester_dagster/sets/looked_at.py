@@ -1,9 +1,11 @@
 """What of a rejected candidate somebody has looked at, so that accepting takes that and nothing else.
 
 A candidate moves: a later harvest takes its place, and work of the day changes what it is compared with. Belongs here:
-its figures, remembering them with a look, comparing. Does not belong here: staging and accepting (`steps.py`).
+its figures, remembering them with a look, comparing. A page says itself what it showed (`seen`, the digest of the
+figures): the last look may be somebody else's. Does not belong here: staging and accepting (`steps.py`).
 """
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.sets import attempts, verdict, versions
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.locked_set import LockedSet
+from harvester_dagster.sets.sets import SetState
 
 
 class CandidateMoved(HarvesterError):
@@ -41,9 +44,8 @@ class Figures(NamedTuple):
         return f"{counts}; {self.added:,} added, {self.changed:,} changed, {self.removed:,} removed"
 
 
-def figures(connection: Connection[Any], locked: LockedSet, attempt: Attempt) -> Figures:
+def figures(connection: Connection[Any], state: SetState, attempt: Attempt) -> Figures:
     """Those of the set's staged candidate, whose outputs are made."""
-    state = locked.state
     accepted = verdict.published(connection, state)
     changes = list(versions.set_difference(connection, state.set_id, state.accepted_gen, state.candidate_gen))
     count = {kind: sum(change.change == kind for change in changes) for kind in ("added", "changed", "removed")}
@@ -67,22 +69,34 @@ def note(connection: Connection[Any], found: Figures, now: Any) -> None:
     )
 
 
-def check(connection: Connection[Any], locked: LockedSet, found: Figures, asked: int | None) -> None:
-    """That the candidate is what was looked at: the attempt that is `asked` for, with the figures of the last look;
-    without a number, what was looked at last, where that was done. Raises CandidateMoved."""
-    look_again = f"look at it: `harvester accept {locked.key} --dry-run`"
-    seen = _last_look(connection, locked)
-    wanted = asked or (seen.attempt_id if seen else found.attempt_id)
-    if wanted != found.attempt_id:
+def check(connection: Connection[Any], locked: LockedSet, found: Figures, asked: int | None, seen: str = "") -> None:
+    """That the candidate is what was looked at: the attempt that is `asked` for, with the figures of which `seen` is
+    the digest, else those of the last look; without a number, what was looked at last, where that was done. Raises
+    CandidateMoved."""
+    last = _last_look(connection, locked)
+    check_attempt(locked.key, asked or (last.attempt_id if last else found.attempt_id), found.attempt_id, f": {found}")
+    if seen:
+        has_moved, was = seen != found.digest, ""
+    else:
+        has_moved = last is not None and last.attempt_id == found.attempt_id and last != found
+        was = f"it was {last}; "
+    if has_moved:
         raise CandidateMoved(
-            f"{locked.key}: attempt {wanted} is not the candidate that waits; attempt {found.attempt_id} is: {found}",
-            look_again,
+            f"{locked.key}: attempt {found.attempt_id} has moved since it was looked at: {was}it is {found}",
+            _look_again(locked.key),
         )
-    if seen and seen.attempt_id == found.attempt_id and seen != found:
+
+
+def check_attempt(key: str, asked: int, waits: int, more: str = "") -> None:
+    """That the attempt that is asked for is the one that waits. Raises CandidateMoved."""
+    if asked != waits:
         raise CandidateMoved(
-            f"{locked.key}: attempt {found.attempt_id} has moved since it was looked at: it was {seen}; it is {found}",
-            look_again,
+            f"{key}: attempt {asked} is not the candidate that waits; attempt {waits} is{more}", _look_again(key)
         )
+
+
+def _look_again(key: str) -> str:
+    return f"look at it: `harvester accept {shlex.quote(key)} --dry-run`"
 
 
 def _last_look(connection: Connection[Any], locked: LockedSet) -> Figures | None:

@@ -6,6 +6,7 @@ harvests. Belongs here: when that can be done, whether what came is what was ask
 """
 
 import json
+import shlex
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable
@@ -107,24 +108,25 @@ def _check(installation: Installation, state: SetState, external_id: str) -> Non
     if fetch.kind_of(installation, key).single is None:
         kind = installation.config.sets[key].kind
         raise NotByItself(
-            f"{key}: a source of the kind {kind} has no way to ask for one record", f"`harvester harvest {key}`"
+            f"{key}: a source of the kind {kind} has no way to ask for one record",
+            f"`harvester harvest {shlex.quote(key)}`",
         )
     if state.watermark is None:
-        raise NotByItself(f"{key} was never harvested", f"`harvester harvest {key}` brings all of it")
+        raise NotByItself(f"{key} was never harvested", f"`harvester harvest {shlex.quote(key)}` brings all of it")
     with installation.pool.connection() as connection:
         if going_on := attempts.going_on(connection, state.set_id):
             raise NotByItself(
                 f"{key}: a harvest is going on (attempt {going_on.attempt_id})",
-                f"wait for its end; where its run was killed, `harvester harvest {key}` begins it again",
+                f"wait for its end; where its run was killed, `harvester harvest {shlex.quote(key)}` begins it again",
             )
-        waiting = attempts.last(connection, state.set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
+        waiting = attempts.waiting(connection, state.set_id)
         is_left_out = LeftOut(installation, connection, key, state.set_id).is_left_out(external_id)
     if is_left_out:
         raise NotByItself(f"{key}: that record was purged", "`harvester takedown SRN --undo` asks for it again")
-    if waiting is not None and waiting.state == "rejected":
+    if waiting:
         raise NotByItself(
             f"{key}: a rejected candidate waits",
-            f"see `harvester accept {key} --dry-run`, then accept or dismiss it",
+            f"see `harvester accept {shlex.quote(key)} --dry-run`, then accept or dismiss it",
         )
 
 
@@ -147,7 +149,7 @@ def _asked(installation: Installation, state: SetState, external_id: str) -> Sin
     if not is_known and installation.config.sets[state.key].kind == "oai-pmh":
         raise NotByItself(
             f"{state.key}: {external_id} does not say of which sets it is, and never came with this one",
-            f"`harvester set reconcile {state.key}` asks for all that the set lists",
+            f"`harvester set reconcile {shlex.quote(state.key)}` asks for all that the set lists",
         )
     return found
 

@@ -69,6 +69,14 @@ def stale(installation: "Installation", connection: Connection[Any], state: SetS
     return row == (True,)
 
 
+def still_to_do(connection: Connection[Any], state: SetState) -> None:
+    """What the candidate's outputs took along stays to be made anew of the accepted state: the candidate is not, or not
+    yet, accepted."""
+    connection.execute(
+        "UPDATE dirty SET done_in = NULL WHERE set_id = %s AND done_in = %s", (state.set_id, state.candidate_gen)
+    )
+
+
 def produce(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] = lambda _: None) -> Made:
     """Make the outputs of the staged attempt. Run again, it makes only what became stale meanwhile."""
     installation = locked.installation

@@ -9,6 +9,7 @@ Belongs here: when that can be done and when it is due, the order of its steps. 
 (`listed.py`), the walk along the list (`sources/`), asking for one record by hand (`one_record.py`).
 """
 
+import shlex
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -150,15 +151,17 @@ def _checked(installation: Installation, state: SetState) -> IdentifierLists:
         kind = installation.config.sets[key].kind
         raise NothingToReconcile(
             f"{key}: a source of the kind {kind} has no list of identifiers",
-            f"`harvester harvest {key} --full` asks it for everything",
+            f"`harvester harvest {shlex.quote(key)} --full` asks it for everything",
         )
     if state.watermark is None:
-        raise NothingToReconcile(f"{key} was never harvested", f"`harvester harvest {key}` brings all of it")
+        raise NothingToReconcile(
+            f"{key} was never harvested", f"`harvester harvest {shlex.quote(key)}` brings all of it"
+        )
     with installation.pool.connection() as connection:
         if going_on := attempts.going_on(connection, state.set_id):
             raise NothingToReconcile(
                 f"{key}: a harvest is going on (attempt {going_on.attempt_id})",
-                f"wait for its end; where its run was killed, `harvester harvest {key}` begins it again",
+                f"wait for its end; where its run was killed, `harvester harvest {shlex.quote(key)}` begins it again",
             )
     return lists
 
@@ -254,7 +257,7 @@ class _Reconciling:
             raise SourceError(
                 f"{self.key}: {wanted:,} records are missing or changed, and no more than {MOST_ASKED:,} are asked for "
                 "one by one",
-                f"`harvester harvest {self.key} --full` asks for everything",
+                f"`harvester harvest {shlex.quote(self.key)} --full` asks for everything",
             )
         return [name for what in ("missing", "backdated") for name in found.of(what)]
 

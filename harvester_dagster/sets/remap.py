@@ -5,6 +5,7 @@ for `harvester accept`. It moves no watermark, so that the next harvest asks for
 Belongs here: when that can be done, and the order of the steps.
 """
 
+import shlex
 import uuid
 from collections.abc import Callable
 
@@ -28,11 +29,10 @@ def plan(installation: Installation, key: str) -> Coverage:
         state = find(connection, key)
         if key not in installation.config.sets:
             raise NothingToRemap(f"{key} is retired", "it stays published as it is")
-        waiting = attempts.last(connection, state.set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
-        if waiting is not None and waiting.state == "rejected":
+        if attempts.waiting(connection, state.set_id):
             raise NothingToRemap(
                 f"{key}: a rejected candidate waits",
-                f"see `harvester accept {key} --dry-run`, then accept or dismiss it",
+                f"see `harvester accept {shlex.quote(key)} --dry-run`, then accept or dismiss it",
             )
     found = replay.coverage(installation, state)
     if found.missing:
@@ -72,7 +72,11 @@ def _begin(installation: Installation, key: str, run_id: str, progress: Callable
 
 def _uncovered(state: SetState, mapping_version: str, found: Coverage) -> NothingToRemap:
     is_full = state.watermark is None or state.mapping_version != mapping_version
-    then = "its next harvest is full" if is_full else f"`harvester harvest {state.key} --full` asks its source for all"
+    then = (
+        "its next harvest is full"
+        if is_full
+        else f"`harvester harvest {shlex.quote(state.key)} --full` asks its source for all"
+    )
     return NothingToRemap(
         f"{state.key}: the stored pages do not cover the set ({found.missing}), so nothing was read anew", then
     )

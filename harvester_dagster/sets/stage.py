@@ -224,6 +224,7 @@ class _Staging:
             return
         with self.locked.connection() as connection:
             since = self.attempt.watermark - settings.overlap
+            shown = f"{since.astimezone(self.locked.installation.config.zone):%Y-%m-%d %H:%M}"
             pushed = inbox.taken_since(connection, self.terms.set_id, since)
             late = self.accepted.unseen.intersection(
                 known.ids_of(connection, self.terms.set_id, self.terms.entity, pushed)
@@ -231,8 +232,7 @@ class _Staging:
         if late:
             self.accepted.see(late)
             self.problems.note(
-                f"{len(late)} records that were pushed since {since:%Y-%m-%d %H:%M} UTC did not come: they stay until "
-                "the next whole list"
+                f"{len(late)} records that were pushed since {shown} did not come: they stay until the next whole list"
             )
             self._write_problems()
 

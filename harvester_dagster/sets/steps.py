@@ -4,6 +4,7 @@ Each step takes the set's lock for itself, finds the attempt that it belongs to,
 what is done is found done. Without an open attempt a step works on the accepted state.
 """
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,9 +17,9 @@ from harvester_dagster.publication import audit
 from harvester_dagster.sets import attempts, enrich, fetch, generations, looked_at, problems, sets, verdict
 from harvester_dagster.sets.attempts import Attempt, Mode, Window
 from harvester_dagster.sets.enrich import Again, Portion
-from harvester_dagster.sets.locked_set import LockedSet, lock_set
-from harvester_dagster.sets.looked_at import Figures
-from harvester_dagster.sets.outputs import Made, produce, stale
+from harvester_dagster.sets.locked_set import PATIENCE, LockedSet, lock_set
+from harvester_dagster.sets.looked_at import CandidateMoved, Figures
+from harvester_dagster.sets.outputs import Made, produce, stale, still_to_do, version
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sets.stage import stage
 from harvester_dagster.sets.task_reports import TaskReport
@@ -26,6 +27,8 @@ from harvester_dagster.store.source_slots import source_slot
 from harvester_dagster.tasks.task import Task
 
 Progress = Callable[[str], None]
+AT_ONCE = 2.0
+"""Seconds to wait for a set while somebody waits for the answer of a page."""
 
 
 def _quiet(_: str) -> None:
@@ -96,7 +99,7 @@ def tasks(
     run_id: str | None = None,
     again: Again = "",
     portion: Portion | None = None,
-    patience: float = 600,
+    patience: float = PATIENCE,
     progress: Progress = _quiet,
 ) -> list[TaskReport]:
     """Run document tasks over the set, in one pass (`Catalog.passes` says which belong together). `portion`: no more
@@ -199,30 +202,80 @@ def look(installation: Installation, key: str, progress: Progress = _quiet) -> t
     with lock_set(installation, key) as locked:
         attempt = _candidate(locked, progress)
         with locked.connection() as connection:
-            found = looked_at.figures(connection, locked, attempt)
+            found = looked_at.figures(connection, locked.state, attempt)
             looked_at.note(connection, found, installation.clock())
+            still_to_do(connection, locked.state)
         return attempt, found
 
 
 def accept(
-    installation: Installation, key: str, progress: Progress = _quiet, *, attempt_id: int | None = None
+    installation: Installation,
+    key: str,
+    progress: Progress = _quiet,
+    *,
+    attempt_id: int | None = None,
+    seen: str = "",
 ) -> SetOutcome:
-    """Take the newest rejected candidate after all, as it was looked at. `attempt_id`: which one that was.
+    """Take the newest rejected candidate after all, as it was looked at. `attempt_id`: which one that was; `seen`: the
+    digest of the figures that were shown of it.
 
     Raises NothingToAccept, CandidateMoved.
     """
     with lock_set(installation, key) as locked:
-        attempt = _candidate(locked, progress)
+        return _taken(locked, _candidate(locked, progress), attempt_id, seen)
+
+
+def accept_standing(
+    installation: Installation, key: str, attempt_id: int, *, seen: str = "", patience: float = AT_ONCE
+) -> SetOutcome | None:
+    """The same while somebody waits for the answer. None: it must be staged again first, or more than one batch of its
+    outputs was made stale meanwhile. Raises NothingToAccept, CandidateMoved, Busy."""
+    with lock_set(installation, key, patience) as locked:
         with locked.connection() as connection:
-            looked_at.check(connection, locked, looked_at.figures(connection, locked, attempt), attempt_id)
-        verdict.conclude(locked, attempt, by_hand=True)
-        return _locked_outcome(locked)
+            attempt = _newest_rejected(connection, locked)
+            looked_at.check_attempt(key, attempt_id, attempt.attempt_id)
+            if not _stands(connection, locked, attempt):
+                return None
+        produce(locked, attempt)
+        return _taken(locked, attempt, attempt_id, seen)
 
 
-def dismiss(installation: Installation, key: str) -> Attempt:
-    """Lay the newest rejected candidate aside for good. Raises NothingToAccept."""
-    with lock_set(installation, key) as locked, locked.connection() as connection:
+def _stands(connection: Connection[Any], locked: LockedSet, attempt: Attempt) -> bool:
+    """Whether a rejected candidate is as its verdict left it, but for some outputs."""
+    state, installation = locked.state, locked.installation
+    if state.staged_attempt != attempt.attempt_id or state.accepted_gen != attempt.base_gen:
+        return False
+    if not attempt.outputs_made or state.output_version != version(installation.catalog, installation.config):
+        return False
+    dirty = connection.execute(
+        "SELECT FROM dirty WHERE set_id = %s AND done_in IS NULL LIMIT %s",
+        (state.set_id, installation.limits.produced + 1),
+    )
+    return dirty.rowcount <= installation.limits.produced
+
+
+def _taken(locked: LockedSet, attempt: Attempt, attempt_id: int | None, seen: str) -> SetOutcome:
+    """Accept a staged candidate whose outputs are made, where it is what was looked at."""
+    try:
+        with locked.connection() as connection:
+            found = looked_at.figures(connection, locked.state, attempt)
+            looked_at.check(connection, locked, found, attempt_id, seen)
+    except CandidateMoved:
+        with locked.connection() as connection:
+            still_to_do(connection, locked.state)
+        raise
+    verdict.conclude(locked, attempt, by_hand=True)
+    return _locked_outcome(locked)
+
+
+def dismiss(
+    installation: Installation, key: str, *, attempt_id: int | None = None, patience: float = PATIENCE
+) -> Attempt:
+    """Lay the newest rejected candidate aside for good. `attempt_id`: which one that is. Raises NothingToAccept,
+    CandidateMoved, Busy."""
+    with lock_set(installation, key, patience) as locked, locked.connection() as connection:
         attempt = _newest_rejected(connection, locked)
+        looked_at.check_attempt(key, attempt_id or attempt.attempt_id, attempt.attempt_id)
         connection.execute("UPDATE attempt SET state = 'dismissed' WHERE attempt_id = %s", (attempt.attempt_id,))
         audit.write(connection, "dismiss", key, installation.clock(), attempt=attempt.attempt_id)
         return attempts.by_id(connection, attempt.attempt_id)
@@ -274,18 +327,17 @@ def _with_outputs_to_make(locked: LockedSet, run_id: str | None) -> Attempt | No
 
 def _newest_rejected(connection: Connection[Any], locked: LockedSet) -> Attempt:
     key, set_id = locked.key, locked.set_id
-    attempt = attempts.last(connection, set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
-    if attempt is None or attempt.state != "rejected":
-        was = f"its newest harvest was {attempt.state}" if attempt else f"`harvester harvest {key}` asks its source"
+    if found := attempts.waiting(connection, set_id).get(set_id):
+        return found
+    newest = attempts.last(connection, set_id, states=attempts.NOT_FAILED, modes=attempts.PROPOSALS)
+    if newest is None or newest.state != "rejected":
+        was = (
+            f"its newest harvest was {newest.state}"
+            if newest
+            else f"`harvester harvest {shlex.quote(key)}` asks its source"
+        )
         raise NothingToAccept(f"{key}: no rejected candidate is waiting", was)
-    later = connection.execute(
-        """SELECT count(*) FROM generation g JOIN attempt a USING (attempt_id)
-           WHERE g.set_id = %s AND g.gen > %s AND a.mode NOT IN ('derive', 'push')""",
-        (set_id, attempt.base_gen),
-    ).fetchone()
-    if later != (0,):
-        raise NothingToAccept(f"{key}: something else was accepted meanwhile", "harvest the set again")
-    return attempt
+    raise NothingToAccept(f"{key}: something else was accepted meanwhile", "harvest the set again")
 
 
 def _candidate(locked: LockedSet, progress: Progress) -> Attempt:

@@ -104,10 +104,7 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
             )
             inbox.settle(connection, attempt.attempt_id, "rejected", installation.clock(), "; ".join(rejected))
             if attempt.mode != "derive":  # results of due looks count all the same: the next release publishes them
-                connection.execute(
-                    "UPDATE dirty SET done_in = NULL WHERE set_id = %s AND done_in = %s",
-                    (state.set_id, state.candidate_gen),
-                )
+                outputs.still_to_do(connection, state)
         else:
             _accept(connection, locked, attempt, now_there, record, "accepted by hand" if by_hand else "")
             if by_hand:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from psycopg import Connection
 
+from harvester_dagster import shown_text
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, log
@@ -18,13 +19,16 @@ from harvester_dagster.sets.generations import live
 from harvester_dagster.store import locks
 from harvester_dagster.store.locks import Lock
 
+_LONGEST_WHY = 200
+"""Characters of why somebody holds releases."""
+
 
 class NotPromotable(HarvesterError):
     """The version may not become current; the message says why and what to do."""
 
 
 class Held(NotPromotable):
-    """A rollback holds automatic releases; one that was under way does not undo it."""
+    """Automatic releases are held; one that was under way does not undo a rollback."""
 
 
 class Superseded(NotPromotable):
@@ -32,7 +36,7 @@ class Superseded(NotPromotable):
 
 
 class Hold(NamedTuple):
-    """What a rollback has set. A release by hand ends the one that it has seen, and no later one."""
+    """What a rollback, or somebody, has set. A release by hand ends the one that it has seen, and no later one."""
 
     since: datetime
     reason: str
@@ -249,6 +253,21 @@ def _move_pointer(connection: Connection[Any], version: Version, present: Versio
     log.write(connection, version.version_id, present.generations if present else {}, version.generations, now)
 
 
+def hold_releases(installation: Installation, why: str = "") -> Hold:
+    """Hold automatic releases until one by hand; what holds already. A hold that is there stays as it is."""
+    with installation.pool.connection() as connection:
+        locks.take_until_end(connection, Lock.PROMOTION)
+        now, by, why = installation.clock(), audit.doer().name, shown_text.one_line(why)[:_LONGEST_WHY]
+        connection.execute(
+            "INSERT INTO release_hold (since, reason) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+            (now, f"held by {by}: {why}" if why else f"held by {by}"),
+        )
+        audit.write(connection, "hold", "", now, why=why)
+        found = holding(connection)
+        assert found is not None
+        return found
+
+
 def hold(connection: Connection[Any]) -> str | None:
     """Why automatic releases are held; None: they are not."""
     held = holding(connection)
@@ -272,25 +291,44 @@ def end_hold(connection: Connection[Any], seen: Hold | None = None) -> None:
 def before_current(connection: Connection[Any]) -> Version:
     """The version that was current before this one and holds something else. Where pushes have made the current one,
     that before the release to which they were pushed. Raises NotPromotable."""
-    rows = connection.execute(
-        f"""{_SELECT} WHERE c.version_id IS NULL AND v.promoted_at IS NOT NULL
-              AND coalesce(v.ceased_at, '-infinity') <= coalesce((
-                SELECT CASE WHEN now.pushed THEN max(n.promoted_at) ELSE 'infinity' END
-                FROM current_version JOIN dataset_version now USING (version_id), dataset_version n
-                WHERE NOT n.pushed AND n.promoted_at <= now.promoted_at GROUP BY now.pushed), 'infinity')
-            ORDER BY v.ceased_at DESC NULLS LAST, v.version_id DESC"""
-    )
-    present = current(connection)
-    for earlier in map(_version, rows.fetchall()):
-        if present is None or earlier.generations != present.generations:
-            return earlier
-    raise NotPromotable("there is no earlier version to go back to", "`harvester release` makes the next one")
+    found = connection.execute(_BEFORE).fetchone()
+    if found is None:
+        raise NotPromotable("there is no earlier version to go back to", "`harvester release` makes the next one")
+    return by_id(connection, found[0])
+
+
+_BEFORE = """
+WITH earlier AS MATERIALIZED (
+    SELECT v.version_id FROM dataset_version v LEFT JOIN current_version c USING (version_id)
+    WHERE c.version_id IS NULL AND v.promoted_at IS NOT NULL AND coalesce(v.ceased_at, '-infinity') <= coalesce((
+        SELECT CASE WHEN now.pushed THEN max(n.promoted_at) ELSE 'infinity' END
+        FROM current_version JOIN dataset_version now USING (version_id), dataset_version n
+        WHERE NOT n.pushed AND n.promoted_at <= now.promoted_at GROUP BY now.pushed), 'infinity')
+    ORDER BY v.ceased_at DESC NULLS LAST, v.version_id DESC)
+SELECT version_id FROM earlier WHERE EXISTS (
+    SELECT FROM (SELECT set_id, gen FROM dataset_version_set s WHERE s.version_id = earlier.version_id) was
+    FULL JOIN (SELECT set_id, gen FROM dataset_version_set JOIN current_version USING (version_id)) now
+        USING (set_id, gen)
+    WHERE was.gen IS NULL OR now.gen IS NULL)
+LIMIT 1
+"""
+"""Of the newest that one looks at the generations first: there may be hundreds of versions of hundreds of sets."""
+
+
+def released(connection: Connection[Any]) -> Version | None:
+    """The current version, or where pushes have made that the release to which they were pushed."""
+    found = connection.execute(
+        """SELECT n.version_id FROM current_version JOIN dataset_version now USING (version_id), dataset_version n
+           WHERE NOT n.pushed AND n.promoted_at <= now.promoted_at
+           ORDER BY n.version_id = now.version_id DESC, n.promoted_at DESC LIMIT 1"""
+    ).fetchone()
+    return by_id(connection, found[0]) if found else None
 
 
 _DIFFERENCE = f"""
 WITH ids AS (
-    SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s
-    UNION SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s)
+    (SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s LIMIT %(most)s)
+    UNION (SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s LIMIT %(most)s))
 SELECT s.key || ':' || d.external_id, d.entity, d.doc_id, b.hash IS NOT NULL, a.hash IS NOT NULL
 FROM ids JOIN document d USING (doc_id) JOIN harvest_set s USING (set_id)
 LEFT JOIN output b ON b.doc_id = ids.doc_id AND b.published AND {live("b", "%(old)s")}
@@ -312,6 +350,18 @@ def set_difference(connection: Connection[Any], set_id: int, x: int, y: int) -> 
     """The same for two generations of one set."""
     with connection.cursor(name="difference") as cursor:
         cursor.itersize = 5_000
-        cursor.execute(_DIFFERENCE, {"set": set_id, "old": x, "new": y, "low": min(x, y), "high": max(x, y)})
-        for srn, entity, doc_id, was, is_now in cursor:
-            yield Change(srn, entity, "changed" if was and is_now else "added" if is_now else "removed", doc_id)
+        yield from map(_change, cursor.execute(_DIFFERENCE, _between(set_id, x, y, None)))
+
+
+def sample(connection: Connection[Any], set_id: int, x: int, y: int, most: int) -> list[Change]:
+    """Some documents of that difference, at most so many, at a cost that does not grow with it."""
+    return [*map(_change, connection.execute(_DIFFERENCE, _between(set_id, x, y, most)).fetchmany(most))]
+
+
+def _between(set_id: int, x: int, y: int, most: int | None) -> dict[str, int | None]:
+    return {"set": set_id, "old": x, "new": y, "low": min(x, y), "high": max(x, y), "most": most}
+
+
+def _change(row: tuple[str, str, int, bool, bool]) -> Change:
+    srn, entity, doc_id, was, is_now = row
+    return Change(srn, entity, "changed" if was and is_now else "added" if is_now else "removed", doc_id)

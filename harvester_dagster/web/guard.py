@@ -144,7 +144,7 @@ def not_by_our_name(request: HTTPConnection, web: Web) -> str | None:
     were us, but for that. None: it is ours."""
     asked = request.headers.get("host", "")
     host = urlsplit(f"//{asked}").hostname if _HOST.fullmatch(asked) else ""
-    if host and host in LOOPBACK | {web.host, urlsplit(web.public_url).hostname, urlsplit(web.dagster_url).hostname}:
+    if host and host in LOOPBACK | {web.host, *(urlsplit(ours).hostname for ours in (web.public_url, web.dagster_url))}:
         return None
     mend = "use localhost, or name it as public_url or dagster_url of [web]"
     return f"{asked[:200]!r} is not a name of this machine; {mend}"

@@ -105,7 +105,7 @@ class LoginPages:
         answer = RedirectResponse(begun.then, 303)
         self._sessions.begin(answer, person.name, person.values)
         with audit.acting(Doer(person.name, guard.client_address(request, self._web))):
-            audit.told(self._installation.pool, "sign in", "", self._installation.clock())
+            audit.told(self._installation.pool, "sign in", "", self._installation.clock(), "done")
         return answer
 
     def _is_first(self, state: str) -> bool:
@@ -128,7 +128,7 @@ class LoginPages:
         self._sessions.end(request)
         if person := guard.signed_in(request):
             with audit.acting(person.doer):
-                audit.told(self._installation.pool, "sign out", "", self._installation.clock())
+                audit.told(self._installation.pool, "sign out", "", self._installation.clock(), "done")
         answer = RedirectResponse(self._provider.way_out() or guard.LOGOUT, 303, _NOT_KEPT)
         self._sessions.forget(answer)
         return answer

@@ -1,17 +1,16 @@
-"""The pages of the morning: the night, a set, versions, what was done; and the buttons on them.
+"""The pages of the morning: the night, a set, versions, what was done.
 
-Belongs here: requests, and which answers of `explain/` a page shows. Does not belong here: any answer, and what a
-button's run does. Reading is free; who may press is asked by the guard, and each press is written to the audit.
+Belongs here: requests, and which answers of `explain/` a page shows. Does not belong here: any answer, and the buttons
+on these pages (`operator_acts.py`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from harvester_dagster.config import source_of
@@ -20,17 +19,18 @@ from harvester_dagster.consumers.field_differences import DocumentDifference, de
 from harvester_dagster.explain import news, night_progress, night_report, status
 from harvester_dagster.explain.night_report import Harvest, Usual
 from harvester_dagster.explain.status import SetLine
-from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
-from harvester_dagster.page_addresses import set_page
-from harvester_dagster.publication import audit, log
-from harvester_dagster.releases import nights
-from harvester_dagster.sets import attempts, sets, steps, versions
+from harvester_dagster.publication import audit
+from harvester_dagster.releases import missing_nights, nights
+from harvester_dagster.sets import attempts, looked_at, sets, versions
+from harvester_dagster.sets.looked_at import Figures
 from harvester_dagster.sets.sets import SetState, UnknownSet
+from harvester_dagster.sets.versions import NotPromotable
 from harvester_dagster.web import push_pages, set_plots
 from harvester_dagster.web.acts import Acts
-from harvester_dagster.web.launching import NotStarted
+from harvester_dagster.web.operator_acts import OperatorActs
 from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.run_pages import RunPages
 
 _NIGHTS = 14
 _HARVESTS = 60
@@ -44,10 +44,11 @@ class OperatorPages:
     """The pages of one installation. `dagster` is where the Dagster UI is."""
 
     def __init__(self, installation: Installation, acts: Acts, dagster: str) -> None:
-        self._installation, self._acts = installation, acts
+        self._installation, self._acts, self._dagster = installation, acts, dagster
+        self._since = installation.clock()
         self._page = PageFrame(installation.config.zone, dagster).page
-        self._news = (-1, "")
-        """What was told of the newest seq: a page that looks again every few seconds does not compare versions."""
+        self._news: tuple[Any, str] = None, ""
+        """What was told of the newest release: a page that looks again every few seconds does not compare versions."""
         self._usual: tuple[datetime | None, datetime, dict[tuple[str, str], Usual]] | None = None
         """What was usual when an attempt ended last, and when that was read: medians over 18,000 harvests of 300 sets
         take 40 ms."""
@@ -59,11 +60,8 @@ class OperatorPages:
             Route("/set/{key:path}/", self.set),
             Route("/versions/", self.versions),
             Route("/audit/", self.audit),
-            Route("/set/{key:path}/harvest", self.harvest, methods=["POST"]),
-            Route("/set/{key:path}/accept", self.accept, methods=["POST"]),
-            Route("/set/{key:path}/dismiss", self.dismiss, methods=["POST"]),
-            Route("/release", self.release, methods=["POST"]),
-            Route("/versions/{version:int}/rollback", self.roll_back, methods=["POST"]),
+            *OperatorActs(self._installation, self._acts).routes(),
+            *RunPages(self._installation, self._acts, self._dagster).routes(),
         ]
 
     def night(self, request: Request) -> Response:
@@ -71,6 +69,7 @@ class OperatorPages:
         found = status.status(self._installation, brief=True)
         with self._installation.pool.connection() as connection:
             running = nights.open_nights(connection)
+            usual = self._usually(connection)
             return self._page(
                 request,
                 "night.html",
@@ -79,7 +78,11 @@ class OperatorPages:
                 running=running[-1] if running else None,
                 progress=self._progress(connection, running[-1].night_id) if running else [],
                 nights=night_report.nights(connection, _NIGHTS),
-                marks=marks(self._usually(connection), found.sets),
+                missing=missing_nights.missing(self._installation, connection, self._since),
+                failed=nights.failed_release(connection),
+                earlier=_earlier(connection),
+                marks=marks(usual, found.sets),
+                usual=usual,
                 troubled=[line for line in found.sets if line.needs_a_hand],
             )
 
@@ -90,9 +93,9 @@ class OperatorPages:
         if line is None:
             raise HTTPException(404, f"{state.key} is withdrawn")
         with self._installation.pool.connection() as connection:
-            back = night_report.harvests(connection, state.set_id, 2 * _HARVESTS)
-            usual = night_report.usual(connection, state.set_id)
+            back = night_report.harvests(connection, state.set_id, _HARVESTS + night_report.LOOKED_BACK)
         harvests, usually = back[:_HARVESTS], night_report.usual_then(back)
+        usual = usually[0] if usually else None
         return self._page(
             request,
             "set.html",
@@ -102,10 +105,9 @@ class OperatorPages:
             plots=set_plots.columns(harvests, usually, self._installation.config.timezone),
             usually=usually,
             source=source_of(state.key),
-            marks=marks(usual, [line]).get(state.key, []),
-            usual=usual.get((state.key, line.mode)),
-            waits=line.harvest == "rejected",
-            differences=self._candidate(state) if line.harvest == "rejected" else None,
+            marks=marks({(state.key, line.mode): usual} if usual else {}, [line]).get(state.key, []),
+            usual=usual,
+            looked=self._candidate(state, line.waits.attempt) if line.waits else None,
             inbox=push_pages.inbox_of(self._installation, state),
         )
 
@@ -121,47 +123,6 @@ class OperatorPages:
             rows = audit.rows(connection, count=_ROWS)
         return self._page(request, "audit.html", rows=rows)
 
-    async def harvest(self, request: Request) -> Response:
-        """Have a set harvested now."""
-        key = (await run_in_threadpool(self._state, request)).key
-        return await self._begun("harvest", key, lambda: self._acts.harvest(key), request)
-
-    async def accept(self, request: Request) -> Response:
-        """Take the candidate of the attempt that was on the page."""
-        key = (await run_in_threadpool(self._state, request)).key
-        attempt = await _number(request, "attempt")
-        return await self._begun("accept", key, lambda: self._acts.accept(key, attempt), request)
-
-    async def dismiss(self, request: Request) -> Response:
-        """Lay a candidate aside; at once, for that needs no run."""
-        key = (await run_in_threadpool(self._state, request)).key
-        try:
-            with audit.trying(self._installation.pool, "dismiss", key, self._installation.clock):
-                await run_in_threadpool(steps.dismiss, self._installation, key)
-        except HarvesterError as error:
-            raise HTTPException(409, str(error)) from error
-        return RedirectResponse(set_page(key), 303)
-
-    async def release(self, request: Request) -> Response:
-        """Have what the sets have accepted promoted."""
-        return await self._begun("release", "", self._acts.release, request)
-
-    async def roll_back(self, request: Request) -> Response:
-        """Go back to a version; automatic releases are held then."""
-        version = request.path_params["version"]
-        return await self._begun("rollback", str(version), lambda: self._acts.roll_back(version), request)
-
-    async def _begun(self, act: str, subject: str, begin: Callable[[], str], request: Request) -> Response:
-        """A run was asked for: written down, and shown with the way to it. 502 when it could not be begun."""
-        pool, clock = self._installation.pool, self._installation.clock
-        try:
-            with audit.trying(pool, act, subject, clock):
-                run_id = await run_in_threadpool(begin)
-        except NotStarted as error:
-            raise HTTPException(502, str(error)) from error
-        await run_in_threadpool(audit.told, pool, act, subject, clock(), run=run_id)
-        return self._page(request, "begun.html", 202, act=act, subject=subject, run_id=run_id)
-
     def _state(self, request: Request) -> SetState:
         with self._installation.pool.connection() as connection:
             try:
@@ -169,15 +130,17 @@ class OperatorPages:
             except UnknownSet as error:
                 raise HTTPException(404, str(error)) from error
 
-    def _candidate(self, state: SetState) -> list[DocumentDifference] | None:
+    def _candidate(self, state: SetState, attempt_id: int) -> "Looked | None":
         """What a candidate that stands would change, as far as a page shows; None: it must be staged again first."""
         with self._installation.pool.connection() as connection:
-            newest = attempts.last(connection, state.set_id, modes=attempts.PROPOSALS)
-            if newest is None or newest.attempt_id != state.staged_attempt:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # samples of what is counted
+            state = sets.by_id(connection, state.set_id)
+            if state.staged_attempt != attempt_id:
                 return None
+            figures = looked_at.figures(connection, state, attempts.by_id(connection, attempt_id))
             gens = {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
             found = changes.whole(connection, changes.of_generations(connection, *gens))
-            return [described(change) for change, _ in zip(found, range(_DIFFERENCES), strict=False)]
+            return Looked(figures, [described(change) for change, _ in zip(found, range(_DIFFERENCES), strict=False)])
 
     def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:
         tasks, now = len(self._installation.catalog.tasks), self._installation.clock()
@@ -190,18 +153,37 @@ class OperatorPages:
         return self._usual[2]
 
     def _news_told(self, connection: Any) -> str:
-        seq = log.newest(connection)
-        if seq != self._news[0]:
-            current = versions.current(connection)
-            self._news = seq, news.news(connection, self._installation.catalog, current) if current else ""
-        return self._news[1]
+        """Asked of a release once: pushes, of which there may be one in two seconds, change nothing of what it told."""
+        current = versions.current(connection)
+        released = (versions.released(connection) or current) if current else None
+        if current is None or released is None:
+            return ""
+        of = released.version_id, released.promoted_at
+        if self._news[0] != of:
+            self._news = of, news.of_release(connection, self._installation.catalog, released)
+        return news.with_pushes(self._news[1], released, current)
+
+
+class Looked(NamedTuple):
+    """What a page shows of a candidate. Accepting names the figures, so that nothing else is taken."""
+
+    figures: Figures
+    differences: list[DocumentDifference]
+
+
+def _earlier(connection: Any) -> int | None:
+    """The version that one would go back to."""
+    try:
+        return versions.before_current(connection).version_id
+    except NotPromotable:
+        return None
 
 
 def marks(usual: Mapping[tuple[str, str], night_report.Usual], lines: Sequence[SetLine]) -> dict[str, list[str]]:
     """What of each set's newest harvest is far off what is usual, by its key."""
     found: dict[str, list[str]] = {}
     for line in lines:
-        if (of_set := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected"):
+        if (of_set := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected", "superseded"):
             far_off = (
                 night_report.mark("records", line.records, of_set.records, least=20),
                 night_report.mark("seconds", line.seconds, of_set.seconds, least=30),
@@ -214,11 +196,3 @@ def bars(harvests: list[Harvest]) -> list[tuple[Harvest, int]]:
     """Harvests as bars, oldest first, each with its height in percent of the highest."""
     highest = max((harvest.records for harvest in harvests), default=0) or 1
     return [(harvest, round(100 * harvest.records / highest)) for harvest in reversed(harvests)]
-
-
-async def _number(request: Request, name: str) -> int:
-    async with request.form(max_files=0) as form:
-        given = form.get(name)
-    if not isinstance(given, str) or not (given.isascii() and given.isdigit()) or len(given) > 18:
-        raise HTTPException(400, f"{name}: a number is needed")
-    return int(given)

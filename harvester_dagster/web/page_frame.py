@@ -35,6 +35,7 @@ _templates = Environment(
 _templates.filters["shell"] = shlex.quote  # a word of a command line that a person may copy
 _templates.filters["set_page"] = page_addresses.set_page
 _templates.filters["in_path"] = page_addresses.in_path
+_templates.filters["run_page"] = page_addresses.run_page
 _templates.filters["plain"] = lambda value: value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 _LONGEST_SRN = 2_000

@@ -130,7 +130,7 @@ class SourcePages:
             return self._page(request, "source_check.html", 502, **values)
         finally:
             self._checking.release()
-        audit.told(pool, "source-check", shown, clock())
+        audit.told(pool, "source-check", shown, clock(), "done")
         return self._page(request, "source_check.html", name=name, url=url, kind=kind, offer=offer)
 
     def _source(self, request: Request) -> tuple[str, Source]:

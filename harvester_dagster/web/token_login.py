@@ -101,7 +101,7 @@ class TokenLogin:
                 with self._installation.pool.connection() as connection:
                     audit.write(connection, "sign in", "", now, "refused", reason="no token is like this")
                 return self._form(request, then, 403, "No token is like this.")
-            audit.told(self._installation.pool, "sign in", "", now)
+            audit.told(self._installation.pool, "sign in", "", now, "done")
         self._guesses.was_right(network_of(address), now)
         answer = RedirectResponse(then, 303, _NOT_KEPT)
         self._sessions.begin(answer, actor.doer.name, [], token)
@@ -116,7 +116,7 @@ class TokenLogin:
         self._sessions.forget(answer)
         if person := guard.signed_in(request):
             with audit.acting(person.doer):
-                audit.told(self._installation.pool, "sign out", "", self._installation.clock())
+                audit.told(self._installation.pool, "sign out", "", self._installation.clock(), "done")
         return answer
 
     def _form(self, request: Request, then: str, status: int = 200, said: str = "") -> Response:

@@ -109,8 +109,12 @@ class WhatIfPage:
             if self._answer and self._answer.state == "running":
                 raise HTTPException(409, "One is being decided already: wait for it, or stop it")
             self._answer = answer = Answer(assumed, self._clock())
-        said = {"without": assumed.left_out, "date": str(assumed.day or ""), "journals": len(journals or ())}
-        audit.told(self._pool, "what-if", assumed.endpoint, self._clock(), **said)
+        said: dict[str, Any] = {
+            "without": assumed.left_out,
+            "date": str(assumed.day or ""),
+            "journals": len(journals or ()),
+        }
+        audit.told(self._pool, "what-if", assumed.endpoint, self._clock(), "asked for", **said)
         threading.Thread(target=self._decide, args=(answer, journals), name="what-if", daemon=True).start()
         return RedirectResponse(PATH, 303)
 

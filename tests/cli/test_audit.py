@@ -57,7 +57,7 @@ def test_it_is_filtered_and_shown_as_text(run: Run, store: str) -> None:
     assert [row["actor"] for row in rows(run)] == ["cli:alice"], "of the last 30 days"
     assert len(rows(run, "--days", "41")) == 2 and len(rows(run, "--days", "41", "--count", "1")) == 1
     assert rows(run, "--actor", "cli:bob") == rows(run, "--act", "accept") == rows(run, "--subject", "src:two") == []
-    assert rows(run, "--outcome", "refused") == [] and len(rows(run, "--outcome", "done")) == 1
+    assert rows(run, "--outcome", "refused") == [] and len(rows(run, "--outcome", "asked for")) == 1
     shown = run("audit", "--days", "41").stdout
     assert "ask full" in shown and "[red]a[/red]" in shown
     assert run("audit", "--outcome", "undone").exit_code == 2 and run("audit", "--days", "0").exit_code == 2

@@ -13,7 +13,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from assets import partitions
+from assets import night_runs, partitions
 from harvester_dagster import definitions
 from harvester_dagster.installation import utc_now
 from harvester_dagster.releases import nights, release, taking_down
@@ -258,3 +258,32 @@ def test_a_release_that_was_killed_is_told_and_its_night_closed_by_a_run_of_its_
     killed = dagster.instance.get_runs(dg.RunsFilter(job_name="release"))[0]
     assert (f"release-missed {killed.run_id}",) in dagster.world.rows("SELECT cause FROM alert")
     assert dagster.evaluate("night_watch") == ()
+
+
+def test_what_a_night_materializes_leads_to_the_page_of_its_set(dagster: Dagster) -> None:
+    dagster.run(next(iter(dagster.evaluate("nightly"))))
+    for key in (["harvest"], ["products", "set"], ["files", "set"]):
+        event = dagster.instance.get_latest_materialization_event(dg.AssetKey(key))
+        assert event and event.asset_materialization
+        page = event.asset_materialization.metadata["page"]
+        assert page == dg.MetadataValue.url("https://harvester.example.org/set/src:one/"), key
+
+
+def test_a_release_that_fails_is_known_to_its_night_with_the_reason(dagster: Dagster) -> None:
+    for request in dagster.evaluate("nightly"):
+        dagster.run(request)
+    dagster.world.change("DROP TABLE search_report CASCADE")
+    (request,) = dagster.evaluate("night_watch")
+    failed = dagster.run(request)
+    assert failed.status is dg.DagsterRunStatus.FAILURE
+    ((run_id, why),) = dagster.world.rows("SELECT failed_run, failed_why FROM night")
+    assert run_id == failed.run_id and "search_report" in why
+
+
+def test_the_runs_of_a_night_that_go_on_are_ended_and_no_others(dagster: Dagster) -> None:
+    night = dagster.open_night()
+    for number, status in ((1, "STARTED"), (1, "CANCELING"), (1, "SUCCESS"), (7, "STARTED")):
+        dagster.put("harvest_set", dg.DagsterRunStatus(status), harvest_night=str(number), harvest_set=KEYS[0])
+    assert len(night_runs.end_runs(dagster.instance, night)) == 2
+    statuses = sorted((run.tags["harvest/night"], run.status.value) for run in dagster.instance.get_runs())
+    assert statuses == [("1", "CANCELING"), ("1", "CANCELING"), ("1", "SUCCESS"), ("7", "STARTED")]

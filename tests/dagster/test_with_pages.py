@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import requests
 from harvester_dagster.cli.dagster_runs import DagsterLauncher
 from harvester_dagster.web.launching import NotStarted
 from tests.dagster.installed import KEYS, Up, eventually
+from tests.dagster.test_under_daemon import stop_schedule
 
 pytestmark = [pytest.mark.xdist_group("up"), pytest.mark.timeout(1500)]
 
@@ -44,16 +46,78 @@ def test_a_set_that_is_harvested_from_its_page_is_released_from_there_too(up: Up
     key, before = KEYS[0], up.current() or 0
     for path, job in ((f"/set/{key}/harvest", "harvest_set"), ("/release", "release")):
         begun = requests.post(pages + path, timeout=60)
-        assert begun.status_code == 202, begun.text
+        assert begun.status_code == 200 and begun.history[0].status_code == 303, begun.text
         (run_id,) = re.findall(rf"{re.escape(up.url)}/runs/([0-9a-f-]{{36}})", begun.text)
+        told = [json.loads(line[6:]) for line in followed(f"{pages}/run/{run_id}/events") if line.startswith("data:")]
         run = eventually(partial(ended, up, run_id), f"the end of the run of {path}")
         assert (run.job_name, run.is_success) == (job, True)
+        assert told[-1]["state"] == "done" and told[-1]["over"] and len(told) > 1
+        assert any(told[-1]["said"]), "what its steps have said"
+        after = requests.get(begun.url, timeout=60).text
+        assert (key if job == "harvest_set" else "Current: ") in after
     assert (up.current() or 0) >= before
     audited = up.rows(
         "SELECT actor, act, detail->>'run' FROM audit WHERE act IN ('harvest', 'release') AND detail ? 'run'"
     )
     assert {(actor, act) for actor, act, _run in audited} >= {("local", "harvest"), ("local", "release")}
     assert key in requests.get(pages + "/", timeout=60).text
+
+
+def followed(url: str) -> Iterator[str]:
+    with requests.get(url, stream=True, timeout=300) as answer:
+        assert answer.status_code == 200
+        yield from answer.iter_lines(decode_unicode=True)
+
+
+def test_a_candidate_is_accepted_on_its_page_and_its_checks_turn_green(up: Up) -> None:
+    pages, key = f"http://127.0.0.1:{up.config.web.port}", KEYS[1]
+    kept = {name: up.source.records["two"].pop(name) for name in list(up.source.records["two"])[2:]}
+    run_id = DagsterLauncher(up.socket).harvest(key)
+    eventually(partial(ended, up, run_id), "the end of the harvest")
+    page = requests.get(f"{pages}/set/{key}/", timeout=60).text
+    attempt, seen = re.findall(r'name="attempt" value="(\d+)"><input type="hidden" name="seen" value="(\w+)"', page)[0]
+    refused = DagsterLauncher(up.socket).accept(key, int(attempt), "another")
+    eventually(partial(ended, up, refused), "the end of the run that is refused")
+    found = DagsterLauncher(up.socket).seen(refused)
+    assert found and (found.act, found.subject, found.state) == ("accept", key, "failed")
+    assert found.reason.startswith(f"{key}: attempt {attempt} has moved since it was looked at"), found.reason
+    assert up.rows("SELECT outcome, address FROM audit WHERE act = 'accept' AND subject = %s", key) == [
+        ("refused", f"run {refused}")
+    ]
+    answer = requests.post(f"{pages}/set/{key}/accept", data={"attempt": attempt, "seen": seen}, timeout=60)
+    assert answer.status_code == 200 and "Accepted, and not published yet" in answer.text
+    event = up.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(dg.AssetKey(["products", "set"]), "check_set_integrity")]
+    )
+    (record,) = event.values()
+    assert record.status.value == "SUCCEEDED"
+    up.source.records["two"].update(kept)
+    up.run("harvest", key, "--full")
+
+
+def test_a_night_that_is_stopped_ends_its_runs_and_releases_nothing(up: Up) -> None:
+    stop_schedule(up)
+    pages = f"http://127.0.0.1:{up.config.web.port}"
+    with up.source.holding("two"):
+        night = up.night()
+        eventually(lambda: "two" in up.source.waiting, "the run that asks for src:two")
+        assert f"/night/{night}/stop" in requests.get(f"{pages}/", timeout=60).text
+        stopped = requests.post(f"{pages}/night/{night}/stop", timeout=120)
+        assert stopped.status_code == 200, stopped.text
+        eventually(lambda: all(run.is_finished for run in up.runs(harvest_night=str(night))), "the end of its runs")
+    (run,) = up.runs(harvest_set="src:two", harvest_night=str(night))
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert up.releases(night) == [] and up.one("SELECT released_at FROM night WHERE night_id = %s", night) is None
+    ((reason,),) = eventually(
+        lambda: up.rows(
+            """SELECT a.reason FROM attempt a JOIN harvest_set s USING (set_id)
+               WHERE a.night_id = %s AND s.key = 'src:two' AND a.state = 'failed'""",
+            night,
+        ),
+        "the end of its attempt",
+    )
+    assert reason == f"night {night} was stopped"
+    assert requests.post(f"{pages}/set/src:two/harvest", timeout=60).status_code == 200
 
 
 def test_a_retry_is_one_run_for_all_of_its_sets(up: Up) -> None:

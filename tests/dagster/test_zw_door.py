@@ -188,7 +188,7 @@ def test_the_same_from_dagsters_own_page_starts_a_run(up: Up, page: Page) -> Non
     assert status == 200
     eventually(lambda: tried(up) == ["own"], "the run", lambda: str(tried(up)))
     written = up.rows("SELECT actor, address, outcome FROM audit WHERE act = 'dagster' AND subject = 'launchRun'")
-    assert written == [("local", "127.0.0.1", "done")]
+    assert written == [("local", "127.0.0.1", "asked for")]
     opened = page.evaluate(
         """() => new Promise(done => { const it = new WebSocket(location.origin.replace("http", "ws") + "/graphql",
                "graphql-ws"); it.onopen = () => done(true); it.onerror = () => done(false); })"""

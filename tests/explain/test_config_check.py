@@ -166,3 +166,12 @@ def test_all_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         config_check.load(path)
     assert "A_KEY" not in str(caught.value), "who only looks needs no keys"
+
+
+def test_who_reads_the_pages_from_elsewhere_needs_a_way_to_dagster() -> None:
+    def noted(**web: str) -> bool:
+        return any(note.startswith("web.dagster_url") for note in config_check.notes(parse({"web": web})))
+
+    assert noted(public_url="https://harvester.example.org")
+    assert not noted(public_url="https://harvester.example.org", dagster_url="https://dagster.example.org")
+    assert not noted() and not noted(public_url="http://localhost:3001")

@@ -151,3 +151,17 @@ def test_work_of_the_day_is_released_though_a_worker_was_killed(world: World) ->
     released(world)
     assert world.titles()["a"] == "By hand" and current(world)[world.state().set_id] == world.state().accepted_gen
     check(world)
+
+
+def test_pushes_are_no_news_of_a_release(world: World) -> None:
+    world.source.put("a", title="Another")
+    world.night()
+    released(world)
+    told = status.status(world.installation).news
+    assert told == "Version 2 follows version 1: sources sent 1 new, changed or deleted documents."
+    world.forward(EVERY)
+    push(world, world.source.record("d"))
+    rounds(world)
+    number = world.one("SELECT version_id FROM current_version")
+    assert number > 2
+    assert status.status(world.installation).news == f"{told} Pushes have made it version {number} since."

@@ -14,10 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester_dagster.config import Config, parse
-from harvester_dagster.releases import alerts, day_work, nights, release
+from harvester_dagster.explain import night_report
+from harvester_dagster.releases import alerts, day_work, missing_nights, nights, release, stopping
 from harvester_dagster.releases.missing_nights import MissingNights
-from harvester_dagster.releases.nights import Due, Night, RunState
+from harvester_dagster.releases.nights import Due, Night, ReleaseFailure, RunState
+from harvester_dagster.releases.stopping import NoNight
 from harvester_dagster.sets import steps
+from harvester_dagster.sets.locked_set import lock_set
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, World
 
@@ -316,6 +319,63 @@ def test_at_each_nights_end_a_dead_mans_switch_is_called(
     assert listener.called == ["/beat"] * 2
 
 
+class TestStopping:
+    def test_a_night_that_is_stopped_is_over_and_releases_nothing(self, world: World) -> None:
+        world.source.put("a")
+        night = opened(world)
+        steps.harvest(world.installation, KEY, night_id=night.night_id)
+        waits = [["run of one", "run of two"], ["run of one"], []]
+        asked: list[Night] = []
+
+        def end_runs(stopped: Night) -> list[str]:
+            asked.append(stopped)
+            return waits[len(asked) - 1]
+
+        assert stopping.stop(world.installation, night.night_id, end_runs) == [KEY]
+        assert len(asked) == 3 and {one.night_id for one in asked} == {night.night_id}, "until all have ended"
+        assert world.attempts() == [("full", "failed")]
+        assert world.one("SELECT reason FROM attempt") == f"night {night.night_id} was stopped"
+        with world.installation.pool.connection() as connection:
+            assert nights.open_nights(connection) == [] and nights.left_behind(connection) == {}
+            (shown,) = night_report.nights(connection, 5)
+            assert shown.instead == "stopped"
+            assert [row[:4] for row in connection.execute("SELECT actor, act, subject, outcome FROM audit")] == [
+                ("dagster", "stop night", str(night.night_id), "done")
+            ]
+        with pytest.raises(NoNight, match="does not go on"):
+            stopping.stop(world.installation, night.night_id, end_runs)
+        assert not world.night().is_replaced and world.titles() == {"a": "Title of a"}
+
+    def test_a_run_that_does_not_end_in_time_keeps_its_attempt(self, world: World) -> None:
+        world.source.put("a")
+        night = opened(world)
+        steps.harvest(world.installation, KEY, night_id=night.night_id)
+        with lock_set(world.installation, KEY):
+            assert stopping.stop(world.installation, night.night_id, lambda _: ["its run"], seconds=0.1) == []
+        assert world.attempts() == [("full", "fetched")]
+
+
+class TestReleaseFailures:
+    def test_it_stands_until_a_release_succeeds(self, world: World) -> None:
+        def failed() -> ReleaseFailure | None:
+            with world.installation.pool.connection() as connection:
+                return nights.failed_release(connection)
+
+        world.source.put("a")
+        world.night()
+        night = opened(world)
+        with world.installation.pool.connection() as connection:
+            nights.release_begun(connection, night.night_id, {}, world.now)
+        assert failed() is None
+        release.end_night(world.installation, night.night_id, failed_run="run 1", why="no index")
+        assert failed() == ReleaseFailure(night.night_id, "run 1", "no index", world.now)
+        with world.installation.pool.connection() as connection:
+            assert night_report.nights(connection, 1)[0].instead == "release failed"
+        world.forward(timedelta(minutes=1))
+        release.release(world.installation, by_hand=True)
+        assert failed() is None
+
+
 class TestMissingNights:
     """The schedule asks for one at 01:00 in Amsterdam; its supervisor began before."""
 
@@ -348,6 +408,29 @@ class TestMissingNights:
         assert self.told_at(world, seen, listener, self.TICK + timedelta(hours=1)) == []
         listener.status = 200
         assert self.told_at(world, seen, listener, self.TICK + timedelta(hours=2)) == [ANY]
+
+    def test_the_page_shows_it_until_a_night_is_run(self, world: World) -> None:
+        def missing(since: datetime) -> bool:
+            with world.installation.pool.connection() as connection:
+                return missing_nights.missing(world.installation, connection, since) is not None
+
+        before, after = self.TICK - timedelta(hours=1), self.TICK + timedelta(hours=1)
+        world.at(self.TICK + timedelta(minutes=29))
+        assert not missing(before), "it may wait behind other runs"
+        world.at(after)
+        assert missing(before) and not missing(after), "an installation that is new knows of no tick before it"
+        world.at(before)
+        opened(world)
+        world.at(after)
+        assert missing(after), "there were nights before"
+        opened(world)
+        assert not missing(before), "one was run by hand instead"
+
+    def test_a_copy_that_only_looks_misses_none(self, open_world: OpenWorld) -> None:
+        world = open_world(installed={"night": {"automation": False}})
+        world.at(self.TICK + timedelta(hours=1))
+        with world.installation.pool.connection() as connection:
+            assert missing_nights.missing(world.installation, connection, self.TICK - timedelta(hours=2)) is None
 
     def test_without_the_store_too(self, world: World, seen: MissingNights, listener: Listener) -> None:
         world.installation.pool.close()

@@ -240,3 +240,29 @@ def test_patience_is_bounded(waited: int, later: int) -> None:
     assert 1 <= before <= after
     if later >= 60:
         assert after > before
+
+
+def test_releases_are_held_until_one_by_hand(world: World) -> None:
+    night(world, "1")
+    released(world)
+    night(world, "2")
+    held_now = versions.hold_releases(world.installation, "a demonstration\0 goes on")
+    assert held_now.reason == "held by dagster: a demonstration\\x00 goes on"
+    assert versions.hold_releases(world.installation, "another") == held_now, "the first reason stays"
+    assert release.release(world.installation, by_hand=False).said.startswith("held: held by dagster")
+    assert world.titles() == {"a": "2"} and current(world).version_id == 1
+    assert released(world, by_hand=True).version_id == 2 and held(world) is None
+
+
+def test_a_candidate_that_was_accepted_late_is_quiet_from_then_on(world: World) -> None:
+    """Its outputs were made in the night; nobody had accepted them then."""
+    world.source.put(*(f"{number:02}" for number in range(60)))
+    world.night()
+    released(world)
+    world.source.forget(*(f"{number:02}" for number in range(30)))
+    world.night(asked="full")
+    assert steps.accept_standing(world.installation, KEY, 2) is not None
+    waits = day_work.waiting(world.installation)
+    assert isinstance(waits, str) and "quiet for" in waits
+    world.forward(world.installation.config.night.release_quiet_period)
+    assert isinstance(day_work.waiting(world.installation), Waiting)

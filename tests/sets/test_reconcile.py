@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from harvester_dagster.cli.sets import set_app
-from harvester_dagster.releases import retention
-from harvester_dagster.sets import reconcile, remap, steps
+from harvester_dagster.explain import status
+from harvester_dagster.explain.status import SetLine
+from harvester_dagster.releases import alerts, retention
+from harvester_dagster.sets import attempts, reconcile, remap, steps
 from harvester_dagster.sets.reconcile import NothingToReconcile
 from harvester_dagster.sources.kind import SourceError
 from harvester_dagster.sources.walk import NotWhole
@@ -134,6 +136,52 @@ def test_a_rejected_half_is_shown_to_be_a_lie(open_world: Open, source: PagedSou
     assert report.missed == 0 and not outcome.is_replaced
     assert [state for _, state in world.attempts()] == ["accepted", "superseded", "accepted"]
     assert not reconcile.all_due(world.installation)
+
+
+def test_a_reconciliation_that_is_rejected_waits_where_everybody_looks(open_world: Open, source: PagedSource) -> None:
+    world = open_world(min_documents=2, max_shrink=0.2)
+    world.night()
+    source.order = [0]
+    assert world.night(asked="full").is_replaced
+    source.order, source.listed = None, ["a", "b"]
+    reconcile.reconcile(world.installation, KEY)
+    assert [state for _, state in world.attempts()] == ["accepted", "superseded", "rejected"]
+    line = line_of(world)
+    assert (line.verdict, line.standing, line.needs_a_hand) == ("rejected", "on fallback", True)
+    assert line.waits and (line.waits.attempt, line.waits.mode) == (3, "reconcile")
+    assert "2 after 7" in line.waits.reason
+    with world.installation.pool.connection() as connection:
+        assert [candidate.attempt_id for candidate in attempts.waiting(connection).values()] == [3]
+    (alert,) = alerts.standing(world.installation)
+    assert alert.cause == f"reconciliation-rejected {KEY}"
+    source.broken = {0: DOWN}
+    world.night()
+    line = line_of(world)
+    assert line.verdict == "source failed" and line.waits and line.waits.attempt == 3, "a failure takes no place"
+    source.broken = {}
+    steps.accept(world.installation, KEY)
+    line = line_of(world)
+    assert line.waits is None and line.verdict == "source failed"
+    assert not world.night(asked="full").is_replaced
+    assert not line_of(world).needs_a_hand
+
+
+def test_a_rejected_reconciliation_of_a_fresh_set_needs_a_hand_too(open_world: Open, source: PagedSource) -> None:
+    world = open_world(min_documents=2, max_shrink=0.2)
+    world.night(pass_time=False)
+    source.listed = ["a", "b"]
+    reconcile.reconcile(world.installation, KEY)
+    line = line_of(world)
+    assert (line.standing, line.harvest, line.verdict, line.needs_a_hand) == ("fresh", "accepted", "rejected", True)
+    assert "2 after 7" in line.reason
+
+
+def line_of(world: World) -> SetLine:
+    found = status.set_line(world.installation, world.state())
+    assert found is not None
+    (same,) = (line for line in status.status(world.installation).sets if line.key == KEY)
+    assert same.waits == found.waits
+    return found
 
 
 def test_an_empty_list_ends_nothing_unjudged(world: World, source: PagedSource) -> None:

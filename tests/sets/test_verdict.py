@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.releases import day_work, standings
-from harvester_dagster.sets import steps, versions
+from harvester_dagster.sets import attempts, looked_at, steps, versions
 from harvester_dagster.sets.attempts import NotOpen
+from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.sets.looked_at import CandidateMoved
 from harvester_dagster.sets.verdict import judge, may_go
+from harvester_dagster.store.locks import Busy
 from harvester_dagster.tasks.task import Outcome
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, Scripted, World, catalog, check
@@ -218,6 +220,68 @@ class TestRejected:
         assert not world.night().is_replaced
         check(world)
 
+    def test_it_is_taken_at_once_where_it_still_stands(self, world: World) -> None:
+        world.night()
+        digest = seen(world)
+        world.overwrite("b", {"title": "By hand"})
+        with pytest.raises(
+            CandidateMoved, match="attempt 2 has moved since it was looked at: it is 4 products after 8"
+        ):
+            steps.accept_standing(world.installation, KEY, 2, seen="another")
+        world.day_work()
+        assert world.titles()["b"] == "By hand", "what it took along was given back"
+        assert steps.accept_standing(world.installation, KEY, 2, seen=digest) is None, "work of the day took its place"
+        steps.look(world.installation, KEY)
+        with pytest.raises(CandidateMoved, match="attempt 1 is not the candidate that waits; attempt 2 is"):
+            steps.accept_standing(world.installation, KEY, 1, seen=digest)
+        outcome = steps.accept_standing(world.installation, KEY, 2, seen=seen(world))
+        assert outcome and (outcome.generation, set(world.titles())) == (3, set(EIGHT[:4]))
+        check(world)
+        assert world.outputs() == world.rebuilt()
+
+    def test_what_became_stale_since_is_made_before_it_is_taken(self, world: World) -> None:
+        world.night()
+        digest = seen(world)
+        world.overwrite("a", {"title": "By hand"})
+        outcome = steps.accept_standing(world.installation, KEY, 2, seen=digest)
+        assert outcome and world.titles()["a"] == "By hand", "the same documents differ"
+        assert not world.rows("SELECT FROM dirty")
+        check(world)
+
+    def test_a_page_names_what_it_showed_whatever_others_looked_at_since(self, world: World) -> None:
+        world.night()
+        digest = seen(world)
+        world.overwrite("b", {"language": 7})  # invalid: one product less
+        world.day_work()
+        steps.look(world.installation, KEY)
+        with pytest.raises(CandidateMoved, match="has moved since it was looked at: it is 3 products"):
+            steps.accept(world.installation, KEY, attempt_id=2, seen=digest)
+        assert steps.accept(world.installation, KEY, attempt_id=2, seen=seen(world)).published["products"] == 3
+
+    def test_a_look_leaves_the_work_of_the_day_to_the_day(self, world: World) -> None:
+        world.night()
+        world.overwrite("b", {"title": "By hand"})
+        steps.look(world.installation, KEY)
+        assert world.day_work().generation == 2 and world.titles()["b"] == "By hand"
+
+    def test_nobody_waits_long_for_a_page(self, world: World) -> None:
+        world.night()
+        with lock_set(world.installation, KEY):
+            for act in (
+                lambda: steps.accept_standing(world.installation, KEY, 2, patience=0.1),
+                lambda: steps.dismiss(world.installation, KEY, patience=0.1),
+            ):
+                with pytest.raises(Busy, match="another run has worked on this set"):
+                    act()
+
+    def test_another_one_than_was_looked_at_is_not_laid_aside(self, world: World) -> None:
+        world.night()
+        world.night()
+        with pytest.raises(CandidateMoved, match="attempt 2 is not the candidate that waits; attempt 3 is"):
+            steps.dismiss(world.installation, KEY, attempt_id=2)
+        assert world.attempts()[1:] == [("full", "superseded"), ("full", "rejected")]
+        assert steps.dismiss(world.installation, KEY, attempt_id=3).state == "dismissed"
+
     def test_the_same_window_is_asked_for_again(self, open_world: OpenWorld) -> None:
         world = open_world(min_documents=5)
         world.source.put(*EIGHT)
@@ -237,6 +301,13 @@ class TestRejected:
             steps.documents(world.installation, KEY, run_id="first")
         attempt = steps.documents(world.installation, KEY, run_id="second")
         assert attempt is not None and attempt.state == "staged"
+
+
+def seen(world: World) -> str:
+    """The digest of what a page shows of the candidate."""
+    with world.installation.pool.connection() as connection:
+        (attempt,) = attempts.waiting(connection).values()
+        return looked_at.figures(connection, world.state(), attempt).digest
 
 
 @pytest.mark.parametrize("asked", ["full", "reset"])

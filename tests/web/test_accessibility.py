@@ -13,6 +13,7 @@ from playwright.sync_api import Page, ViewportSize, expect
 from harvester_dagster.publication import takedowns
 from harvester_dagster.releases import alerts, taking_down
 from harvester_dagster.releases.taking_down import Named
+from harvester_dagster.web.acts import RunSeen, Said
 from harvester_dagster.web.alert_page import AlertPage
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.failure_pages import FailurePages
@@ -39,7 +40,7 @@ PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
     f"/document/source/?srn={KEY}:00",
     *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
-    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/takedowns/", f"/document/?srn={KEY}:b"),
+    *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/run/run/", "/takedowns/", f"/document/?srn={KEY}:b"),
 )
 UNKNOWN = ("/document/?srn=nowhere", "/source/nowhere/", "/nowhere")
 ACCESS = (*("/harvest/status", "/access/runs/", "/harvest/log", "/debug/article", "/access/what-if/", "/cache/update"),)
@@ -104,6 +105,7 @@ def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
 
 def routes(world: World) -> list[Any]:
     dagster, acts = "http://dagster.example:3000", Here(world)
+    acts.runs["run"] = RunSeen("run", "harvest", KEY, "failed", [Said(world.now, LONG)], f"<b>why</b> {LONG}")
     return [
         *OperatorPages(world.installation, acts, dagster).routes(),
         *DocumentPages(world.installation, dagster).routes(),
@@ -135,6 +137,7 @@ def test_answers_of_buttons_have_nothing_that_is_serious(url: str, page: Page) -
         (f"/document/?srn={KEY}:b", "Purge …"),
         (f"/document/?srn={KEY}:a", "Take down …"),
         (f"/document/?srn={KEY}:b", "Show it again"),
+        ("/", "Accept attempt"),
         (f"/set/{KEY}/", "Harvest now"),
     ):
         page.goto(url + path)

@@ -143,7 +143,8 @@ ADMITTED = 409
 
 
 def press(site: LoginSite, who: requests.Session, **headers: str) -> int:
-    return who.post(f"{site.url}/set/{KEY}/dismiss", headers=headers, timeout=30).status_code
+    form = {"attempt": "2"}
+    return who.post(f"{site.url}/set/{KEY}/dismiss", data=form, headers=headers, timeout=30).status_code
 
 
 def acts(site: LoginSite) -> list[tuple[str, str, str]]:

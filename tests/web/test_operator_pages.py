@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -11,9 +11,14 @@ import requests
 from playwright.sync_api import Page, expect
 
 from harvester_dagster.explain import night_report
+from harvester_dagster.failures import HarvesterError
+from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
+from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import nights, release
+from harvester_dagster.releases.nights import Night
 from harvester_dagster.sets import steps, versions
+from harvester_dagster.web.acts import RunSeen, Said
 from harvester_dagster.web.document_pages import DocumentPages
 from harvester_dagster.web.failure_pages import FailurePages
 from harvester_dagster.web.launching import NotStarted
@@ -28,38 +33,69 @@ EVIL = "<img src=x onerror=document.title='hacked'>‮"
 
 
 class Here:
-    """Does in this process what Dagster's runs do elsewhere."""
+    """Does in this process what Dagster's runs do elsewhere; each run is over when it has begun, unless a test lets it
+    go on."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.away = False
         self.retried: list[tuple[str, tuple[str, ...]]] = []
+        self.green: list[str] = []
+        """Sets whose checks were turned green."""
+        self.runs: dict[str, RunSeen] = {}
+        self.of_nights: list[str] = []
+        """Runs of the night that go on; they end when they were asked to twice."""
+
+    def _run(self, act: str, subject: str, run: Callable[[], object]) -> str:
+        """The run's id. What it raises is why it failed."""
+        if self.away:
+            raise NotStarted("Dagster is away")
+        run_id = f"run-of-{act}-{len(self.runs)}"
+        doer = Doer("dagster", f"run {run_id}")
+        seen = RunSeen(run_id, act, subject, "done", [Said(self._world.now, f"{act} {subject} <b>goes on</b>")])
+        try:
+            with audit.acting(doer), audit.trying(self._world.installation.pool, act, subject, lambda: self._world.now):
+                run()
+        except HarvesterError as error:
+            seen = seen._replace(state="failed", reason=str(error))
+        self.runs[run_id] = seen
+        return run_id
 
     def harvest(self, key: str) -> str:
-        if self.away:
-            raise NotStarted("Dagster is away")
-        self._world.night(key)
-        return "run-of-a-harvest"
+        return self._run("harvest", key, lambda: self._world.night(key))
 
-    def accept(self, key: str, attempt: int) -> str:
-        steps.accept(self._world.installation, key, attempt_id=attempt)
-        return "run-of-an-acceptance"
+    def look(self, key: str) -> str:
+        return self._run("look", key, lambda: steps.look(self._world.installation, key))
+
+    def accept(self, key: str, attempt: int, seen: str) -> str:
+        return self._run(
+            "accept", key, lambda: steps.accept(self._world.installation, key, attempt_id=attempt, seen=seen)
+        )
 
     def retry(self, task: str, sets: Sequence[str]) -> str:
-        if self.away:
-            raise NotStarted("Dagster is away")
-        self.retried.append((task, tuple(sets)))
-        return "run-of-a-retry"
+        return self._run("retry", task, lambda: self.retried.append((task, tuple(sets))))
 
     def release(self) -> str:
-        released(self._world)
-        return "run-of-a-release"
+        return self._run("release", "", lambda: release.release(self._world.installation, by_hand=True))
 
     def roll_back(self, version: int) -> str:
-        with self._world.installation.pool.connection() as connection:
-            earlier = versions.by_id(connection, version)
-        release.roll_back(self._world.installation, earlier)
-        return "run-of-a-rollback"
+        def back() -> None:
+            with self._world.installation.pool.connection() as connection:
+                earlier = versions.by_id(connection, version)
+            release.roll_back(self._world.installation, earlier)
+
+        return self._run("rollback", str(version), back)
+
+    def seen(self, run_id: str) -> RunSeen | None:
+        return self.runs.get(run_id)
+
+    def accepted(self, installation: Installation, key: str) -> None:
+        self.green.append(key)
+
+    def end_runs(self, night: Night) -> list[str]:
+        going_on = self.of_nights
+        self.of_nights = [f"{run}, asked" for run in going_on if not run.endswith(", asked")]
+        return going_on
 
 
 class Site(NamedTuple):
@@ -130,25 +166,35 @@ def test_a_rejected_set_is_seen_looked_at_accepted_and_published(site: Site, pag
     expect(hand).to_contain_text("12")
     hand.get_by_role("link", name="See what attempt").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(KEY)
-    page.get_by_role("button", name="Accept attempt").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"Begun: accept {KEY}")
-    expect(page.get_by_role("link", name="run run-of-a")).to_have_attribute(
-        "href", "http://dagster.example:3000/runs/run-of-an-acceptance"
+    expect(page.get_by_role("region", name="Attempt 2 waits")).to_contain_text(
+        "It proposes 1 products after 12, 1 files after 12; 0 added, 0 changed, 22 removed."
     )
-    page.get_by_role("button", name="Release").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Begun: release")
+    page.get_by_role("button", name="Accept attempt 2").click()
+    ahead = page.get_by_role("region", name="Accepted, and not published yet")
+    expect(ahead).to_contain_text("Generation 2")
+    assert site.acts.green == [KEY] and site.acts.runs == {}, "it was done at once"
+    ahead.get_by_role("button", name="Release").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Release")
+    expect(page.get_by_role("link", name="Run run-of-r in Dagster")).to_have_attribute(
+        "href", "http://dagster.example:3000/runs/run-of-release-0"
+    )
+    expect(page.locator("main")).to_contain_text("Current: version 2.")
+    page.reload()
+    assert list(site.acts.runs) == ["run-of-release-0"], "a reload presses nothing again"
     page.get_by_role("link", name="The night").click()
     expect(hand.get_by_role("heading", name=KEY)).to_have_count(0)
     assert [one for one, body in site.world.outputs().items() if body["entity"] == "products"] == ["00"]
+    acts = [(row["actor"], row["act"], row["outcome"]) for row in audited(site.world)]
+    assert acts[0] == ("local", "accept", "done") and ("local", "release", "asked for") in acts
 
 
 def test_a_candidate_is_dismissed_at_once(site: Site, page: Page) -> None:
     rejected(site.world)
     page.goto(f"{site.url}/set/{KEY}/")
-    asked_back(page, "Dismiss")
+    asked_back(page, "Dismiss attempt 2")
     expect(page.get_by_role("button", name="Dismiss")).to_have_count(0)
     assert site.world.one("SELECT count(*) FROM attempt WHERE state = 'dismissed'") == 1
-    again = requests.post(f"{site.url}/set/{KEY}/dismiss", timeout=30)
+    again = requests.post(f"{site.url}/set/{KEY}/dismiss", data={"attempt": "2"}, timeout=30)
     assert again.status_code == 409
     acts = [(row["act"], row["outcome"]) for row in audited(site.world)]
     assert acts[-2:] == [("dismiss", "done"), ("dismiss", "refused")]
@@ -163,7 +209,8 @@ def test_a_version_is_gone_back_to(site: Site, page: Page) -> None:
     released(site.world)
     page.goto(f"{site.url}/versions/")
     asked_back(page, "Roll back")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Begun: rollback 1")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Going back to version 1")
+    expect(page.locator("main")).to_contain_text("Automatic releases are held: rolled back to version 1.")
     assert site.world.one("SELECT version_id FROM current_version") == 1
     page.get_by_role("link", name="Versions").click()
     expect(page.locator("main")).to_contain_text("Automatic releases are held")
@@ -177,12 +224,14 @@ def test_what_cannot_be_begun_is_said_and_written_down(site: Site) -> None:
     assert requests.post(f"{site.url}/set/nowhere:none/harvest", timeout=30).status_code == 404
     for attempt in ("", "-1", "9" * 30, "١٢"):
         given = {"attempt": attempt}
-        assert requests.post(f"{site.url}/set/{KEY}/accept", data=given, timeout=30).status_code == 400, attempt
+        for act in ("accept", "dismiss"):
+            assert requests.post(f"{site.url}/set/{KEY}/{act}", data=given, timeout=30).status_code == 400, attempt
 
 
 def test_a_page_of_another_origin_cannot_press(site: Site) -> None:
     headers = {"Origin": "http://elsewhere.example", "Sec-Fetch-Site": "cross-site"}
-    for path in ("/release", f"/set/{KEY}/harvest", "/versions/1/rollback"):
+    sets = [f"/set/{KEY}/{act}" for act in ("harvest", "look", "accept", "dismiss")]
+    for path in ("/release", "/hold", "/night/1/stop", "/tasks/check_url/retry", "/versions/1/rollback", *sets):
         assert requests.post(site.url + path, headers=headers, timeout=30).status_code == 403
     assert audited(site.world) == []
 
@@ -213,8 +262,8 @@ def test_a_group_of_failures_is_retried(site: Site, page: Page) -> None:
     site.world.forward(timedelta(seconds=1))
     group.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("2 results of check_url are due now")
-    expect(page.get_by_role("link", name="run run-of-a")).to_have_attribute(
-        "href", "http://dagster.example:3000/runs/run-of-a-retry"
+    expect(page.get_by_role("link", name="run run-of-r")).to_have_attribute(
+        "href", "http://dagster.example:3000/runs/run-of-retry-0"
     )
     assert (due(site.world), site.acts.retried) == (2, [("check_url", (KEY,))])
     progress = page.get_by_role("status")
@@ -226,7 +275,7 @@ def test_a_group_of_failures_is_retried(site: Site, page: Page) -> None:
     page.get_by_role("link", name="What failed").click()
     expect(group).to_contain_text("from 2026-")
     acts = [(row["actor"], row["act"], row["subject"], row["outcome"]) for row in audited(site.world)]
-    assert acts == [("local", act, "check_url", "done") for act in ("retry results", "retry task")]
+    assert acts == [("local", "retry results", "check_url", "done"), ("local", "retry task", "check_url", "asked for")]
 
 
 def test_what_is_due_stays_due_where_no_run_can_be_begun(site: Site) -> None:

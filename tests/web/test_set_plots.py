@@ -15,6 +15,7 @@ from harvester_dagster.web import set_plots
 from harvester_dagster.web.operator_pages import OperatorPages
 from tests.browser import chromium
 from tests.sets.conftest import OpenWorld, open_world, source
+from tests.sets.scripted_source import ScriptedSource
 from tests.sets.world import KEY, World
 from tests.web.listening import listening, opened_page
 
@@ -43,9 +44,32 @@ def test_columns_are_oldest_first_and_have_nothing_where_nothing_was_staged() ->
     rows = [harvest(2, 7), harvest(1, 0, state="failed")._replace(tally=None, ended_at=None)]
     found = set_plots.columns(rows, [Usual(5, 6, 3), None], "Europe/Amsterdam")
     assert found["at"] == sorted(found["at"]) and found["state"] == ["failed", "accepted"]
-    assert found["records"] == {"records": [None, 7], "usual": [None, 5]}
-    assert found["changes"]["new"] == [None, 1] and found["seconds"] == {"seconds": [None, 7.0], "usual": [None, 6]}
+    assert found["records"] == {"full": {"number": [None, 7], "usual": [None, 5]}}
+    assert found["changes"]["new"] == [None, 1]
+    assert found["seconds"] == {"full": {"number": [None, 7.0], "usual": [None, 6]}}
     json.dumps(found)
+
+
+def test_a_delta_among_full_harvests_is_no_dip_of_theirs() -> None:
+    rows = [harvest(3, 100), harvest(2, 5, "delta"), harvest(1, 90)]
+    found = set_plots.columns(rows, [Usual(95, 9, 3), Usual(4, 1, 3), None], "UTC")
+    assert found["modes"] == ["delta", "full"]
+    assert found["records"]["full"] == {"number": [90, None, 100], "usual": [None, None, 95]}
+    assert found["records"]["delta"] == {"number": [None, 5, None], "usual": [None, 4, None]}
+
+
+def test_what_is_usual_is_one_number_wherever_it_stands(open_world: OpenWorld, source: ScriptedSource) -> None:
+    """Held against the newest harvest it holds nothing of it, on the night's page and on the set's."""
+    world = open_world(min_documents=0)
+    ids = [f"{number:02}" for number in range(9)]
+    for night in range(night_report.LEAST + 4):
+        world.source.put(*ids[: 2 + night])
+        world.night(asked=None if night % 3 == 2 else "full")
+        with world.installation.pool.connection() as connection:
+            newest = night_report.harvests(connection, world.state().set_id, 200)
+            found = night_report.usual(connection).get((KEY, newest[0].mode))
+        assert found == night_report.usual_then(newest)[0], night
+    assert found and found.harvests == night_report.LEAST + 1 and found.records == 4
 
 
 @pytest.fixture
@@ -86,6 +110,17 @@ def test_three_plots_are_drawn_and_fit(url: str, page: Page, scheme: Any) -> Non
     expect(page.locator(".u-legend").first).to_contain_text("not accepted")
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function("document.documentElement.scrollWidth <= 390")
+
+
+def test_modes_are_lines_of_their_own(world: World, url: str, page: Page) -> None:
+    world.source.put("31")
+    world.night()
+    page.goto(url)
+    legend = page.locator("figure.plot", has_text="Records").first.locator(".u-legend")
+    for label in ("delta", "full", "usual full"):
+        expect(
+            legend.get_by_role("cell", name=label, exact=True).or_(legend.get_by_text(label, exact=True)).first
+        ).to_be_visible()
 
 
 def test_without_a_script_bars_and_a_table_say_it(url: str) -> None:

@@ -95,7 +95,7 @@ def request(pool: Pool, endpoint: str, mode: str, now: datetime) -> int:
                 "VALUES (%s, %s, 'requested', %s) RETURNING run_id",
                 (endpoint_id(connection, endpoint), mode, now),
             ).fetchone()
-            audit.write(connection, "enrich", endpoint, now, mode=mode)
+            audit.write(connection, "enrich", endpoint, now, "asked for", mode=mode)
     except UniqueViolation:
         raise InProgress(f"a run of {endpoint} is already in progress", "wait for it, or stop it on its page") from None
     assert row is not None

@@ -1,34 +1,40 @@
-// Draws a set's harvests over time: records, what changed, seconds; beside them what was usual when each came. The table
-// below says the same. Colours are those of the page, in light and dark.
+// Draws a set's harvests over time: records, what changed, seconds; records and seconds with a line for each mode, and
+// beside it what was usual when each came. The table below says the same. Colours are those of the page, in light and dark.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const PLOTS = [
-  { name: "records", title: "Records", columns: ["records", "usual"] },
-  { name: "changes", title: "Changes", columns: ["new", "changed", "deleted", "gone"] },
-  { name: "seconds", title: "Seconds", columns: ["seconds", "usual"] },
+  { name: "records", title: "Records", lines: ofModes },
+  { name: "changes", title: "Changes", lines: (data) => Object.entries(data.changes).map(([label, values]) => ({ label, values })) },
+  { name: "seconds", title: "Seconds", lines: ofModes },
 ];
 const LINES = ["--blue", "--warn", "--bad", "--violet"];
+const MODES = ["--blue", "--violet", "--warn"];
 const BAD = new Set(["rejected", "failed", "dismissed", "superseded"]);
 
 function colour(name, of) { return getComputedStyle(of).getPropertyValue(name).trim(); }
 
-function series(name, place, element, given, isUsual) {
-  if (isUsual) return { label: "usual", stroke: colour("--quiet", element), width: 2, dash: [6, 4], spanGaps: true, points: { show: false } };
-  const stroke = colour(LINES[place % LINES.length], element), bad = colour("--bad", element);
-  const points = { show: true, size: 6 };
-  if (given.bad) Object.assign(points, { stroke: bad, fill: bad });
-  return { label: name, stroke: given.bad ? bad : stroke, width: given.bad ? 0 : 2, points: { ...points, ...(given.bad ? { size: 9 } : {}) }, spanGaps: !given.bad };
+function ofModes(data, name) {
+  const isOne = data.modes.length === 1;
+  return data.modes.flatMap((mode, place) => {
+    const colour = MODES[place % MODES.length];
+    return [
+      { label: isOne ? name : mode, values: data[name][mode].number, colour },
+      { label: isOne ? "usual" : `usual ${mode}`, values: data[name][mode].usual, colour: isOne ? "--quiet" : colour, isUsual: true },
+    ];
+  });
+}
+
+function series(line, place, element) {
+  const stroke = colour(line.colour ?? LINES[place % LINES.length], element), bad = colour("--bad", element);
+  if (line.isUsual) return { label: line.label, stroke, width: 2, dash: [6, 4], spanGaps: true, points: { show: false } };
+  if (line.isBad) return { label: line.label, stroke: bad, width: 0, points: { show: true, size: 9, stroke: bad, fill: bad } };
+  return { label: line.label, stroke, width: 2, points: { show: true, size: 6 }, spanGaps: true };
 }
 
 function drawn(plot, data, element) {
-  const columns = plot.columns.map((name) => [name, data[plot.name][name]]);
-  const lines = [{ label: "began", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }], values = [data.at];
-  columns.forEach(([name, column], place) => {
-    lines.push(series(name, place, element, {}, name === "usual"));
-    values.push(column);
-  });
+  const lines = plot.lines(data, plot.name);
   if (plot.name === "records" && data.state.some((state) => BAD.has(state))) {
-    lines.push(series("not accepted", 0, element, { bad: true }));
-    values.push(columns[0][1].map((value, at) => (BAD.has(data.state[at]) ? value : null)));
+    const records = data.at.map((_, at) => data.modes.map((mode) => data.records[mode].number[at]).find((each) => each !== null) ?? null);
+    lines.push({ label: "not accepted", isBad: true, values: records.map((value, at) => (BAD.has(data.state[at]) ? value : null)) });
   }
   const axis = { stroke: colour("--text", element), grid: { stroke: colour("--grid", element), width: 1 }, ticks: { stroke: colour("--grid", element), width: 1 } };
   const days = (data.at.at(-1) - data.at[0]) / 86400 > 3, day = uPlot.fmtDate(days ? "{MM}-{DD}" : "{MM}-{DD} {HH}:{mm}");
@@ -39,9 +45,9 @@ function drawn(plot, data, element) {
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), data.zone),
     scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
     axes: [{ ...axis, values: moments, space: days ? 60 : 100 }, { ...axis, size: 60 }],
-    series: lines,
+    series: [{ label: "began", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...lines.map((line, place) => series(line, place, element))],
     cursor: { points: { size: 8 } },
-  }, values, element);
+  }, [data.at, ...lines.map((line) => line.values)], element);
 }
 
 document.querySelectorAll("[data-plots]").forEach((place) => {

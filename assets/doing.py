@@ -1,0 +1,19 @@
+"""In whose name a run does what somebody has asked for, and that the audit tells where it came to nothing.
+
+Belongs here: the one frame of such ops. Who asked is in the row that whoever launched the run has written; it names the
+run. Does not belong here: what is done.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit
+from harvester_dagster.publication.audit import Doer
+
+
+@contextmanager
+def by_run(harvester: Installation, run_id: str, act: str, subject: str) -> Iterator[None]:
+    """What is done in the block, the run does; what fails in it leaves a row that says so."""
+    with audit.acting(Doer("dagster", f"run {run_id}")), audit.trying(harvester.pool, act, subject, harvester.clock):
+        yield
