@@ -7,14 +7,15 @@ only at the retention's age.
 
 Objects go before the rows that tell of them, so that a sweep that is cut short is simply done again. It reads every
 URL and every name of an object: so it is done when something was removed that may have referred to any, at most once a
-day, and takes no more than MOST rows of a kind at a time.
+day, looks at MOST rows of a kind at a time, and ends when so many have gone.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -25,16 +26,13 @@ from harvester_dagster.store import keys
 from harvester_dagster.store.objects import Objects
 
 MOST = 100_000
-"""Rows of a kind that one sweep takes; the next one goes on."""
+"""Rows of a kind that are looked at together; when so many have gone, the next sweep goes on."""
 EVERY = timedelta(hours=20)
 LISTERS = 8
 """Threads that list what was made of bodies: over a network each listing waits."""
-LONGEST_NAMING = 8_000
-"""Stored bytes of a result that may name objects; longer ones are texts, and to look through them took longest."""
 
-
-_Result = tuple[str, int, bytes]
-"""Task, version, fingerprint."""
+_Result = tuple[bytes, str, int]
+"""Fingerprint, task, version."""
 
 
 class Swept(NamedTuple):
@@ -42,6 +40,9 @@ class Swept(NamedTuple):
 
     results: int
     bodies: int
+
+
+_FIRST: _Result = (b"", "", 0)
 
 
 class _Going(NamedTuple):
@@ -53,38 +54,45 @@ class _Going(NamedTuple):
     makers: set[str]
     named: set[str]
     """What kept results and outputs name of these bodies and makers (the forms of `keys.NAMED`)."""
+    last: _Result | None
+    """Behind it are further results to look at, those that stay passed over; None: there are none."""
 
 
-def sweep(installation: Installation, before: datetime) -> Swept:
+def sweep(installation: Installation, before: datetime, most: int = MOST) -> Swept:
     """Remove what was not needed since `before`, if anything was removed that may have needed it."""
     _forget_removed_tasks(installation, before)
     now = installation.clock()
     with installation.pool.connection() as connection:
         if not _is_due(connection, _present(installation.catalog), now, now - before):
             return Swept(0, 0)
-    swept, is_all = _swept(installation, before)
+    swept, is_all = _swept(installation, before, most, most)
     if is_all:
         with installation.pool.connection() as connection:
             connection.execute("UPDATE sweep SET swept_at = %s", (now,))
     return swept
 
 
-def sweep_at_once(installation: Installation) -> None:
+def sweep_at_once(installation: Installation, most: int = MOST) -> None:
     """Remove all that nothing needs now, whatever its age: what somebody purges may not wait for it."""
-    is_all = False
-    while not is_all:
-        _, is_all = _swept(installation, installation.clock() + timedelta(days=1))
+    _swept(installation, installation.clock() + timedelta(days=1), most, inf)
 
 
-def _swept(installation: Installation, before: datetime) -> tuple[Swept, bool]:
-    """What went, and whether that was all."""
-    with installation.pool.connection() as connection:
-        going = _going(connection, _present(installation.catalog), before)
-    installation.objects.delete(_objects_of(installation.objects, going))
-    with installation.pool.connection() as connection:
-        results = _delete_results(connection, going.results)
-        connection.execute("DELETE FROM harvester.fetch WHERE fetch_id = ANY (%s)", (going.fetches,))
-    return Swept(results, len(going.bodies)), max(len(going.results), len(going.fetches)) < MOST
+def _swept(installation: Installation, before: datetime, most: int, enough: float) -> tuple[Swept, bool]:
+    """What went, and whether that was all; when `enough` rows went, it may be that it was not."""
+    results = fetches = bodies = 0
+    after: _Result | None = _FIRST
+    while after is not None:
+        if results + fetches >= enough:
+            return Swept(results, bodies), False
+        with installation.pool.connection() as connection:
+            going = _going(connection, _present(installation.catalog), before, after, most)
+        installation.objects.delete(_objects_of(installation.objects, going))
+        with installation.pool.connection() as connection:
+            results += _delete_results(connection, going.results)
+            connection.execute("DELETE FROM harvester.fetch WHERE fetch_id = ANY (%s)", (going.fetches,))
+        fetches, bodies = fetches + len(going.fetches), bodies + len(going.bodies)
+        after = going.last or (after if len(going.fetches) == most else None)
+    return Swept(results, bodies), True
 
 
 def note_removal(connection: Connection[Any], now: datetime) -> None:
@@ -160,15 +168,23 @@ WHERE kept.set_id = r.set_id AND r.to_gen <= kept.oldest AND u.doc_id = r.doc_id
 """
 """Of what is gone for everybody only the revision and its end are remembered."""
 
-_RESULTS = """
-SELECT x.task, x.version, x.fingerprint FROM result x
-WHERE x.finished_at < %(before)s
-  AND NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
-UNION
-SELECT x.task, x.version, x.fingerprint FROM result x JOIN result y USING (task, fingerprint)
-WHERE x.task || '-' || x.version <> ALL (%(present)s) AND x.finished_at < %(before)s
-  AND y.version > x.version AND y.kind <> 'retry' AND y.finished_at < %(before)s
-LIMIT %(most)s
+_UNUSED = """
+unused AS MATERIALIZED (
+    SELECT x.fingerprint, x.task, x.version FROM result x
+    WHERE x.finished_at < %(before)s
+      AND NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
+    UNION
+    SELECT x.fingerprint, x.task, x.version FROM result x JOIN result y USING (task, fingerprint)
+    WHERE x.task || '-' || x.version <> ALL (%(present)s) AND x.finished_at < %(before)s
+      AND y.version > x.version AND y.kind <> 'retry' AND y.finished_at < %(before)s)
+"""
+"""Results of which no kept revision has the fingerprint, or a newer version has answered."""
+
+_RESULTS = f"""
+WITH {_UNUSED}, next AS (
+    SELECT * FROM unused WHERE (fingerprint, task, version) > (%(mark)s, %(task)s, %(version)s)
+    ORDER BY 1, 2, 3 LIMIT %(most)s)
+SELECT fingerprint, task, version, names FROM next JOIN result USING (fingerprint, task, version) ORDER BY 1, 2, 3
 """
 
 _FETCHES = f"""
@@ -181,24 +197,24 @@ WHERE ok AND digest IS NOT NULL AND fetched_at < %(before)s AND NOT EXISTS (SELE
 """
 
 
-def _going(connection: Connection[Any], present: list[str], before: datetime) -> _Going:
+def _going(connection: Connection[Any], present: list[str], before: datetime, after: _Result, most: int) -> _Going:
     connection.execute(_UNREAD_USES)
-    bounds = {"before": before, "present": present, "most": MOST}
-    results = [(task, version, bytes(mark)) for task, version, mark in connection.execute(_RESULTS, bounds)]
+    bounds = {"before": before, "present": present, "most": most}
+    place = dict(zip(("mark", "task", "version"), after, strict=True))
+    rows = [(row[:3], row[3] or ()) for row in connection.execute(_RESULTS, bounds | place, binary=True)]
     fetches = connection.execute(_FETCHES, bounds).fetchall()
-    makers = {keys.maker(task, version) for task, version, _ in results} - set(present)
-    naming = _named_by(connection, results)
-    suspects = {digest for _, digest in fetches} | {_digest(name) for _, name in naming}
-    named = _named_by_others(connection, results, suspects, makers)
+    makers = {keys.maker(task, version) for (_, task, version), _ in rows} - set(present)
+    suspects = {digest for _, digest in fetches} | {_digest(name) for _, names in rows for name in names}
+    named = _named_by_others(connection, bounds, suspects, makers)
     in_use = set(map(_digest, named))
-    shown = {result for result, name in naming if name in named and _maker(name) in makers}
-    results = [result for result in results if result not in shown]
-    unused = [fetch_id for fetch_id, digest in fetches if digest not in in_use][:MOST]
+    results = [result for result, names in rows if not any(name in named and _maker(name) in makers for name in names)]
+    unused = [fetch_id for fetch_id, digest in fetches if digest not in in_use][:most]
     fetched = connection.execute(
         "SELECT DISTINCT encode(digest, 'hex') FROM harvester.fetch WHERE digest = ANY (%s) AND fetch_id <> ALL (%s)",
         ([bytes.fromhex(digest) for digest in suspects], unused),
     )
-    return _Going(results, unused, suspects - in_use - {digest for (digest,) in fetched}, makers, named)
+    bodies = suspects - in_use - {digest for (digest,) in fetched}
+    return _Going(results, unused, bodies, makers, named, rows[-1][0] if len(rows) == most else None)
 
 
 _THESE = """
@@ -207,55 +223,42 @@ unnest(%(tasks)s::text[], %(versions)s::int[], %(marks)s::bytea[]) t (task, vers
 
 
 def _columns(results: list[_Result]) -> dict[str, Any]:
-    tasks, versions, marks = zip(*results, strict=True) if results else ((), (), ())
+    marks, tasks, versions = zip(*results, strict=True) if results else ((), (), ())
     return {"tasks": list(tasks), "versions": list(versions), "marks": list(marks)}
 
 
-def _named_by(connection: Connection[Any], results: list[_Result]) -> list[tuple[_Result, str]]:
-    """What these results name of objects."""
-    rows = connection.execute(
-        f"""SELECT DISTINCT t.task, t.version, t.fingerprint, m[1]
-            FROM {_THESE} JOIN result x USING (task, version, fingerprint),
-                regexp_matches(x.data::text, %(shape)s, 'g') m WHERE pg_column_size(x.data) < %(longest)s""",
-        _columns(results) | {"shape": f"({keys.NAMED})", "longest": LONGEST_NAMING},
-    )
-    return [((task, version, bytes(mark)), name) for task, version, mark, name in rows]
-
-
 def _named_by_others(
-    connection: Connection[Any], results: list[_Result], digests: set[str], makers: set[str]
+    connection: Connection[Any], bounds: Mapping[str, Any], digests: set[str], makers: set[str]
 ) -> set[str]:
-    """What all other results, and outputs that somebody may read, name of these bodies, and of what these makers made.
+    """What results that are in use, and outputs that somebody may read, name of these bodies, and of what these makers
+    made.
 
-    An output of now says what the results of now say, unless it was made with one of these; earlier ones may not.
+    An output of now says what the results of now say, unless it is to be made anew, or was made with a result that a
+    newer one has superseded; earlier ones may not.
     """
     if not digests and not makers:
         return set()
     rows = connection.execute(
-        f"""WITH readable AS (
+        f"""WITH {_UNUSED}, readable AS (
                 SELECT o.doc_id, o.from_gen FROM output o JOIN ({KEPT}) kept USING (set_id) WHERE o.to_gen > kept.oldest
                 UNION
                 SELECT o.doc_id, o.from_gen
-                FROM {_THESE} JOIN task_use u USING (task, fingerprint) JOIN document d USING (doc_id)
-                JOIN output o ON o.doc_id IN (d.doc_id, d.owner_id) AND o.to_gen IS NULL)
+                FROM unused JOIN result x USING (fingerprint, task, version)
+                JOIN task_use u USING (task, fingerprint) JOIN document d USING (doc_id)
+                JOIN output o ON o.doc_id IN (d.doc_id, d.owner_id) AND o.to_gen IS NULL
+                WHERE x.names IS NOT NULL
+                UNION
+                SELECT o.doc_id, o.from_gen FROM dirty JOIN document d USING (doc_id)
+                JOIN output o ON o.doc_id IN (d.doc_id, d.owner_id) AND o.to_gen IS NULL WHERE dirty.done_in IS NULL)
             SELECT DISTINCT name FROM (
                 SELECT m[1] AS name FROM readable JOIN output_body o USING (doc_id, from_gen),
                     regexp_matches(o.body, %(shape)s, 'g') m
                 UNION ALL
-                SELECT m[1] FROM result x, regexp_matches(x.data::text, %(shape)s, 'g') m
-                WHERE pg_column_size(x.data) < %(longest)s AND x.data::text LIKE ANY (%(roots)s) AND NOT EXISTS (
-                    SELECT FROM {_THESE} WHERE t.task = x.task AND t.version = x.version
-                      AND t.fingerprint = x.fingerprint)) n
-            WHERE substring(name FROM '[0-9a-f]{{64}}') = ANY (%(digests)s)
-               OR string_to_array(name, '/') && %(makers)s::text[]""",
-        _columns(results)
-        | {
-            "shape": f"({keys.NAMED})",
-            "longest": LONGEST_NAMING,
-            "roots": [f"%{root}%" for root in keys.OF_BODIES],
-            "digests": list(digests),
-            "makers": list(makers),
-        },
+                SELECT unnest(x.names) FROM result x LEFT JOIN unused u USING (fingerprint, task, version)
+                WHERE x.names IS NOT NULL AND u.task IS NULL) n
+            WHERE split_part(name, '/', 3) = ANY (%(digests)s)
+               OR split_part(name, '/', 2) = ANY (%(makers)s) OR split_part(name, '/', 4) = ANY (%(makers)s)""",
+        {**bounds, "shape": f"({keys.NAMED})", "digests": list(digests), "makers": list(makers)},
     )
     return {name for (name,) in rows}
 

@@ -4,6 +4,7 @@ A result is stored under (task, version, fingerprint of the input); `task_use` s
 is invalidated: a changed value no longer matches.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 from psycopg import Connection
 
 from harvester_dagster import canonical
+from harvester_dagster.store import keys
 from harvester_dagster.tasks.task import Item, Outcome, Result, Task
 
 STANDING = "ORDER BY (x.kind = 'retry'), x.version DESC LIMIT 1"
 """Which of the results of one input counts: while a new version is pending or retrying, the last one that ended."""
+_NAMED = re.compile(keys.NAMED)
 _LONGEST_REASON = 200
 _WHAT = f"""left(regexp_replace(regexp_replace(regexp_replace(
     reason, '\\s+', ' ', 'g'), '[a-z]+://[^\\s''"]+', '…', 'g'), ' \\(day \\d+ of \\d+\\)$', ''), {_LONGEST_REASON})"""
@@ -44,23 +47,27 @@ def store(
     """Outcomes, and in the same transaction what they make stale: outputs, and inputs of the tasks `later`."""
     done = sorted(done, key=lambda pair: pair[0].fingerprint)  # two sets that share results never cross
     done = [(item, _standing(item, outcome, now)) for item, outcome in done]
+    data = [_text(outcome.data) for _, outcome in done]
     connection.execute(
-        f"""INSERT INTO result (task, version, fingerprint, kind, data, reason, due_at, attempts, finished_at, what,
-               host)
-           SELECT %(task)s, %(version)s, mark, kind, data::json, reason, due_at, attempts, %(now)s, {_WHAT}, {_HOST}
-           FROM unnest(%(marks)s::bytea[], %(kinds)s::text[], %(data)s::text[], %(reasons)s::text[],
+        f"""INSERT INTO result (task, version, fingerprint, kind, data, names, reason, due_at, attempts, finished_at,
+               what, host)
+           SELECT %(task)s, %(version)s, mark, kind, data::json, names::text[], reason, due_at, attempts, %(now)s,
+               {_WHAT}, {_HOST}
+           FROM unnest(%(marks)s::bytea[], %(kinds)s::text[], %(data)s::text[], %(names)s::text[], %(reasons)s::text[],
                        %(due)s::timestamptz[], %(attempts)s::int[], %(urls)s::text[])
-                AS u (mark, kind, data, reason, due_at, attempts, url)
+                AS u (mark, kind, data, names, reason, due_at, attempts, url)
            ON CONFLICT (task, version, fingerprint) DO UPDATE SET kind = excluded.kind, data = excluded.data,
-               reason = excluded.reason, due_at = excluded.due_at, attempts = excluded.attempts,
-               finished_at = excluded.finished_at, what = excluded.what, host = excluded.host""",
+               names = excluded.names, reason = excluded.reason, due_at = excluded.due_at,
+               attempts = excluded.attempts, finished_at = excluded.finished_at, what = excluded.what,
+               host = excluded.host""",
         {
             "task": task.name,
             "version": task.version,
             "now": now,
             "marks": [item.fingerprint for item, _ in done],
             "kinds": [outcome.kind for _, outcome in done],
-            "data": [_text(outcome.data) for _, outcome in done],
+            "data": data,
+            "names": [_names(text) for text in data],
             "reasons": [outcome.reason.replace("\0", "")[:2000] for _, outcome in done],
             "due": [outcome.due_at for _, outcome in done],
             "attempts": [_attempts(item, outcome) for item, outcome in done],
@@ -116,6 +123,15 @@ def mark_dirty(connection: Connection[Any], doc_ids: Sequence[int]) -> None:
 def _text(data: Mapping[str, Any] | None) -> str | None:
     """JSON for Postgres, which takes no NUL in text."""
     return None if data is None else canonical.encode(data).decode().replace("\\u0000", "")
+
+
+def _names(text: str | None) -> str | None:
+    """The objects that a result names, as PostgreSQL writes a list; a look for their beginnings is quicker than one for
+    them."""
+    if text is None or not any(root in text for root in keys.OF_BODIES):
+        return None
+    names = sorted(set(_NAMED.findall(text)))
+    return f"{{{','.join(names)}}}" if names else None
 
 
 def _standing(item: Item, outcome: Outcome, now: datetime) -> Outcome:

@@ -1,6 +1,8 @@
 """Retention over bodies, what was made of them, pages, vocabularies and figures: on real stores, folder and S3."""
 
 import json
+import random
+import string
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,13 @@ from harvester_dagster import canonical
 from harvester_dagster.failures import StorageError
 from harvester_dagster.installation import utc_now
 from harvester_dagster.publication import audit
-from harvester_dagster.releases import release, retention
+from harvester_dagster.releases import body_sweep, release, retention
 from harvester_dagster.releases.retention import Cleaned
 from harvester_dagster.services.launcher import S3Endpoint
 from harvester_dagster.sets import steps, versions
 from harvester_dagster.store import keys
 from harvester_dagster.store.objects import Folder, open_objects
-from harvester_dagster.tasks import check_url
+from harvester_dagster.tasks import check_url, pictures
 from harvester_dagster.tasks.task import Context, Outcome, Task
 from harvester_dagster.vocabularies.refresh import Refresh
 from tests.sets.conftest import OpenWorld
@@ -174,6 +176,89 @@ def test_a_picture_from_elsewhere_stays_while_a_result_names_it(open_world: Open
     changed(world, files=("y",))
     assert cleaned(world).bodies == 1
     assert [len(objects_of(world, digest)) for digest in thumbs] == [0, 2]
+
+
+def test_what_a_long_result_names_stays_while_it_is_in_use(open_world: OpenWorld) -> None:
+    """A text, and a picture whose body was fetched from an address that no document has."""
+
+    def run(items: Any, context: Context) -> Any:
+        for item in items:
+            body = context.bodies.get(f"{item.subject.properties['url']}/thumb", None)
+            text = "".join(random.Random(0).choices(string.ascii_letters, k=60_000))
+            yield item, Outcome("success", {"text": text, "preview_small": body.key})
+
+    world = open_world(catalog=catalog(Task("read", "files", 1, ("$.url",), run)), purge_after_days=1000)
+    world.source.contents = {f"{name}/x/thumb": name.encode() for name in "ab"}
+    filled(world, "a", "b")
+    assert world.one("SELECT min(pg_column_size(data)) FROM result WHERE names IS NOT NULL") > 8_000
+    thumbs = [digest_of(world, f"{name}/x/thumb") for name in "ab"]
+    changed(world, title="Another", files=("x", "shared/s"))
+    assert cleaned(world).bodies == 0
+    assert [len(objects_of(world, digest)) for digest in thumbs] == [1, 1]
+    changed(world, files=("y",))
+    assert cleaned(world).bodies == 1
+    assert [len(objects_of(world, digest)) for digest in thumbs] == [0, 1]
+
+
+def test_what_an_output_shows_that_is_still_to_be_made_anew_stays(open_world: OpenWorld) -> None:
+    """Its picture is another one since tonight, and the day work of its set is not done yet."""
+    pictured = ["one"]
+
+    def run(items: Any, context: Context) -> Any:
+        for item in items:
+            body = context.bodies.get(f"{item.subject.properties['url']}/{pictured[0]}", None)
+            yield item, Outcome("success", dict.fromkeys(pictures.SIZES, body.key))
+
+    task = Task("image_preview", "files", 1, ("$.url",), run, publishes=(pictures.PREVIEWS,))
+    world = open_world(catalog=catalog(task), purge_after_days=1000)
+    world.source.contents = {"a/x/one": b"one", "a/x/two": b"two"}
+    world.source.put("a", files=("x",))
+    world.night()
+    publish(world)
+    pictured[0] = "two"
+    world.forward(LONG)
+    world.tasks(again="all")
+    retention.clean_up(world.installation)
+    assert objects_of(world, digest_of(world, "a/x/one"))
+    world.day_work()
+    publish(world)
+    assert cleaned(world).bodies == 1
+
+
+class TestWhatIsMoreThanIsLookedAtTogether:
+    """One of the results that no revision has any more is shown by a version that somebody may go back to."""
+
+    @pytest.fixture
+    def newer(self, open_world: OpenWorld) -> World:
+        names = [f"n{number}" for number in range(5)]
+        filled(open_world(catalog=DRAWN, purge_after_days=1000), *names)
+        newer = open_world(catalog=catalog(check_url.TASK, drawing(version=2)), purge_after_days=1000)
+        newer.night()
+        newer.change("UPDATE dataset_version SET code_version = 'older'")
+        publish(newer)
+        newer.change(
+            """UPDATE output_body b SET body = '{}' FROM output o, document d
+               WHERE o.doc_id = b.doc_id AND o.from_gen = b.from_gen AND d.doc_id = o.doc_id AND o.to_gen IS NOT NULL
+                 AND d.external_id NOT LIKE 'n0%%'"""
+        )
+        newer.forward(LONG)
+        return newer
+
+    def drawn(self, world: World) -> int:
+        return int(world.one("SELECT count(*) FROM result WHERE task = 'image_preview' AND version = 1"))
+
+    @pytest.mark.parametrize("most", [1, 3, 100])
+    def test_goes_all_the_same_in_so_many_sweeps(self, newer: World, most: int) -> None:
+        before, shown = newer.now - 14 * DAY, self.drawn(newer)
+        for _ in range(shown):
+            body_sweep.sweep(newer.installation, before, most)
+        assert newer.one("SELECT swept_at FROM sweep") == newer.now, "only then it counts as whole"
+        assert 0 < self.drawn(newer) < 3 < shown
+
+    @pytest.mark.parametrize("most", [1, 3, 100])
+    def test_goes_at_once_where_somebody_purges(self, newer: World, most: int) -> None:
+        body_sweep.sweep_at_once(newer.installation, most)
+        assert 0 < self.drawn(newer) < 3
 
 
 class TestWhatATaskMadeThatIsNoMore:
