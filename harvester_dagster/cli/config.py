@@ -14,7 +14,7 @@ from harvester_dagster.catalog import CATALOG
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import Commands, Json
 from harvester_dagster.cli.session import bucket, config_path, loaded
-from harvester_dagster.config import Config, Metastore
+from harvester_dagster.config import Config, Metastore, home
 from harvester_dagster.explain import online
 from harvester_dagster.explain.config_check import notes
 from harvester_dagster.explain.online import Question, Reply
@@ -54,6 +54,7 @@ def _asked(config: Config, quiet: bool) -> Iterator[Reply]:
         allow_hosts=origins.opened(config),
         per_host_per_second=config.network.per_host_per_second,
         user_agent=config.network.user_agent,
+        pace_folder=home() / "pace",
     ) as outside:
         wanted = [*online.questions(config, CATALOG, outside, partial(bucket, config)), *_collections(config)]
         for finding in online.answers(wanted):

@@ -73,7 +73,7 @@ def set_reconcile(key: Key, dry_run: DryRun = False, as_json: Json = False) -> N
     what deltas had missed. Killed, it goes on where it was when it is run again."""
     with opened(for_tasks=not dry_run) as installation:
         if dry_run:
-            _show_found(key, reconcile.look(installation, key), as_json)
+            _show_found(key, reconcile.look(installation, key, printing.progress), as_json)
             return
         audit.told(installation.pool, "reconcile", key, installation.clock())
         report, outcome = reconcile.reconcile(installation, key, printing.progress)

@@ -25,7 +25,7 @@ def harvest(key: str, external_id: str, *, dry_run: bool, as_json: bool) -> None
     """Exit code 1 when the record cannot be read, or what it would change was rejected."""
     with opened(for_tasks=not dry_run) as installation:
         if dry_run:
-            _show(one_record.look(installation, key, external_id), as_json)
+            _show(one_record.look(installation, key, external_id, printing.progress), as_json)
             return
         audit.told(installation.pool, "harvest", key, installation.clock(), record=external_id[:200])
         came, outcome = one_record.harvest(installation, key, external_id, printing.progress)

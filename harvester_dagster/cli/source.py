@@ -10,7 +10,7 @@ import typer
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import Commands, Json
 from harvester_dagster.cli.session import config_path, loaded
-from harvester_dagster.config import Network, parse
+from harvester_dagster.config import Network, home, parse
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import source_check as offers
 from harvester_dagster.outside import origins
@@ -35,6 +35,7 @@ def source_check(
         allow_hosts=origins.for_url(network.allow_hosts, url),
         per_host_per_second=network.per_host_per_second,
         user_agent=network.user_agent,
+        pace_folder=home() / "pace" if path.exists() else None,
     ) as outside:
         said, block = offers.ask(KINDS, settings, outside)
     if as_json:

@@ -8,6 +8,7 @@ cut goes on behind the last of it.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ import zstandard
 from psycopg import Connection
 
 from harvester_dagster import canonical
-from harvester_dagster.config import SetSettings, set_spec
+from harvester_dagster.config import SetSettings, set_spec, source_of
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside import http
 from harvester_dagster.processes.read_ahead import read_ahead
@@ -27,6 +28,7 @@ from harvester_dagster.sources.kind import Kind, Request, SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
 from harvester_dagster.sources.whole_pages import Unanswered
 from harvester_dagster.store import keys
+from harvester_dagster.store.source_slots import source_slot
 
 Holds = Literal["records", "identifiers", "gone"]
 """What the pages of a bundle are: records as they came, a list of identifiers, or our own page of what is gone."""
@@ -47,6 +49,14 @@ def mapping_version(installation: Installation, key: str) -> str:
 def kind_of(installation: Installation, key: str) -> Kind:
     """The kind of the set's source."""
     return installation.catalog.kinds[installation.config.sets[key].kind]
+
+
+def asking(
+    installation: Installation, key: str, progress: Callable[[str], None] = lambda _: None
+) -> AbstractContextManager[None]:
+    """One of the slots of the set's source, while the block lasts: whoever asks it for records or lists takes one."""
+    slots = installation.config.night.sets_of_one_source
+    return source_slot(installation.pool, source_of(key), slots, progress)
 
 
 def harvest(

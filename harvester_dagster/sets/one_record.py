@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from harvester_dagster.catalog import World
-from harvester_dagster.config import source_of
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.sets import attempts, fetch, known, steps
@@ -27,7 +26,6 @@ from harvester_dagster.sets.sets import SetState, find
 from harvester_dagster.sets.steps import SetOutcome
 from harvester_dagster.sources.kind import LONGEST_ID, Single
 from harvester_dagster.sources.walk import Walk
-from harvester_dagster.store.source_slots import source_slot
 
 Did = Literal["new", "changed", "unchanged", "deleted", "ignored", "unreadable"]
 Progress = Callable[[str], None]
@@ -50,13 +48,15 @@ class Came(NamedTuple):
     """Documents per entity that are new, changed, deleted."""
 
 
-def look(installation: Installation, key: str, external_id: str) -> Came:
+def look(installation: Installation, key: str, external_id: str, progress: Progress = lambda _: None) -> Came:
     """Ask the source, and say what would come of it. Raises NotByItself, UnknownRecord, SourceError, UnknownSet."""
     external_id = _checked_id(external_id)
     with installation.pool.connection() as connection:
         state = find(connection, key)
     _check(installation, state, external_id)
-    return came(installation, state, external_id, _asked(installation, state, external_id).page)
+    with fetch.asking(installation, key, progress):
+        page = _asked(installation, state, external_id).page
+    return came(installation, state, external_id, page)
 
 
 def harvest(
@@ -68,7 +68,7 @@ def harvest(
     external_id = _checked_id(external_id)
     with lock_set(installation, key) as locked:
         _check(installation, locked.state, external_id)
-        with source_slot(installation.pool, source_of(key), installation.config.night.sets_of_one_source, progress):
+        with fetch.asking(installation, key, progress):
             single = _asked(installation, locked.state, external_id)
         found = came(installation, locked.state, external_id, single.page)
         _store(locked, external_id, single, run_id)

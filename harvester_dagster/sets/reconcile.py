@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from harvester_dagster.config import SetSettings, source_of
+from harvester_dagster.config import SetSettings
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.sets import attempts, fetch, listed, one_record, problems
@@ -30,7 +30,6 @@ from harvester_dagster.sets.steps import SetOutcome
 from harvester_dagster.sources.kind import IdentifierLists, Single, SourceError, UnknownRecord
 from harvester_dagster.sources.walk import NotWhole, Walk
 from harvester_dagster.sources.whole_pages import NoAnswer, Unanswered
-from harvester_dagster.store.source_slots import source_slot
 
 MOST_ASKED = 20_000
 """Records that are asked for one by one; at four a second that is an hour and a half."""
@@ -109,7 +108,7 @@ def all_due(installation: Installation) -> dict[str, str]:
     return found
 
 
-def look(installation: Installation, key: str) -> Report:
+def look(installation: Installation, key: str, progress: Progress = lambda _: None) -> Report:
     """List and compare, and change nothing. Raises NothingToReconcile, SourceError, UnknownSet."""
     with installation.pool.connection() as connection:
         state = find(connection, key)
@@ -117,7 +116,10 @@ def look(installation: Installation, key: str) -> Report:
     request = fetch.request_of(installation, key, None)
     walk = Walk(request.settings)
     pages = lists.pages(request, installation.outside, walk)
-    with listed.compared(installation, state, map(lists.read, pages)) as found:
+    with (
+        fetch.asking(installation, key, progress),
+        listed.compared(installation, state, map(lists.read, pages)) as found,
+    ):
         return _report(found, walk)
 
 
@@ -132,10 +134,9 @@ def reconcile(
     """Make a set what its source lists, under the verdict. Raises NothingToReconcile, UnknownSet; SourceError when the
     source fails, with what it gave stored; NotOpen when another run of the set took its place meanwhile."""
     run_id = run_id or f"reconcile {uuid.uuid4()}"
-    slots = installation.config.night.sets_of_one_source
     with lock_set(installation, key) as locked:
         lists = _checked(installation, locked.state)
-        with source_slot(installation.pool, source_of(key), slots, progress):
+        with fetch.asking(installation, key, progress):
             report = _Reconciling(locked, lists, run_id, why or "asked for", progress).run()
     progress(f"{key}: {report}")
     return report, one_record.finish(installation, key, run_id, progress)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from psycopg import Connection
 
-from harvester_dagster.config import source_of
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
@@ -23,7 +22,6 @@ from harvester_dagster.sets.outputs import Made, produce, stale, still_to_do, ve
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sets.stage import stage
 from harvester_dagster.sets.task_reports import TaskReport
-from harvester_dagster.store.source_slots import source_slot
 from harvester_dagster.tasks.task import Task
 
 Progress = Callable[[str], None]
@@ -64,8 +62,7 @@ def harvest(
     """Ask the source and store its pages; None: the set is retired."""
     if key not in installation.config.sets:
         return None
-    slots = installation.config.night.sets_of_one_source
-    with lock_set(installation, key) as locked, source_slot(installation.pool, source_of(key), slots, progress):
+    with lock_set(installation, key) as locked, fetch.asking(installation, key, progress):
         return fetch.harvest(locked, asked=asked, run_id=run_id, night_id=night_id, progress=progress)
 
 

@@ -78,6 +78,7 @@ def test_all_is_well(tmp_path: Path, sample: SampleServer, database: str) -> Non
     assert found["store"][1].startswith("PostgreSQL 1")
     assert found["objects"][1] == "folder: takes, gives and deletes an object"
     assert found["Tika"][1] == found["Solr library"][1] == online.BUNDLED
+    assert list((tmp_path / "pace").iterdir()), "in turn with a night that asks the same hosts"
     assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file() and "config-check" in str(path)] == []
 
 

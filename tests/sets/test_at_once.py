@@ -5,21 +5,23 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from harvester_dagster import canonical
 from harvester_dagster.releases import release
-from harvester_dagster.sets import steps, versions
+from harvester_dagster.sets import one_record, steps, versions
 from harvester_dagster.store.source_slots import source_slot
 from tests.kills.driver import tasks
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, World, check
 
+Came = TypeVar("Came")
 ROOT = Path(__file__).parents[2]
 RUN = """
 import json, sys
@@ -92,8 +94,22 @@ def test_two_runs_of_one_set_at_once_both_end_and_leave_it_right(world: World, d
 
 
 def test_a_set_waits_while_as_many_as_may_already_ask_its_source(world: World) -> None:
+    attempt = waited(world, lambda tell: steps.harvest(world.installation, KEY, progress=tell))
+    assert attempt is not None and attempt.state == "fetched"
+
+
+def test_a_look_at_one_record_waits_too(world: World) -> None:
+    world.source.put("a")
+    world.night()
+    world.source.put("a", title="Another")
+    assert waited(world, lambda tell: one_record.look(world.installation, KEY, "a", tell)).did == "changed"
+
+
+def waited(world: World, ask: Callable[[Callable[[str], None]], Came]) -> Came:
+    """What asking comes to, of which nothing is asked, and nothing begun, while all slots of the source are taken."""
     pool, slots = world.installation.pool, world.installation.config.night.sets_of_one_source
     waits, said = threading.Event(), []
+    attempts = world.attempts()
 
     def progress(line: str) -> None:
         said.append(line)
@@ -103,9 +119,8 @@ def test_a_set_waits_while_as_many_as_may_already_ask_its_source(world: World) -
         with ExitStack() as others:
             for _ in range(slots):
                 others.enter_context(source_slot(pool, "src", slots))
-            harvest = threads.submit(steps.harvest, world.installation, KEY, progress=progress)
+            asking = threads.submit(ask, progress)
             assert waits.wait(10)
             assert said == [f"waits: {slots} already ask source src"]
-            assert world.attempts() == [], "its window begins when it may ask"
-        attempt = harvest.result(timeout=30)
-    assert attempt is not None and attempt.state == "fetched"
+            assert not asking.done() and world.attempts() == attempts
+        return asking.result(timeout=30)

@@ -22,6 +22,7 @@ from harvester_dagster.sources.kind import SourceError
 from harvester_dagster.sources.walk import NotWhole
 from tests.sets.harvest_once import SETTINGS, SMALL
 from tests.sets.paged_source import PagedSource, paged_source
+from tests.sets.test_at_once import waited
 from tests.sets.world import DAY, KEY, World, check, check_objects, commanded, opened_world
 from tests.sources.misbehaving import Reply
 
@@ -257,6 +258,10 @@ def test_a_look_changes_nothing(world: World, source: PagedSource) -> None:
     attempts = world.attempts()
     assert reconcile.look(world.installation, KEY).missed == 4
     assert world.attempts() == attempts and sorted(world.titles()) == list("abcdefg")
+
+
+def test_a_look_waits_while_as_many_as_may_already_ask_the_source(world: World) -> None:
+    assert waited(world, lambda tell: reconcile.look(world.installation, KEY, tell)).missed == 0
 
 
 def test_not_before_the_first_harvest_or_beside_another(open_world: Open) -> None:

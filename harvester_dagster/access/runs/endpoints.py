@@ -74,6 +74,7 @@ def opened(
             allow_hosts=origins.opened(config),
             per_host_per_second=config.network.per_host_per_second,
             user_agent=agent,
+            pace_folder=home() / "pace",
         )
         solr = Solr(name, settings, stack.enter_context(solr_way))
         yield Enricher(pool, solr, settings, stack.enter_context(polite_way), config.zone, clock)
