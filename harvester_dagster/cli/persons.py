@@ -27,9 +27,8 @@ def find_person(text: Wanted, mask: Mask = False, dry_run: DryRun = False, as_js
     with opened() as installation:
         with installation.pool.connection() as connection:
             found = person_places.places(connection, text)
-            masked = (
-                person_places.authors(connection, [one.doc_id for one in found if one.doc_id], text) if mask else {}
-            )
+            doc_ids, settings = [one.doc_id for one in found if one.doc_id], installation.config.output
+            masked = person_places.authors(connection, settings, doc_ids, text) if mask else {}
         if mask and not dry_run:
             with audit.trying(installation.pool, ACT, "", installation.clock):
                 _mask(installation, masked)

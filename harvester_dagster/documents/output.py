@@ -57,7 +57,7 @@ def product_output(product: Enriched, files: Iterable[Enriched], making: Making)
     for group in NESTED:
         output.update(_lifted(output.pop(group, None) or {}, product.overwrite))
     output.update(making.fields(product.srn, product.results))
-    output["authors"] = [_author(author, settings) for author in properties.get("authors") or ()]
+    output["authors"] = [published_author(author, settings) for author in properties.get("authors") or ()]
     output["files"] = embedded
     for field in ("url", "mime_type", *of_files.of_main):
         output[field] = main.get(field)
@@ -176,7 +176,8 @@ def _start(document: Enriched, entity: str, properties: Mapping[str, Any]) -> di
     }
 
 
-def _author(author: Mapping[str, Any], settings: Output) -> dict[str, Any]:
+def published_author(author: Mapping[str, Any], settings: Output) -> dict[str, Any]:
+    """An author as everybody may see it: without the e-mail address, where addresses are not published."""
     email = author.get("email")
     public = settings.author_emails and isinstance(email, str) and _EMAIL.fullmatch(email)
     return {**author, "email": email if public else None}

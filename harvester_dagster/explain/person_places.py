@@ -12,6 +12,8 @@ import msgspec
 from psycopg import Connection
 
 from harvester_dagster import canonical
+from harvester_dagster.config import Output
+from harvester_dagster.documents.output import published_author
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.sets.generations import live
 
@@ -33,10 +35,10 @@ class Standing(NamedTuple):
 
 
 class Authors(NamedTuple):
-    """The authors of a product as they are now, with its overwrite, and those that are not meant."""
+    """The overwrite of a product, and those of its authors who are not meant, as everybody may see them: what an
+    overwrite holds is kept for good, and shown to whoever may overwrite."""
 
     overwrite: Mapping[str, Any]
-    now: Sequence[Any]
     others: Sequence[Any]
 
 
@@ -86,7 +88,7 @@ LEFT JOIN overwrite o ON o.doc_id = d.doc_id WHERE d.doc_id = ANY (%s) ORDER BY 
 """
 
 
-def authors(connection: Connection[Any], doc_ids: Sequence[int], text: str) -> dict[int, Authors]:
+def authors(connection: Connection[Any], settings: Output, doc_ids: Sequence[int], text: str) -> dict[int, Authors]:
     """Of these documents those that have an author who is meant: one of whose values is the text, in whatever case."""
     found = {}
     for doc_id, body, overwrite in connection.execute(_AUTHORS, (list(doc_ids),)):
@@ -94,7 +96,8 @@ def authors(connection: Connection[Any], doc_ids: Sequence[int], text: str) -> d
         now = values.get("authors") or []
         others = [one for one in now if not _is_meant(one, text.strip().casefold())]
         if len(others) < len(now):
-            found[doc_id] = Authors(overwrite or {}, now, others)
+            shown = [published_author(one, settings) if isinstance(one, Mapping) else one for one in others]
+            found[doc_id] = Authors(overwrite or {}, shown)
     return found
 
 

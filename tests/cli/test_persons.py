@@ -13,7 +13,10 @@ from tests.sets.conftest import open_world, source, world
 from tests.sets.world import KEY, World, commanded
 
 __all__ = ["open_world", "source", "world"]
-ADA, BOB = {"person": {"name": 'Ada "É" Lovelace', "email": "ada@example.org"}}, {"person": {"name": "Bob"}}
+ADA, BOB = (
+    {"person": {"name": 'Ada "É" Lovelace', "email": "ada@example.org"}},
+    {"person": {"name": "Bob", "email": "bob@example.org"}},
+)
 
 
 @pytest.fixture
@@ -60,6 +63,8 @@ def test_masking_takes_one_author_out_and_keeps_other_overwrites(shown: World, r
     made = shown.outputs()["a"]
     assert [author["name"] for author in made["authors"]] == ["Bob"] and made["subtitle"] == "Mine"
     assert name not in json.dumps(made, ensure_ascii=False)
+    kept = shown.rows("SELECT body::text FROM overwrite UNION ALL SELECT fields::text FROM overwrite_log")
+    assert "bob@example.org" not in str(kept), "what is not published of others is not kept for good"
     shown.source.put("a", title="Sent again", authors=[ADA, BOB])
     shown.night()
     assert [author["name"] for author in shown.outputs()["a"]["authors"]] == ["Bob"]

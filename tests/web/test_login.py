@@ -452,6 +452,9 @@ def test_to_overwrite_takes_its_scope_and_no_other(site: LoginSite) -> None:
     assert "<button>Overwrite</button>" in editor.get(page, timeout=30).text
     assert editor.post(path, data=fields, timeout=30).status_code == 200
     assert "Take it away" in editor.get(page, timeout=30).text
+    listed = "Its overwrites, newest first"
+    assert listed in editor.get(page, timeout=30).text and listed not in operator.get(page, timeout=30).text
+    assert listed not in requests.get(page, timeout=30, headers={"Host": "harvester.example"}).text
     assert editor.post(f"{path}/clear", data=fields, timeout=30).status_code == 200
     assert [act for _, act, _ in acts(site) if act != "sign in"] == ["overwrite", "clear overwrite"]
 
