@@ -45,6 +45,15 @@ class Waits(NamedTuple):
     page: bytes
 
 
+class WasTaken(NamedTuple):
+    """A row that was taken."""
+
+    push_id: int
+    external_id: str
+    source_date: str
+    received_at: datetime
+
+
 class PushRow(NamedTuple):
     """A row as people see it."""
 
@@ -122,16 +131,15 @@ def waiting(connection: Connection[Any], set_id: int, most: int, most_bytes: int
         ).fetchall()
 
 
-def dates_taken(
-    connection: Connection[Any], set_id: int, external_ids: Sequence[str]
-) -> list[tuple[str, str, datetime]]:
-    """What was taken last of each of these records, which is the newest: id, the source's date, when it came."""
-    return connection.execute(
-        """SELECT DISTINCT ON (external_id) external_id, source_date, received_at FROM push
-           WHERE set_id = %s AND external_id = ANY (%s) AND state = 'taken'
-           ORDER BY external_id, ended_at DESC, push_id DESC""",
-        (set_id, list(external_ids)),
-    ).fetchall()
+def last_taken(connection: Connection[Any], set_id: int, external_ids: Sequence[str]) -> list[WasTaken]:
+    """What was taken last of each of these records, which is the newest."""
+    with connection.cursor(row_factory=class_row(WasTaken)) as cursor:
+        return cursor.execute(
+            """SELECT DISTINCT ON (external_id) push_id, external_id, source_date, received_at FROM push
+               WHERE set_id = %s AND external_id = ANY (%s) AND state = 'taken'
+               ORDER BY external_id, ended_at DESC, push_id DESC""",
+            (set_id, list(external_ids)),
+        ).fetchall()
 
 
 def taken_since(connection: Connection[Any], set_id: int, since: datetime) -> list[str]:

@@ -9,6 +9,7 @@ Belongs here: when a set takes pushes, which of them count, the order of the ste
 (`publication/inbox.py`), publishing (`releases/push_rounds.py`).
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from harvester_dagster.catalog import World
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, inbox
-from harvester_dagster.publication.inbox import Pushed, Waits
+from harvester_dagster.publication.inbox import Pushed, Waits, WasTaken
 from harvester_dagster.sets import attempts, enrich, fetch, generations, one_record, outputs, sets, verdict
 from harvester_dagster.sets.attempts import Attempt, Window
 from harvester_dagster.sets.enrich import Portion
@@ -104,8 +105,8 @@ def look(installation: Installation, key: str, found: Pushed) -> PushLook:
     """What would come of a record; nothing is stored. Raises UnknownSet."""
     with installation.pool.connection() as connection:
         state = sets.find(connection, key)
-        alone = Waits(0, found.external_id, found.source_date, installation.clock(), False, found.page)
-        is_older = not _newest(connection, installation, state, [alone])
+        alone = Waits(sys.maxsize, found.external_id, found.source_date, installation.clock(), False, found.page)
+        is_older = not _newest(connection, installation, state, [alone])[0]
         waits = in_the_way(connection, installation, state)
     came = one_record.came(installation, state, found.external_id, found.page)
     return PushLook(came, is_older, waits)
@@ -141,14 +142,20 @@ def take(installation: Installation, key: str, progress: Progress = lambda _: No
                 if count:
                     audit.write(connection, "accept pushes", key, installation.clock(), pushes=count)
             rows = inbox.waiting(connection, locked.set_id, MOST_TAKEN, MOST_BYTES)
-            newest = _newest(connection, installation, locked.state, rows)
-            _settle_others(connection, rows, newest, installation.clock())
+            alive, newest = _newest(connection, installation, locked.state, rows)
+            lost = [row for row in rows if row not in alive]
+            _settle_older(connection, lost, installation.clock())
             attempt = _opened(connection, locked, newest) if newest else None
         if attempt is None:
-            return Taken(key, "", len(rows), None)
+            return Taken(key, "", len(lost), None)
         _store(locked, attempt, newest)
         progress(f"{key}: {len(newest)} pushed records")
-        return Taken(key, "", len(rows), _judged(locked, attempt, by_hand))
+        attempt = _judged(locked, attempt, by_hand)
+        if attempt.state == "accepted":  # cut before this, the next turn finds these older than what was taken
+            lost = [row for row in rows if row not in newest]
+            with locked.connection() as connection:
+                _settle_older(connection, lost, installation.clock())
+        return Taken(key, "", len(newest) + len(lost), attempt)
 
 
 def accept(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
@@ -195,9 +202,8 @@ def in_the_way(connection: Connection[Any], installation: Installation, state: S
     return f"a harvest is going on (attempt {found.attempt_id})"
 
 
-def _settle_others(connection: Connection[Any], rows: Sequence[Waits], newest: Sequence[Waits], now: datetime) -> None:
-    """Those that do not count; one that was taken before stays taken."""
-    lost = [row for row in rows if row not in newest]
+def _settle_older(connection: Connection[Any], lost: Sequence[Waits], now: datetime) -> None:
+    """What is older than something that was accepted; one that was taken before stays taken."""
     inbox.end(connection, [row.push_id for row in lost if row.is_again], "taken", now)
     fresh = [row.push_id for row in lost if not row.is_again]
     inbox.end(connection, fresh, "older", now, "something newer of it was there")
@@ -238,23 +244,24 @@ def _judged(locked: LockedSet, attempt: Attempt, by_hand: bool) -> Attempt:
 
 def _newest(
     connection: Connection[Any], installation: Installation, state: SetState, rows: Sequence[Waits]
-) -> list[Waits]:
-    """Of each record the newest push, where nothing newer is accepted; in the order in which they came."""
-    newest: dict[str, Waits] = {}
-    for row in rows:
-        other = newest.get(row.external_id)
-        if other is None or not _is_older(row, other.source_date, other.received_at):
-            newest[row.external_id] = row
-    accepted = _accepted(connection, installation, state, list(newest))
-    taken: dict[str, list[tuple[str, datetime]]] = {}
-    for external_id, written, received_at in inbox.dates_taken(connection, state.set_id, list(newest)):
-        taken.setdefault(external_id, []).append((written, received_at))
-    return [
+) -> tuple[list[Waits], list[Waits]]:
+    """Those to which nothing newer was accepted, and of these the newest of each record; in the order in which they
+    came. The others of the first are lost when the newest is accepted, and no sooner."""
+    external_ids = list({row.external_id for row in rows})
+    accepted = _accepted(connection, installation, state, external_ids)
+    taken = {one.external_id: one for one in inbox.last_taken(connection, state.set_id, external_ids)}
+    alive = [
         row
-        for external_id, row in newest.items()
-        if not accepted.get(external_id, _NOTHING).is_newer(row)
-        and not any(_is_older(row, written, at) for written, at in taken.get(external_id, ()))
+        for row in rows
+        if not accepted.get(row.external_id, _NOTHING).is_newer(row)
+        and not ((other := taken.get(row.external_id)) and _is_older(row, other))
     ]
+    newest: dict[str, Waits] = {}
+    for row in alive:
+        other = newest.get(row.external_id)
+        if other is None or not _is_older(row, other):
+            newest[row.external_id] = row
+    return alive, list(newest.values())
 
 
 class _Accepted(NamedTuple):
@@ -265,8 +272,7 @@ class _Accepted(NamedTuple):
 
     def is_newer(self, row: Waits) -> bool:
         if self.ended_by is not None:
-            found = moment(row.source_date)
-            return found is not None and found < self.ended_by
+            return _compare(row.source_date, self.ended_by.isoformat()) < 0
         if row.is_again:
             return not _is_later(row, self.date or "")
         return bool(self.date and row.source_date) and _compare(row.source_date, self.date or "") < 0
@@ -295,11 +301,11 @@ def _accepted(
     return {external_id: _Accepted(written, ended_by) for external_id, written, ended_by in rows}
 
 
-def _is_older(row: Waits, written: str, received_at: datetime) -> bool:
-    """Whether a push is older than another one of its record; without dates by when they came."""
-    if moment(row.source_date) and moment(written):
-        return _compare(row.source_date, written) < 0
-    return row.received_at < received_at
+def _is_older(row: Waits, other: Waits | WasTaken) -> bool:
+    """Whether a push is older than another one of its record: by the dates of its source; without these, or where they
+    are the same, by when it came."""
+    found = _compare(row.source_date, other.source_date)
+    return found < 0 or (found == 0 and (row.received_at, row.push_id) < (other.received_at, other.push_id))
 
 
 def _is_later(row: Waits, written: str) -> bool:

@@ -229,6 +229,50 @@ def test_what_is_rejected_stays_in_the_inbox_and_can_be_accepted(open_world: Ope
     check(world)
 
 
+def test_what_an_older_push_says_is_lost_to_nothing_that_was_not_accepted(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2)
+    world.source.put("a", "b", "c")
+    world.night()
+    released(world)
+    push(world, world.source.record("a", title="Pushed"))
+    world.forward(timedelta(minutes=1))
+    push(world, *({"id": name, "meta": {"status": "deleted"}} for name in "abc"))
+    found = pushed.take(world.installation, KEY)
+    assert found.attempt and found.attempt.state == "rejected" and found.settled == 3
+    assert states(world) == [("a", "waiting"), ("a", "rejected"), ("b", "rejected"), ("c", "rejected")]
+    rounds(world)
+    assert pushed.dismiss(world.installation, KEY) == 3
+    assert states(world)[0] == ("a", "taken") and world.titles()["a"] == "Pushed"
+    check(world)
+
+
+def test_of_one_day_what_came_last_wins_also_when_its_worker_was_cut(world: World) -> None:
+    """Between the verdict and the note that the others are older."""
+    first, last = (world.source.record("a", title=title) for title in ("First", "Last"))
+    for body in (first, last):
+        body["attributes"]["modifiedAt"] = f"{world.now:%Y-%m-%d}"
+    push(world, first, last)
+    rounds(world)
+    assert states(world) == [("a", "older"), ("a", "taken")]
+    world.change("UPDATE push SET state = 'waiting', ended_at = NULL WHERE state = 'older'")
+    world.forward(EVERY)
+    rounds(world)
+    assert states(world) == [("a", "older"), ("a", "taken")] and world.titles()["a"] == "Last"
+
+
+def test_a_push_of_the_day_on_which_a_harvest_ended_its_record_is_not_older(world: World, url: str) -> None:
+    world.source.delete("a")
+    world.night(pass_time=False)
+    released(world)
+    body = world.source.record("a", title="Back")
+    body["attributes"]["modifiedAt"] = f"{world.now:%Y-%m-%d}"
+    world.forward(timedelta(hours=1))
+    post(url, body)
+    rounds(world)
+    assert states(world) == [("a", "taken")] and titles(url)["a"] == "Back"
+    check(world)
+
+
 def test_a_rejected_candidate_survives_pushes_and_undoes_none(open_world: OpenWorld) -> None:
     world = open_world(**WITH_SECRET, min_documents=2, deletes="no")
     world.source.put("a", "b", "c")
