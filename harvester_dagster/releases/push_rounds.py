@@ -53,12 +53,13 @@ class PushRounds:
 
     def round(self) -> bool:
         """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done."""
+        was_following = self._following is not None
         done = [self._safely(key, self._take) for key in self._in_turn()]
         done += [self._safely(key, self._publish) for key in self._ahead()]
         if self._following is None or self._following.done():
             keys = self._slow()
             self._following = self._beside.submit(self._follow_all, keys) if keys else None
-        return any(done) or self._following is not None
+        return any(done) or was_following or self._following is not None
 
     def _safely(self, key: str, work: Callable[[str], bool]) -> bool:
         """What fails for one set keeps no other one waiting, nor other work of that set; and has a pause."""

@@ -11,7 +11,7 @@ one waits for the server, another is made. Does not belong here: making them (`a
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from psycopg import Connection
 
@@ -31,6 +31,8 @@ from harvester_dagster.sets.task_results import STANDING
 from harvester_dagster.store.database import analyze, copy
 
 MOST_EXAMPLES = 10
+Only = Literal["", "changed", "pushed", "overwritten"]
+"""Of what is stale: all; what the candidate begins or ends; what came of a push; what a person overwrote."""
 MOST_AT_ONCE = 6
 """Batches, with a connection each; the pool has eight."""
 
@@ -77,8 +79,11 @@ def still_to_do(connection: Connection[Any], state: SetState) -> None:
     )
 
 
-def produce(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] = lambda _: None) -> Made:
-    """Make the outputs of the staged attempt. Run again, it makes only what became stale meanwhile."""
+def produce(
+    locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] = lambda _: None, only: Only = ""
+) -> Made:
+    """Make the outputs of the staged attempt. Run again, it makes only what became stale meanwhile. `only`: so that it
+    is judged for nothing else; the rest stays stale."""
     installation = locked.installation
     with locked.connection() as connection:
         row = connection.execute(
@@ -88,7 +93,7 @@ def produce(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None]
         ).fetchone()
         assert row is not None
         run = _Production(installation, locked.state, row[0])
-        roots = run.stale_roots(connection, attempt.outputs_made)
+        roots = run.roots(connection, only) if only else run.stale_roots(connection, attempt.outputs_made)
     size = installation.limits.produced
     batches = [roots[start : start + size] for start in range(0, len(roots), size)]
     made, at_once = Made(0, 0, 0, 0, ()), min(2 * installation.workers.count, MOST_AT_ONCE)
@@ -112,6 +117,21 @@ def _sum(one: Made, other: Made) -> Made:
     )
 
 
+_ROOTS = """
+SELECT DISTINCT coalesce(d.owner_id, d.doc_id) FROM document d JOIN ({doc_ids}) c USING (doc_id)
+WHERE d.set_id = %(set)s ORDER BY 1
+"""
+_DIRTY = "SELECT doc_id FROM dirty WHERE set_id = %(set)s AND done_in IS NULL"
+_CHANGED = """SELECT doc_id FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s
+              UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND to_gen = %(gen)s"""
+_PUSHED = f"""
+SELECT doc_id FROM ({_DIRTY}) s JOIN revision r USING (doc_id)
+JOIN generation g ON g.set_id = r.set_id AND g.gen = r.from_gen JOIN attempt a USING (attempt_id)
+WHERE a.mode = 'push' AND {live("r", "%(gen)s")}
+"""
+_ONLY: Mapping[Only, str] = {"changed": _CHANGED, "pushed": _PUSHED, "overwritten": f"{_DIRTY} AND overwritten"}
+
+
 class _Production:
     """One production over one set's candidate."""
 
@@ -124,18 +144,22 @@ class _Production:
     def stale_roots(self, connection: Connection[Any], made_before: bool) -> list[int]:
         """Products (or whatever owns) to make: what the candidate begins or ends, what is dirty, or all."""
         parameters = {"set": self.state.set_id, "gen": self.gen}
-        found = connection.execute("SELECT EXISTS (SELECT FROM output WHERE set_id = %(set)s)", parameters).fetchone()
-        self.has_outputs = found == (True,)
+        self._look_for_outputs(connection)
         if self.state.output_version != self.version and (self.state.accepted_gen or not made_before):
             query = """SELECT doc_id FROM document WHERE set_id = %(set)s AND owner_id IS NULL ORDER BY 1"""
         else:
-            changed = """UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND from_gen = %(gen)s
-                         UNION SELECT doc_id FROM revision WHERE set_id = %(set)s AND to_gen = %(gen)s"""
-            query = f"""SELECT DISTINCT coalesce(d.owner_id, d.doc_id) FROM document d JOIN (
-                            SELECT doc_id FROM dirty WHERE set_id = %(set)s AND done_in IS NULL
-                            {"" if made_before else changed}) c USING (doc_id)
-                        WHERE d.set_id = %(set)s ORDER BY 1"""
+            query = _ROOTS.format(doc_ids=_DIRTY if made_before else f"{_DIRTY} UNION {_CHANGED}")
         return [doc_id for (doc_id,) in connection.execute(query, parameters)]
+
+    def roots(self, connection: Connection[Any], only: Only) -> list[int]:
+        """Those of them that some documents belong to."""
+        self._look_for_outputs(connection)
+        parameters = {"set": self.state.set_id, "gen": self.gen}
+        return [doc_id for (doc_id,) in connection.execute(_ROOTS.format(doc_ids=_ONLY[only]), parameters)]
+
+    def _look_for_outputs(self, connection: Connection[Any]) -> None:
+        found = connection.execute("SELECT EXISTS (SELECT FROM output WHERE set_id = %s)", (self.state.set_id,))
+        self.has_outputs = found.fetchone() == (True,)
 
     def batch(self, roots: Sequence[int]) -> Made:
         """Make the outputs of some products, whole or not at all."""

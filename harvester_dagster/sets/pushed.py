@@ -238,7 +238,7 @@ def _judged(locked: LockedSet, attempt: Attempt, by_hand: bool) -> Attempt:
     for rows in locked.installation.catalog.passes:
         if quick := [task for task in rows if task.quick]:
             enrich.run_tasks(locked, quick, only_new=True)
-    outputs.produce(locked, attempt)
+    outputs.produce(locked, attempt, only="changed")
     return verdict.conclude(locked, attempt, by_hand=by_hand)
 
 
@@ -385,6 +385,6 @@ def follow_up(installation: Installation, key: str, progress: Progress = lambda 
             if (here := [task for task in rows if task.name in slow])
             for report in enrich.run_tasks(locked, here, only_new=True, portion=FOLLOWED_AT_ONCE, progress=progress)
         ]
-        outputs.produce(locked, attempt, progress)
+        outputs.produce(locked, attempt, progress, only="pushed")
         is_cut = any(report.is_cut for report in reports)
         return Taken(key, "", 0, verdict.conclude(locked, attempt), is_cut)

@@ -139,13 +139,9 @@ def _accept(
         extracted["refreshed_at"] = attempt.watermark
     if attempt.mode == "reconcile":
         extracted["reconciled_at"] = attempt.watermark
-    locked.move(
-        connection,
-        accepted_gen=gen if moved else state.accepted_gen,
-        staged_attempt=None,
-        output_version=outputs.version(locked.installation.catalog, locked.installation.config),
-        **extracted,
-    )
+    if attempt.mode != "push":  # whose outputs are some of those that are stale
+        extracted["output_version"] = outputs.version(locked.installation.catalog, locked.installation.config)
+    locked.move(connection, accepted_gen=gen if moved else state.accepted_gen, staged_attempt=None, **extracted)
     done = (state.set_id, gen)
     connection.execute("SELECT FROM dirty WHERE set_id = %s AND done_in = %s ORDER BY doc_id FOR UPDATE", done)
     connection.execute("DELETE FROM dirty WHERE set_id = %s AND done_in = %s", done)

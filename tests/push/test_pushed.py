@@ -273,6 +273,41 @@ def test_a_push_of_the_day_on_which_a_harvest_ended_its_record_is_not_older(worl
     check(world)
 
 
+def test_a_push_is_not_rejected_for_what_a_night_has_lost(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2)
+    names = "bcdefgh"
+    world.source.put("a", files=())
+    world.source.put(*names)
+    world.night()
+    released(world)
+    world.source.files = {f"{name}/a": 404 for name in names}
+    world.tasks(again="all")
+    for _ in range(world.installation.config.tasks.dead_after_nights):
+        world.forward()
+        world.night()
+    assert world.attempts()[-1][1] == "rejected" and len(world.outputs()) == 8 + 7
+    push(world, world.source.record("a", title="Pushed", files=()))
+    rounds(world)
+    assert states(world) == [("a", "taken")] and world.titles()["a"] == "Pushed" and len(world.outputs()) == 8 + 7
+    assert world.one("SELECT count(*) FROM dirty WHERE done_in IS NULL"), "what a night has found waits for a release"
+    push(world, *(world.source.record(name, title="Pushed") for name in names))
+    world.forward(EVERY)
+    rounds(world)
+    assert states(world)[-1] == ("h", "rejected"), "these have lost their files"
+
+
+def test_a_push_makes_nothing_anew_that_is_stale_for_another_reason(world: World, url: str) -> None:
+    world.change("UPDATE harvest_set SET output_version = 'of an older program'")
+    world.change("UPDATE output SET made_from = '\\x00', hash = '\\x00' WHERE from_gen = 1")
+    post(url, world.source.record("a", title="Pushed"))
+    rounds(world)
+    written = "SELECT DISTINCT coalesce(owner_id, doc_id) FROM output JOIN document USING (doc_id) WHERE from_gen > 1"
+    assert titles(url)["a"] == "Pushed" and len(world.rows(written)) == 1
+    world.day_work()
+    assert len(world.rows(written)) == 3, "the work of the day does that"
+    check(world)
+
+
 def test_a_rejected_candidate_survives_pushes_and_undoes_none(open_world: OpenWorld) -> None:
     world = open_world(**WITH_SECRET, min_documents=2, deletes="no")
     world.source.put("a", "b", "c")
