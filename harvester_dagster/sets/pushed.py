@@ -258,8 +258,8 @@ def _newest(
     ]
     newest: dict[str, Waits] = {}
     for row in alive:
-        other = newest.get(row.external_id)
-        if other is None or not _is_older(row, other):
+        before = newest.get(row.external_id)
+        if before is None or not _is_older(row, before):
             newest[row.external_id] = row
     return alive, list(newest.values())
 
