@@ -11,11 +11,10 @@ day, looks at MOST rows of a kind at a time, and ends when so many have gone.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from math import inf
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -72,9 +71,19 @@ def sweep(installation: Installation, before: datetime, most: int = MOST) -> Swe
     return swept
 
 
-def sweep_at_once(installation: Installation, most: int = MOST) -> None:
-    """Remove all that nothing needs now, whatever its age: what somebody purges may not wait for it."""
-    _swept(installation, installation.clock() + timedelta(days=1), most, inf)
+def sweep_at_once(installation: Installation, doc_ids: Sequence[int], urls: Collection[str]) -> None:
+    """Remove what only these documents need, whatever its age, for what somebody purges may not wait: results of their
+    inputs, and those that were made for them before, what was fetched from these addresses, what was made of that. To
+    be called while their rows are there, and nobody works on their set; done again it does nothing."""
+    with installation.pool.connection() as connection:
+        going = _going_with(connection, doc_ids, urls)
+    bodies = set(going.bodies)
+    with installation.pool.connection() as connection:  # another set may have met the same content meanwhile
+        bodies -= _fetched(connection, bodies, going.fetches)
+    installation.objects.delete(_objects_of(installation.objects, going._replace(bodies=bodies)))
+    with installation.pool.connection() as connection:
+        _delete_results(connection, going.results, doc_ids)
+        connection.execute("DELETE FROM harvester.fetch WHERE fetch_id = ANY (%s)", (going.fetches,))
 
 
 def _swept(installation: Installation, before: datetime, most: int, enough: float) -> tuple[Swept, bool]:
@@ -205,16 +214,60 @@ def _going(connection: Connection[Any], present: list[str], before: datetime, af
     fetches = connection.execute(_FETCHES, bounds).fetchall()
     makers = {keys.maker(task, version) for (_, task, version), _ in rows} - set(present)
     suspects = {digest for _, digest in fetches} | {_digest(name) for _, names in rows for name in names}
-    named = _named_by_others(connection, bounds, suspects, makers)
+    named = _named_by_others(connection, _UNUSED, bounds, suspects, makers)
     in_use = set(map(_digest, named))
     results = [result for result, names in rows if not any(name in named and _maker(name) in makers for name in names)]
     unused = [fetch_id for fetch_id, digest in fetches if digest not in in_use][:most]
-    fetched = connection.execute(
-        "SELECT DISTINCT encode(digest, 'hex') FROM harvester.fetch WHERE digest = ANY (%s) AND fetch_id <> ALL (%s)",
-        ([bytes.fromhex(digest) for digest in suspects], unused),
-    )
-    bodies = suspects - in_use - {digest for (digest,) in fetched}
+    bodies = suspects - in_use - _fetched(connection, suspects, unused)
     return _Going(results, unused, bodies, makers, named, rows[-1][0] if len(rows) == most else None)
+
+
+_ONLY_THEIRS = """
+SELECT x.fingerprint, x.task, x.version, x.names FROM task_use t JOIN result x USING (task, fingerprint)
+WHERE t.doc_id = ANY (%(ids)s) AND NOT EXISTS (
+    SELECT FROM task_use u WHERE u.fingerprint = x.fingerprint AND u.task = x.task AND u.doc_id <> ALL (%(ids)s))
+UNION
+SELECT x.fingerprint, x.task, x.version, x.names FROM result x
+WHERE (x.doc_id = ANY (%(ids)s) OR x.doc_id IS NULL)  -- made before that was noted
+  AND NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
+"""
+_ONLY_THEIR_FETCHES = f"""
+WITH used AS MATERIALIZED (
+    SELECT DISTINCT b.body::json -> 'properties' ->> 'url' AS url
+    FROM revision r JOIN body b USING (doc_id, from_gen) JOIN ({KEPT}) kept USING (set_id)
+    WHERE (r.to_gen IS NULL OR r.to_gen > kept.oldest) AND r.doc_id <> ALL (%(ids)s)
+      AND b.body::json -> 'properties' ->> 'url' = ANY (%(urls)s))
+SELECT fetch_id, encode(digest, 'hex') FROM harvester.fetch f
+WHERE ok AND digest IS NOT NULL AND md5(url) IN (SELECT md5(unnest(%(urls)s::text[]))) AND url = ANY (%(urls)s)
+  AND NOT EXISTS (SELECT FROM used WHERE used.url = f.url)
+"""
+_NAMED_IN_THEIR_OUTPUTS = """
+SELECT DISTINCT m[1] FROM output_body o, regexp_matches(o.body, %(shape)s, 'g') m WHERE o.doc_id = ANY (%(ids)s)
+"""
+
+
+def _going_with(connection: Connection[Any], doc_ids: Sequence[int], urls: Collection[str]) -> _Going:
+    connection.execute(_UNREAD_USES)
+    asked = {"ids": list(doc_ids), "urls": list(urls), "shape": f"({keys.NAMED})"}
+    rows = [(row[:3], row[3] or ()) for row in connection.execute(_ONLY_THEIRS, asked, binary=True)]
+    results = [result for result, _ in rows]
+    fetches = connection.execute(_ONLY_THEIR_FETCHES, asked).fetchall() if urls else []
+    naming = {name for _, names in rows for name in names}
+    naming |= {name for (name,) in connection.execute(_NAMED_IN_THEIR_OUTPUTS, asked)}
+    suspects = {digest for _, digest in fetches} | set(map(_digest, naming))
+    unused = f"unused AS (SELECT * FROM {_THESE})"
+    named = _named_by_others(connection, unused, _columns(results), suspects, set(), doc_ids)
+    ids = [fetch_id for fetch_id, _ in fetches]
+    return _Going(results, ids, suspects - set(map(_digest, named)), set(), named, None)
+
+
+def _fetched(connection: Connection[Any], digests: Collection[str], but: Sequence[int]) -> set[str]:
+    """Those of these bodies that were fetched, too, by others than these fetches."""
+    rows = connection.execute(
+        "SELECT DISTINCT encode(digest, 'hex') FROM harvester.fetch WHERE digest = ANY (%s) AND fetch_id <> ALL (%s)",
+        ([bytes.fromhex(digest) for digest in digests], list(but)),
+    )
+    return {digest for (digest,) in rows}
 
 
 _THESE = """
@@ -228,10 +281,15 @@ def _columns(results: list[_Result]) -> dict[str, Any]:
 
 
 def _named_by_others(
-    connection: Connection[Any], bounds: Mapping[str, Any], digests: set[str], makers: set[str]
+    connection: Connection[Any],
+    unused: str,
+    bounds: Mapping[str, Any],
+    digests: set[str],
+    makers: set[str],
+    but: Sequence[int] = (),
 ) -> set[str]:
-    """What results that are in use, and outputs that somebody may read, name of these bodies, and of what these makers
-    made.
+    """What results that are in use (other ones than `unused`, a WITH query), and outputs that somebody may read (but
+    those of some documents), name of these bodies, and of what these makers made.
 
     An output of now says what the results of now say, unless it is to be made anew, or was made with a result that a
     newer one has superseded; earlier ones may not.
@@ -239,7 +297,7 @@ def _named_by_others(
     if not digests and not makers:
         return set()
     rows = connection.execute(
-        f"""WITH {_UNUSED}, readable AS (
+        f"""WITH {unused}, readable AS (
                 SELECT o.doc_id, o.from_gen FROM output o JOIN ({KEPT}) kept USING (set_id) WHERE o.to_gen > kept.oldest
                 UNION
                 SELECT o.doc_id, o.from_gen
@@ -252,13 +310,19 @@ def _named_by_others(
                 JOIN output o ON o.doc_id IN (d.doc_id, d.owner_id) AND o.to_gen IS NULL WHERE dirty.done_in IS NULL)
             SELECT DISTINCT name FROM (
                 SELECT m[1] AS name FROM readable JOIN output_body o USING (doc_id, from_gen),
-                    regexp_matches(o.body, %(shape)s, 'g') m
+                    regexp_matches(o.body, %(shape)s, 'g') m WHERE o.doc_id <> ALL (%(but)s)
                 UNION ALL
                 SELECT unnest(x.names) FROM result x LEFT JOIN unused u USING (fingerprint, task, version)
                 WHERE x.names IS NOT NULL AND u.task IS NULL) n
             WHERE split_part(name, '/', 3) = ANY (%(digests)s)
                OR split_part(name, '/', 2) = ANY (%(makers)s) OR split_part(name, '/', 4) = ANY (%(makers)s)""",
-        {**bounds, "shape": f"({keys.NAMED})", "digests": list(digests), "makers": list(makers)},
+        {
+            **bounds,
+            "shape": f"({keys.NAMED})",
+            "digests": list(digests),
+            "makers": list(makers),
+            "but": list(but),
+        },
     )
     return {name for (name,) in rows}
 
@@ -305,13 +369,14 @@ def _is_left_over(key: str, going: _Going) -> bool:
     return found is not None and found.maker in going.makers and name is not None and name[0] not in going.named
 
 
-def _delete_results(connection: Connection[Any], results: list[_Result]) -> int:
-    """How many; not one that came into use meanwhile, unless a newer version has answered."""
+def _delete_results(connection: Connection[Any], results: list[_Result], but: Sequence[int] = ()) -> int:
+    """How many; not one that came into use meanwhile (but by these documents), unless a newer version has answered."""
     return connection.execute(
         f"""DELETE FROM result x USING {_THESE}
             WHERE x.task = t.task AND x.version = t.version AND x.fingerprint = t.fingerprint
-              AND (NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
+              AND (NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint
+                               AND u.doc_id <> ALL (%(but)s))
                 OR EXISTS (SELECT FROM result y WHERE y.task = x.task AND y.fingerprint = x.fingerprint
                            AND y.version > x.version))""",
-        _columns(results),
+        _columns(results) | {"but": list(but)},
     ).rowcount

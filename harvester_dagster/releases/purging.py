@@ -1,11 +1,11 @@
 """Purging what is kept of a record that is taken down: raw pages, bodies, texts, pictures, indices, rows.
 
-The takedown comes first, and its mark: from then on no page with the record is stored. Then its pages and rows go,
-under the set's lock; then results, texts and files that nothing else needs; then what the index keeps of it. Each step
-may be done again, and that all are done is noted last. So a purge that was killed, or could not reach something, is
-finished by asking again, or by the next night.
+The takedown comes first, and its mark: from then on no page with the record is stored. Then, under the set's lock,
+results, texts and files that nothing else needs; then pages and rows, by which these were found; then what the index
+keeps of it. Each step may be done again, and that all are done is noted last. So a purge that was killed, or could not
+reach something, is finished by asking again, or by the next night.
 
-Belongs here: the order of these steps. Does not belong here: taking down (`taking_down.py`), what nothing needs
+Belongs here: the order of these steps. Does not belong here: taking down (`taking_down.py`), what only they need
 (`body_sweep.py`), what is kept for how long anyway (`retention.py`).
 """
 
@@ -24,6 +24,7 @@ from harvester_dagster.search import expunging
 from harvester_dagster.sets import fetch, withheld
 from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
+from harvester_dagster.sources.kind import SourceError
 
 PATIENCE = 5.0
 """Seconds for runs that work on the sets, all together, and for others at the indices."""
@@ -42,21 +43,19 @@ def purge(installation: Installation, taken: Takedown, patience: float = PATIENC
 
 
 def _purged(installation: Installation, asked: Sequence[Takedown], patience: float) -> list[str]:
-    """The rows and pages of each, then, once for all, what only they needed, and the index. Whatever cannot be done now
-    keeps nothing else waiting."""
-    left, removed, ends = [], [], time.monotonic() + patience
-    for taken in asked:
+    """The pages and rows of each set, with what only they needed; then, once for all, the index. Whatever cannot be
+    done now keeps nothing else waiting."""
+    left: list[str] = []
+    removed: list[Takedown] = []
+    ends = time.monotonic() + patience
+    for key, of_set in _by_set(installation, asked).items():
         try:
-            _remove(installation, taken, max(0.0, ends - time.monotonic()))
-            removed.append(taken)
+            _remove(installation, key, of_set, max(0.0, ends - time.monotonic()))
+            removed += of_set
         except HarvesterError as error:
-            left.append(f"{taken.srn}: its purge is not finished: {error}")
+            left += [f"{taken.srn}: its purge is not finished: {error}" for taken in of_set]
     if not removed:
         return left
-    try:
-        body_sweep.sweep_at_once(installation)
-    except HarvesterError as error:
-        return [*left, *(f"{taken.srn}: its files are still to be removed: {error}" for taken in removed)]
     if said := expunging.expunge(installation, patience):
         return [*left, *(f"{taken.srn}: the index is still to be purged: {said}" for taken in removed)]
     with installation.pool.connection() as connection:
@@ -65,14 +64,27 @@ def _purged(installation: Installation, asked: Sequence[Takedown], patience: flo
     return left
 
 
-def _remove(installation: Installation, taken: Takedown, patience: float) -> None:
-    """What of it stands in pages and rows. Raises Busy, StorageError."""
+def _by_set(installation: Installation, asked: Sequence[Takedown]) -> dict[str, list[Takedown]]:
+    """By the key of their set: all that its pages have is found by going through them once."""
+    found: dict[str, list[Takedown]] = {}
     with installation.pool.connection() as connection:
-        key = _key_of(connection, taken.doc_id)
+        for taken in asked:
+            found.setdefault(_key_of(connection, taken.doc_id), []).append(taken)
+    return found
+
+
+def _remove(installation: Installation, key: str, of_set: Sequence[Takedown], patience: float) -> None:
+    """What of them stands in pages and rows, and what only they needed: before all that tells what they needed goes.
+    Raises Busy, StorageError."""
     with lock_set(installation, key, patience=patience) as locked:
-        _rewrite_pages(locked)
+        pages = _Pages(locked)
         with locked.connection() as connection:
-            _remove_rows(connection, locked.set_id, key, withheld.family(connection, taken.doc_id))
+            family = [doc_id for taken in of_set for doc_id in withheld.family(connection, taken.doc_id)]
+            urls = pages.urls | {url for (url,) in connection.execute(_URLS, (family,))}
+        body_sweep.sweep_at_once(installation, family, urls)
+        pages.rewrite()
+        with locked.connection() as connection:
+            _remove_rows(connection, locked.set_id, key, family, urls)
             body_sweep.note_removal(connection, installation.clock())
 
 
@@ -91,31 +103,48 @@ WHERE b.doc_id = ANY (%s) AND b.body::json -> 'properties' ->> 'url' IS NOT NULL
 """
 
 
-def _rewrite_pages(locked: LockedSet) -> None:
-    """No stored page of the set has the record; a replay reads them as ever. Those of a set that is no longer
-    configured cannot be read, and go: it begins anew should it come back."""
-    installation = locked.installation
-    with locked.connection() as connection:
-        rows = connection.execute(
-            """SELECT p.object_key FROM page_bundle p JOIN attempt a USING (attempt_id)
-               WHERE a.set_id = %s AND p.holds = 'records' ORDER BY 1""",
-            (locked.set_id,),
-        )
-        names = [name for (name,) in rows]
-        is_known = locked.key in installation.config.sets
-        left_out = LeftOut(installation, connection, locked.key, locked.set_id) if is_known else None
-    if left_out is None:
-        installation.objects.delete(names)
+class _Pages:
+    """The stored pages of a set: looked through, then without what was purged. Those of a set that is no longer
+    configured, or is of another kind than it was, cannot be read, and go: its next harvest asks for everything.
+    `urls`: of the files of what was purged, as they ever were."""
+
+    def __init__(self, locked: LockedSet) -> None:
+        self._installation, self._locked = locked.installation, locked
+        self._having: list[str] = []
+        self._unreadable: list[str] = []
+        self.urls: set[str] = set()
         with locked.connection() as connection:
-            connection.execute("DELETE FROM page_bundle WHERE object_key = ANY (%s)", (names,))
-        return
-    for name in names:
-        if not installation.objects.exists(name):  # a harvest was killed between its row and its object
-            continue
-        pages, before = fetch.bundled(installation, name), left_out.count
-        kept = [left_out.without(page) for page in pages]
-        if left_out.count > before:
-            fetch.put_bundle(installation, name, kept)
+            rows = connection.execute(
+                """SELECT p.object_key FROM page_bundle p JOIN attempt a USING (attempt_id)
+                   WHERE a.set_id = %s AND p.holds = 'records' ORDER BY 1""",
+                (locked.set_id,),
+            )
+            names = [name for (name,) in rows]
+            if locked.key not in self._installation.config.sets:
+                self._unreadable = names
+                return
+            self._left_out = LeftOut(self._installation, connection, locked.key, locked.set_id)
+        for name in names:
+            if self._installation.objects.exists(name):  # else a harvest was killed between its row and its object
+                self._look(name)
+
+    def _look(self, name: str) -> None:
+        try:
+            having = [page for page in fetch.bundled(self._installation, name) if self._left_out.found(page)]
+            self.urls.update(*map(self._left_out.urls, having))
+        except SourceError:
+            self._unreadable.append(name)
+        else:
+            self._having += [name] if having else []
+
+    def rewrite(self) -> None:
+        """A replay reads them as ever. Raises StorageError."""
+        for name in self._having:
+            pages = [self._left_out.without(page) for page in fetch.bundled(self._installation, name)]
+            fetch.put_bundle(self._installation, name, pages)
+        self._installation.objects.delete(self._unreadable)
+        with self._locked.connection() as connection:
+            connection.execute("DELETE FROM page_bundle WHERE object_key = ANY (%s)", (self._unreadable,))
 
 
 _ROWS = (
@@ -141,12 +170,10 @@ _ROWS = (
 )
 
 
-def _remove_rows(connection: Connection[Any], set_id: int, key: str, family: list[int]) -> None:
-    """Results and fetches that nobody else needs are swept after that."""
+def _remove_rows(connection: Connection[Any], set_id: int, key: str, family: list[int], urls: set[str]) -> None:
     names = connection.execute(
         "SELECT %s || ':' || external_id FROM document WHERE doc_id = ANY (%s)", (key, family)
     ).fetchall()
-    urls = [url for (url,) in connection.execute(_URLS, (family,))]
-    asked = {"ids": family, "set": set_id, "urls": urls, "srns": [srn for (srn,) in names]}
+    asked = {"ids": family, "set": set_id, "urls": list(urls), "srns": [srn for (srn,) in names]}
     for statement in _ROWS:
         connection.execute(statement, asked if "%(" in statement else None)

@@ -173,8 +173,8 @@ _FIGURES = (
     "DELETE FROM push WHERE ended_at < %(before)s",
     "DELETE FROM task_report WHERE finished_at < %(history)s",
     # The SRN of what was purged was kept so that copies are told; from here on its mark is all that knows it again.
-    """UPDATE document d SET external_id = 'removed:' || encode(t.mark, 'hex')
-              || CASE WHEN d.doc_id = t.doc_id THEN '' ELSE ':' || d.doc_id END
+    # With its number, for a record that came back may be purged again.
+    """UPDATE document d SET external_id = 'removed:' || encode(t.mark, 'hex') || ':' || d.doc_id
        FROM takedown t WHERE t.purge = 'done' AND t.at < %(history)s AND (d.doc_id = t.doc_id OR d.owner_id = t.doc_id)
          AND NOT starts_with(d.external_id, 'removed:')""",
 )

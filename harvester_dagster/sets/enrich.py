@@ -428,7 +428,13 @@ class _Pass:
         with self.installation.pool.connection() as connection:
             known = task_results.known(connection, one.task, list(waiting))
         return [
-            Item(mark, subject_of(candidate, self.context), known.get(mark), f"{self.key}:{candidate.external_id}")
+            Item(
+                mark,
+                subject_of(candidate, self.context),
+                known.get(mark),
+                f"{self.key}:{candidate.external_id}",
+                candidate.doc_id,
+            )
             for mark, candidate in waiting.items()
             if mark not in known or self._again(known[mark])
         ]

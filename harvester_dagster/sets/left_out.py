@@ -5,6 +5,7 @@ and whoever reads it has nothing to do. Belongs here: finding them on a page. Do
 (`publication/takedowns.py`), how a page is cut (`sources/`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg import Connection
@@ -13,7 +14,7 @@ from harvester_dagster.config import set_spec
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import takedowns
 from harvester_dagster.publication.takedowns import Marking
-from harvester_dagster.sources.kind import Request
+from harvester_dagster.sources.kind import Record, Request
 
 
 class LeftOut:
@@ -34,19 +35,30 @@ class LeftOut:
         """Whether a record was purged."""
         return bool(self._marks) and self._mark(external_id) in self._marks
 
+    def found(self, page: bytes) -> Mapping[int, bytes]:
+        """The marks of those records of a page that were purged, by their place on it. Raises SourceError for what is
+        no page."""
+        if not self._marks:
+            return {}
+        marks = {
+            place: self._mark(name)
+            for place, name in enumerate(self._kind.ids(page, self._request))
+            if name is not None
+        }
+        return {place: mark for place, mark in marks.items() if mark in self._marks}
+
     def without(self, page: bytes) -> bytes:
         """The page as it may be stored; as it came where nothing of it was purged. Raises SourceError for what is no
         page."""
-        if not self._marks:
-            return page
-        every = range(len(self._kind.cut(page)))
-        found = {
-            index: f"removed:{mark.hex()}"
-            for index, record in zip(every, self._kind.extract(page, every, self._request), strict=True)
-            if record.external_id is not None and (mark := self._mark(record.external_id)) in self._marks
-        }
+        found = self.found(page)
         self.count += len(found)
-        return self._kind.without(page, found) if found else page
+        return self._kind.without(page, {at: f"removed:{mark.hex()}" for at, mark in found.items()}) if found else page
+
+    def urls(self, page: bytes) -> set[str]:
+        """What the files of such records of a page were fetched from. Raises SourceError for what is no page."""
+        records = self._kind.extract(page, list(self.found(page)), self._request)
+        documents = [one for record in records if isinstance(record, Record) for one in record.documents]
+        return {url for one in documents if isinstance(url := one.properties.get("url"), str)}
 
     def _mark(self, external_id: str) -> bytes:
         return self._marking.mark(f"{self._key}:{external_id}")

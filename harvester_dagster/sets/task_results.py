@@ -50,16 +50,16 @@ def store(
     data = [_text(outcome.data) for _, outcome in done]
     connection.execute(
         f"""INSERT INTO result (task, version, fingerprint, kind, data, names, reason, due_at, attempts, finished_at,
-               what, host)
+               what, host, doc_id)
            SELECT %(task)s, %(version)s, mark, kind, data::json, names::text[], reason, due_at, attempts, %(now)s,
-               {_WHAT}, {_HOST}
+               {_WHAT}, {_HOST}, doc_id
            FROM unnest(%(marks)s::bytea[], %(kinds)s::text[], %(data)s::text[], %(names)s::text[], %(reasons)s::text[],
-                       %(due)s::timestamptz[], %(attempts)s::int[], %(urls)s::text[])
-                AS u (mark, kind, data, names, reason, due_at, attempts, url)
+                       %(due)s::timestamptz[], %(attempts)s::int[], %(urls)s::text[], %(documents)s::bigint[])
+                AS u (mark, kind, data, names, reason, due_at, attempts, url, doc_id)
            ON CONFLICT (task, version, fingerprint) DO UPDATE SET kind = excluded.kind, data = excluded.data,
                names = excluded.names, reason = excluded.reason, due_at = excluded.due_at,
                attempts = excluded.attempts, finished_at = excluded.finished_at, what = excluded.what,
-               host = excluded.host""",
+               host = excluded.host, doc_id = excluded.doc_id""",
         {
             "task": task.name,
             "version": task.version,
@@ -72,6 +72,7 @@ def store(
             "due": [outcome.due_at for _, outcome in done],
             "attempts": [_attempts(item, outcome) for item, outcome in done],
             "urls": [_url(item, outcome) for item, outcome in done],
+            "documents": [item.doc_id for item, _ in done],
         },
     )
     news = [item.fingerprint for item, outcome in done if _says_more(item, outcome)]

@@ -126,6 +126,9 @@ class Kind:
     """The raw bytes of each record of a page, in order, without parsing what is inside."""
     extract: Callable[[bytes, Sequence[int], Request], Iterator[Record | Unreadable]]
     """The records of a page at these indices (as `cut` numbers them)."""
+    ids: Callable[[bytes, Request], Sequence[str | None]]
+    """The id of each record of a page, as `extract` names it, for a small part of its work. Raises SourceError for what
+    is no page."""
     without: Callable[[bytes, Mapping[int, str]], bytes]
     """The page with nothing left of these records (as `cut` numbers them): in the place of each stands one that says of
     another id that it is deleted, so that the page has as many as it had. Raises SourceError for what is no page."""

@@ -43,6 +43,7 @@ _PLAIN_HEADER = re.compile(
     rb"<header(?:\s+status=[\"'](deleted)[\"'])?\s*+>\s*+<identifier>%b</identifier>\s*+<datestamp>%b</datestamp>\s*+"
     rb"(?:<setSpec>[^<>&]*+</setSpec>\s*+)*+</header>" % (_PLAIN, _PLAIN)
 )
+_PLAIN_RECORD = re.compile(rb"<record(?:\s[^<>]*)?>\s*+<header(?:\s[^<>]*)?>\s*+<identifier>%b</identifier>" % _PLAIN)
 _DATESTAMP = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\dZ)?", re.ASCII)
 _WRITTEN = re.compile(
     rb"<%bidentifier(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?([^<>]*?)(?:\]\]>)?\s*</%bidentifier" % (_NAME, _NAME)
@@ -368,6 +369,17 @@ def extract(page: bytes, indices: Sequence[int], request: Request, format_: Form
             yield _alone(raw, frame, request, format_, notes)
         else:
             yield _extract(record, request, format_, notes)
+
+
+def ids(page: bytes, request: Request, format_: Format) -> Sequence[str | None]:
+    """The id of each record of a page, as `extract` names it: by its bytes where these are certain. Raises SourceError
+    for what is no page."""
+    plain = [_PLAIN_RECORD.match(raw) for raw in _cut(page).records]
+    found = [name[1].decode() if name and len(name[1]) <= LONGEST_ID else None for name in plain]
+    others = [index for index, name in enumerate(found) if name is None]
+    for index, record in zip(others, extract(page, others, request, format_), strict=True):
+        found[index] = record.external_id
+    return found
 
 
 def _elements(page: _Cut, indices: Sequence[int], raws: Sequence[bytes]) -> "Sequence[Element | None]":

@@ -84,9 +84,14 @@ def extract(page: bytes, indices: Sequence[int], request: Request) -> Iterator[R
     return json_api.extract(page, indices, request, read)
 
 
-def without(page: bytes, ids: Mapping[int, str]) -> bytes:
+def ids(page: bytes, request: Request) -> Sequence[str | None]:
+    """The id of each record of a page. Raises SourceError for what is no page."""
+    return json_api.ids(page, request, read)
+
+
+def without(page: bytes, named: Mapping[int, str]) -> bytes:
     """The page with a deleted resource of another id in the place of these."""
-    return json_api.without(page, {index: {"id": name, "meta": {"status": "deleted"}} for index, name in ids.items()})
+    return json_api.without(page, {index: {"id": name, "meta": {"status": "deleted"}} for index, name in named.items()})
 
 
 def read(external_id: str, resource: _Object, request: Request) -> Record | Unreadable:
@@ -300,6 +305,7 @@ KIND = Kind(
     pages=pages,
     cut=json_api.cut,
     extract=extract,
+    ids=ids,
     without=without,
     mapping_version=mapping_version,
     check=check,

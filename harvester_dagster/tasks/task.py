@@ -75,6 +75,8 @@ class Item(NamedTuple):
     previous: Result | None
     srn: str
     """One of the documents that wait for it, for messages."""
+    doc_id: int = 0
+    """Of the same document, for the store."""
 
 
 @dataclass(frozen=True)

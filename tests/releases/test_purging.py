@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ import requests
 import zstandard
 from opensearchpy import OpenSearch
 
+from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.publication import takedowns
-from harvester_dagster.publication.takedowns import NotTakenDown
+from harvester_dagster.publication.takedowns import NotTakenDown, Takedown
 from harvester_dagster.releases import purging, release, retention, taking_down
 from harvester_dagster.releases.taking_down import Named, TakenDown
 from harvester_dagster.search import aliases
 from harvester_dagster.sets import one_record, remap, steps, versions
 from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.sets.one_record import NotByItself
-from harvester_dagster.store.objects import Objects, open_objects
+from harvester_dagster.sources import sharekit
+from harvester_dagster.sources.kind import Record, Request, Unreadable
+from harvester_dagster.store.objects import Folder, Objects, open_objects
 from harvester_dagster.tasks import check_url, once_per_body
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
 from tests.push.pushing import SECRET, VARIABLE, WITH_SECRET, post, push, site
@@ -48,14 +52,23 @@ TASKS = catalog(check_url.TASK, READING, drawing())
 
 def prepared(world: World) -> None:
     """A record that has left something everywhere, beside others; one of them shares a file with it."""
-    world.source.contents = {"secret/own": f"{MARKER} in a file".encode(), "shared/x": b"of both"}
+    world.source.contents = {
+        "secret/own": f"{MARKER} in a file".encode(),
+        "z/x": b"first",
+        "secret/twin": b"the same",
+        "z/twin": b"the same",
+        "shared/x": b"of both",
+    }
     world.source.put("a", title="One", files=("shared/x",))
-    world.source.put("z", title="Two", files=("x",))
+    world.source.put("z", title="Two", files=("x", "twin"))
     filled(world, f"{MARKER} first")
     world.night()
     release.release(world.installation, by_hand=True)
     filled(world, f"{MARKER} second")
-    world.source.contents["secret/own"] = f"{MARKER} in another file".encode()  # whose first text nobody needs now
+    for name, content in (("secret/own", f"{MARKER} in another file"), ("z/x", "second")):
+        world.source.contents[name] = content.encode()  # whose first texts nobody needs now
+        world.source.files[name] = 200, "another"
+    world.tasks(again="all")
     world.overwrite("secret", {"subtitle": f"{MARKER} by hand"})
     push(world, world.source.record("secret", title=f"{MARKER} pushed"))
     world.night()
@@ -65,7 +78,12 @@ def prepared(world: World) -> None:
 
 def filled(world: World, title: str) -> None:
     world.source.put(
-        "secret", title=title, abstract=f"A {MARKER}.", authors=[AUTHOR], files=("own", "shared/x"), publishedAt=MARKER
+        "secret",
+        title=title,
+        abstract=f"A {MARKER}.",
+        authors=[AUTHOR],
+        files=("own", "twin", "shared/x"),
+        publishedAt=MARKER,
     )
 
 
@@ -106,6 +124,17 @@ def world(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch) -> World:
     return open_world(catalog=TASKS, min_documents=1000, **WITH_SECRET)
 
 
+def results_of_others(world: World) -> set[tuple[str, str, str]]:
+    """Whose, of which task, and what was found, of all results that were not made for the secret one alone."""
+    return {
+        (owner, task, (data or {}).get("text", ""))
+        for owner, task, data in world.rows(
+            """SELECT o.external_id, x.task, x.data FROM result x JOIN document d ON d.doc_id = x.doc_id
+               JOIN document o ON o.doc_id = coalesce(d.owner_id, d.doc_id) WHERE o.external_id <> 'secret'"""
+        )
+    }
+
+
 def check_gone(world: World) -> None:
     assert tables_with(world) == []
     assert objects_with(world) == []
@@ -119,10 +148,12 @@ def test_nothing_of_it_is_left_and_nothing_of_others_is_lost(world: World) -> No
     assert had >= {"body", "output_body", "overwrite", "overwrite_log", "result", "push", "problem"}, had
     assert len(objects_with(world)) >= 4
     others = {name: body for name, body in world.outputs().items() if not name.startswith("secret")}
+    results = results_of_others(world)
+    assert ("z", "read", "first") in results, "nobody needs it any more, and it is young"
     done = purge(world)
     assert (done.purge, done.left, done.behind) == ("done", "", "")
     check_gone(world)
-    assert world.outputs() == others
+    assert world.outputs() == others and results_of_others(world) == results
     assert world.rows("SELECT reason, purge, actor FROM takedown") == [("case 12", "done", "dagster")]
     assert world.rows("SELECT subject FROM audit WHERE act = 'takedown'") == [(SRN,)]
     world.forward()
@@ -291,6 +322,111 @@ def test_of_a_set_that_is_no_longer_configured_the_pages_go(open_world: OpenWorl
     world = open_world(catalog=TASKS, sets=["two"])
     assert purge(world).purge == "done"
     check_gone(world)
+
+
+def test_of_a_set_that_is_of_another_kind_now_the_pages_go(open_world: OpenWorld) -> None:
+    prepared(open_world(catalog=TASKS, min_documents=1000))
+    world = open_world(catalog=TASKS, kind="oai-pmh", format="oai_dc", metadata_prefix="oai_dc")
+    assert purge(world).left == ""
+    check_gone(world)
+    assert purging.finish(world.installation) == []
+
+
+def test_what_a_task_of_before_found_for_others_stays(open_world: OpenWorld) -> None:
+    """Whoever goes back to the code of before finds it."""
+    prepared(open_world(catalog=TASKS, min_documents=1000))
+    world = open_world(catalog=catalog(check_url.TASK, replace(READING, version=2), drawing()), min_documents=1000)
+    world.tasks()
+    count = "SELECT version, count(*) FROM result x JOIN document USING (doc_id) WHERE task = 'read' {} GROUP BY 1"
+    others = count.format("AND external_id NOT LIKE 'secret%%'")
+    before = dict(world.rows(others))
+    assert before.keys() == {1, 2}
+    assert purge(world).purge == "done"
+    check_gone(world)
+    assert dict(world.rows(others)) == before
+
+
+def test_files_that_only_a_page_remembers_go_too(open_world: OpenWorld) -> None:
+    """Of a candidate that was rejected and superseded nothing is kept but what was fetched for it, and its pages."""
+    world = open_world(catalog=TASKS, min_documents=1, max_shrink=0.1)
+    world.source.put("a", "z", "secret")
+    world.night()
+    world.source.contents = {"secret/old": f"{MARKER} in a file".encode()}
+    kept = world.source.records["one"].pop("a")
+    world.source.put("secret", files=("old",))
+    assert world.night(asked="full").is_replaced
+    world.source.records["one"]["a"] = kept
+    world.source.put("secret", files=("new",))
+    assert not world.night(asked="full").is_replaced
+    assert "body" not in tables_with(world, "secret/old") and len(objects_with(world)) == 2
+    assert purge(world).purge == "done"
+    check_gone(world)
+    assert tables_with(world, "secret/old") == []
+
+
+class Counted(Folder):
+    """Counts how often raw pages are read."""
+
+    read = 0
+
+    def get(self, key: str) -> bytes:
+        self.read += key.startswith("pages/")
+        return super().get(key)
+
+
+def test_some_of_a_set_are_purged_by_one_look_at_its_pages(open_world: OpenWorld, tmp_path: Path) -> None:
+    objects = Counted(tmp_path / "counted")
+    world = open_world(catalog=TASKS, min_documents=1000, objects=objects)
+    world.source.put("a", "b", "c", title=MARKER)
+    world.source.put("z")
+    world.night()
+    world.source.put("z", title="Changed")
+    world.night()
+    with lock_set(world.installation, KEY):
+        for name in ("a", "b", "c"):
+            taking_down.take_down(world.installation, named(world, name), "case 12", purge=True, patience=0)
+    objects.read = 0
+    assert purging.finish(world.installation) == []
+    assert objects.read == 2 + 2, "each of both bundles once, and once more to be written anew"
+    check_gone(world)
+
+
+def test_a_harvest_of_a_set_with_marks_extracts_each_record_once(open_world: OpenWorld) -> None:
+    extracted: list[int] = []
+
+    def extract(page: bytes, indices: Sequence[int], request: Request) -> Iterator[Record | Unreadable]:
+        extracted.extend(indices)
+        return sharekit.extract(page, indices, request)
+
+    kinds = {**CATALOG.kinds, "sharekit": replace(sharekit.KIND, extract=extract)}
+    world = open_world(catalog=Catalog(CATALOG.entities, kinds, ()), min_documents=1000)
+    world.source.put("a", "b", "c", "secret")
+    world.night()
+    assert purge(world).purge == "done"
+    extracted.clear()
+    world.source.put("a", "b", "c", "secret", title="Changed")
+    world.night(asked="full")
+    assert world.titles() == dict.fromkeys(("a", "b", "c"), "Changed")
+    assert len(extracted) == 4, "and what stands in the place of what was purged"
+
+
+def test_a_record_that_came_back_is_purged_again_and_forgotten_again(world: World) -> None:
+    prepared(world)
+    for _ in range(2):
+        purge(world)
+        world.forward(timedelta(days=world.installation.config.store.history_days + 1))
+        retention.clean_up(world.installation)
+        assert tables_with(world, "secret") == []
+        (srn,) = {one.srn for one in listed(world)}
+        taking_down.undo(world.installation, named(world, srn.removeprefix(f"{KEY}:")))
+        world.night(asked="full")
+        assert "secret" in world.outputs()
+    assert world.one("SELECT count(*) FROM document WHERE external_id LIKE 'removed:%%' AND owner_id IS NULL") == 2
+
+
+def listed(world: World) -> list[Takedown]:
+    with world.installation.pool.connection() as connection:
+        return takedowns.listed(connection)
 
 
 def test_its_srn_goes_with_the_history_and_it_is_known_by_its_mark_still(world: World) -> None:

@@ -1,8 +1,10 @@
 """What is taken down is in no index that consumers search, whatever becomes of one meanwhile."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.search import aliases, build, expunging
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import versions
+from harvester_dagster.store.locks import Busy
 from tests.search.conftest import OpenWorld
 from tests.search.proxy import Asked, Cut, Instead, meddling
 from tests.search.world import World, product
@@ -76,6 +79,64 @@ def test_a_version_whose_index_was_removed_by_a_purge_gets_another_before_it_is_
     assert expunging.expunge(world.installation, patience=5) == ""
     assert release.publish(world.installation, version).behind == ""
     assert world.shown()["a:one:p0"] == "Nieuw"
+
+
+class Patching(threading.Thread):
+    """Writes into the index that is searched again and again, as pushes do."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world, self.stop, self.written = world, threading.Event(), 0
+        (self.name,) = world.aliased()
+
+    def run(self) -> None:
+        while not self.stop.wait(0.05):
+            with contextlib.suppress(Busy), build.alone(self.world.installation, patience=0.2):
+                self.world.client.index(index=self.name, id="patched", body={"n": self.written}, refresh=True)
+                self.written += 1
+
+
+def _documents_with(world: World, name: str, word: str) -> int:
+    """In how many documents of an index a word is, those that are only marked as deleted included."""
+    said = world.client.termvectors(
+        index=name, body={"doc": {"title": word}}, params={"fields": "title.folded", "term_statistics": "true"}
+    )
+    (term,) = said["term_vectors"]["title.folded"]["terms"].values()
+    return int(term.get("doc_freq", 0))
+
+
+def test_while_pushes_go_on_nothing_of_it_is_left_either(world: World) -> None:
+    _many(world)
+    world.accept({"p1": product("p1", "Zeldzaamwoord")})
+    _release(world)
+    (name,) = world.aliased()
+    assert _documents_with(world, name, "zeldzaamwoord") == 1
+    patching = Patching(world)
+    patching.start()
+    try:
+        assert _take(world, "p1") == ""
+        assert _documents_with(world, name, "zeldzaamwoord") == 1, "it is only marked"
+        before = patching.written
+        assert expunging.expunge(world.installation, patience=5) == ""
+        assert _documents_with(world, name, "zeldzaamwoord") == 0
+        assert patching.written > before + 20
+    finally:
+        patching.stop.set()
+        patching.join()
+    (settings,) = world.client.indices.get_settings(index=name).values()
+    assert "merge" not in settings["settings"]["index"]
+
+
+def test_a_server_that_fails_on_the_way_has_its_settings_back(
+    world: World, open_world: OpenWorld, opensearch_url: str
+) -> None:
+    _many(world)
+    assert _take(world, "p1") == ""
+    with meddling(opensearch_url) as proxy, open_world(url=proxy.url) as there:
+        proxy.before = lambda asked: Instead(503) if "_forcemerge" in asked.path else None
+        assert "503" in expunging.expunge(there.installation, patience=5)
+    (settings,) = world.client.indices.get_settings(index=f"{world.alias}--main-1").values()
+    assert "merge" not in settings["settings"]["index"]
 
 
 @pytest.mark.parametrize("rebuild", [False, True])

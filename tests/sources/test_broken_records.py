@@ -29,7 +29,10 @@ INSIDE = st.binary(max_size=30) | st.lists(PIECES, max_size=6).map(lambda pieces
 
 
 def extracted(page: bytes) -> list[Record | Unreadable]:
-    return list(OAI.extract(page, range(len(OAI.cut(page))), REQUEST))
+    """Whose ids are known by themselves, too."""
+    found = list(OAI.extract(page, range(len(OAI.cut(page))), REQUEST))
+    assert all(item.external_id in (name, None) for item, name in zip(found, OAI.ids(page, REQUEST), strict=True))
+    return found
 
 
 def prefixed(page: str) -> str:

@@ -36,7 +36,10 @@ def page(*resources: str) -> bytes:
 
 
 def extracted(body: bytes) -> list[Record | Unreadable]:
-    return list(SHAREKIT.extract(body, range(len(SHAREKIT.cut(body))), REQUEST))
+    """Whose ids are known by themselves, too."""
+    found = list(SHAREKIT.extract(body, range(len(SHAREKIT.cut(body))), REQUEST))
+    assert all(item.external_id in (name, None) for item, name in zip(found, SHAREKIT.ids(body, REQUEST), strict=True))
+    return found
 
 
 @given(INSIDE, st.integers(0, 3))

@@ -30,7 +30,10 @@ def parsed_oai_ids(page: bytes) -> list[str]:
 
 
 def extracted_ids(kind: Kind, page: bytes) -> list[str | None]:
-    return [item.external_id for item in kind.extract(page, range(len(kind.cut(page))), REQUEST)]
+    """By extraction; looked at alone they are the same."""
+    found = [item.external_id for item in kind.extract(page, range(len(kind.cut(page))), REQUEST)]
+    assert list(kind.ids(page, REQUEST)) == found
+    return found
 
 
 def shuffled_namespaces(page: str) -> str:
@@ -133,6 +136,8 @@ def rebuilt(pages: Sequence[bytes]) -> st.SearchStrategy[bytes]:
         root = etree.fromstring(page)
         for place, how, instead in changes:
             elements = list(root.iter("{http://www.imsglobal.org/xsd/imsmd_v1p2}*"))
+            if not elements:
+                break
             element = elements[place % len(elements)]
             parent = element.getparent()
             if how == "remove" and parent is not None:
@@ -155,7 +160,8 @@ def survives(kind: Kind, page: bytes) -> None:
         assert str(error)
         return
     assert len(found) == len(records)
-    for item in found:
+    for item, name in zip(found, kind.ids(page, REQUEST), strict=True):
+        assert item.external_id in (name, None), "a record that was purged is known by its id alone"
         assert isinstance(item, Record) or (isinstance(item, Unreadable) and item.reason)
         assert not isinstance(item, Unreadable) or "its mapping failed" not in item.reason
 

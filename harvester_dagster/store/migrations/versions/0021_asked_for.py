@@ -3,8 +3,8 @@ came to nothing, and why."""
 
 from alembic import op
 
-revision = "0018"
-down_revision = "0017"
+revision = "0021"
+down_revision = "0020"
 
 SCHEMA = """
 SET search_path TO harvester;
