@@ -23,7 +23,6 @@ from harvester_dagster.cli.session import (
     opened,
     services,
 )
-from harvester_dagster.config import takes_pushes
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import night_progress, status
 from harvester_dagster.installation import Installation
@@ -219,7 +218,7 @@ def up(
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")
         printing.status(status.status(installation))
         watch, missing = stack.enter_context(RunWatch(installation)), MissingNights(installation)
-        worker = stack.enter_context(PushWorker(config)) if automatic and takes_pushes(config) else None
+        worker = stack.enter_context(PushWorker(config)) if automatic else None
         while not stop.wait(POLL_SECONDS):
             store.ensure()
             if daemon and daemon.ensure():

@@ -31,7 +31,7 @@ def overwrite_set(
         if as_json:
             printing.as_json({"srn": srn, "overwritten": body})
         else:
-            said = f"{printing.text(srn)}: {', '.join(body)} overwritten. Published with the next release."
+            said = f"{printing.text(srn)}: {', '.join(body)} overwritten: {overwrites.WHEN_SHOWN}."
             printing.console.print(said)
 
 
@@ -53,4 +53,5 @@ def overwrite_clear(srn: Srn, as_json: Json = False) -> None:
         if as_json:
             printing.as_json({"srn": srn, "cleared": gone})
         else:
-            printing.console.print(f"{printing.text(srn)}: {'cleared' if gone else 'there was no overwrite'}.")
+            said = f"cleared: {overwrites.WHEN_SHOWN}"
+            printing.console.print(f"{printing.text(srn)}: {said if gone else 'there was no overwrite'}.")

@@ -42,7 +42,7 @@ def find_person(text: Wanted, mask: Mask = False, dry_run: DryRun = False, as_js
             [(one.srn, ", ".join(one.places), "an author" if one.doc_id in masked else "") for one in found],
         )
         if mask:
-            said = "would be masked" if dry_run else "masked, published with the next release"
+            said = "would be masked" if dry_run else f"masked, {overwrites.WHEN_SHOWN}"
             printing.console.print(f"Authors of {len(srns)} documents {said}.")
 
 

@@ -166,7 +166,7 @@ def _overwrites(connection: Connection[Any], found: FoundDocument) -> Iterator[S
         if fields is None:
             yield Stage("overwrite", at, f"taken away {by}", "the source's values stand")
         else:
-            said = "whatever its source sends; published with the next release"
+            said = f"whatever its source sends; {overwrites.WHEN_SHOWN}"
             what = f"{', '.join(fields)} overwritten {by}"
             yield Stage("overwrite", at, what, said, fields if is_shown else None)
 

@@ -119,6 +119,16 @@ def sets_waiting(connection: Connection[Any]) -> list[str]:
     return [key for (key,) in rows]
 
 
+def came_between(connection: Connection[Any], since: datetime, until: datetime) -> set[str]:
+    """The keys of the sets to which something was pushed then that waits no more."""
+    rows = connection.execute(
+        """SELECT DISTINCT s.key FROM push p JOIN harvest_set s USING (set_id)
+           WHERE p.ended_at > %(since)s AND p.received_at > %(since)s AND p.received_at <= %(until)s""",
+        {"since": since, "until": until},
+    )
+    return {key for (key,) in rows}
+
+
 def waiting(connection: Connection[Any], set_id: int, most: int, most_bytes: int) -> list[Waits]:
     """The oldest pushes of a set that wait: so many, or so long together, one at least."""
     with connection.cursor(row_factory=class_row(Waits)) as cursor:

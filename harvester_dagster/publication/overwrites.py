@@ -25,6 +25,11 @@ _NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")
 """As JSON has it; PostgreSQL takes none."""
 
 
+WHEN_SHOWN = (
+    "shown within seconds where `harvester up` runs and nothing else of its set waits, else by the next release"
+)
+
+
 class BadOverwrite(HarvesterError):
     """What was given cannot be an overwrite."""
 
@@ -155,7 +160,7 @@ def _srn(connection: Connection[Any], doc_id: int) -> str:
 
 def _to_be_made_anew(connection: Connection[Any], doc_id: int) -> None:
     connection.execute(
-        """INSERT INTO dirty (doc_id, set_id) SELECT doc_id, set_id FROM document WHERE doc_id = %s
-           ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL""",
+        """INSERT INTO dirty (doc_id, set_id, overwritten) SELECT doc_id, set_id, true FROM document WHERE doc_id = %s
+           ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL, overwritten = true""",
         (doc_id,),
     )

@@ -1,4 +1,4 @@
-"""What was pushed is taken and published, round after round: the work of `harvester push work`.
+"""What was pushed or overwritten is taken and published, round after round: the work of `harvester push work`.
 
 A set gets at most one generation and one version in `EVERY`. Its version is the current one with this set's new
 generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Tasks that
@@ -6,22 +6,24 @@ call somebody outside follow when a set's inbox has been quiet, in a generation 
 rounds; none begins in a night or shortly before one. All that is to be done is read from the store: a round that is
 killed is done by the next one. What failed for a set has a pause there, twice as long each time.
 
-Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`), publishing (`release.py`), who
-runs it (`cli/push.py`).
+Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`, `sets/corrected.py`), publishing
+(`release.py`), who runs it (`cli/push.py`).
 """
 
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
+from psycopg import Connection
 from psycopg import Error as PostgresError
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.releases import missing_nights, nights, release
-from harvester_dagster.sets import pushed, versions
+from harvester_dagster.sets import corrected, pushed, versions
 from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.store.locks import Busy
 
@@ -44,7 +46,6 @@ class PushRounds:
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._installation, self._report, self._progress = installation, report, progress
-        self._taken: dict[str, datetime] = {}
         self._followed: set[tuple[str, int]] = set()
         self._failed: dict[tuple[str, str], tuple[int, datetime]] = {}
         """What failed for which set: how often in a row, and when last."""
@@ -52,9 +53,11 @@ class PushRounds:
         self._following: Future[None] | None = None
 
     def round(self) -> bool:
-        """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done."""
+        """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done.
+        Overwrites first: they are few."""
         was_following = self._following is not None
-        done = [self._safely(key, self._take) for key in self._in_turn()]
+        done = [self._safely(key, self._correct) for key in self._in_turn(corrected.sets_waiting)]
+        done += [self._safely(key, self._take) for key in self._in_turn(inbox.sets_waiting)]
         done += [self._safely(key, self._publish) for key in self._ahead()]
         if self._following is None or self._following.done():
             keys = self._slow()
@@ -87,26 +90,31 @@ class PushRounds:
         for key in keys:
             self._safely(key, self._follow)
 
-    def _in_turn(self) -> list[str]:
+    def _in_turn(self, waiting: Callable[[Connection[Any]], list[str]]) -> list[str]:
+        """Read from the store, so that neither a worker that is started anew nor slower tasks shorten a set's rest."""
         now = self._installation.clock()
         with self._installation.pool.connection() as connection:
-            waiting = inbox.sets_waiting(connection)
-        return [
-            key
-            for key in waiting
-            if not timedelta() <= now - self._taken.get(key, datetime.min.replace(tzinfo=now.tzinfo)) < EVERY
-        ]
+            keys = waiting(connection)
+            resting = pushed.sets_with_attempts(connection, keys, now - EVERY, now)
+        return [key for key in keys if key not in resting]
+
+    def _correct(self, key: str) -> bool:
+        found = corrected.take(self._installation, key, self._progress)
+        self._tell(found)
+        return found.attempt is not None
 
     def _take(self, key: str) -> bool:
         found = pushed.take(self._installation, key, self._progress)
-        if found.settled:
-            self._taken[key] = self._installation.clock()
         self._tell(found)
         return bool(found.settled)
 
     def _ahead(self) -> list[str]:
+        now = self._installation.clock()
         with self._installation.pool.connection() as connection:
-            return [] if versions.hold(connection) else versions.pushed_ahead(connection)
+            if versions.hold(connection):
+                return []
+            resting = versions.pushed_between(connection, now - EVERY, now)
+            return [key for key in versions.pushed_ahead(connection) if key not in resting]
 
     def _publish(self, key: str) -> bool:
         published = release.publish_pushed(self._installation, key, progress=self._progress)
@@ -123,13 +131,11 @@ class PushRounds:
         with self._installation.pool.connection() as connection:
             if tick > now or nights.open_nights(connection):
                 return []
-            busy = set(inbox.sets_waiting(connection))
             due = pushed.slow_due(connection, self._installation)
-        return [
-            key
-            for key, gen in due
-            if key not in busy and (key, gen) not in self._followed and now - self._taken.get(key, now - QUIET) >= QUIET
-        ]
+            busy = {*inbox.sets_waiting(connection), *corrected.sets_waiting(connection)}
+            busy |= inbox.came_between(connection, now - QUIET, now)
+            busy |= pushed.sets_with_attempts(connection, [key for key, _ in due], now - EVERY, now)
+        return [key for key, gen in due if key not in busy and (key, gen) not in self._followed]
 
     def _follow(self, key: str) -> bool:
         found = pushed.follow_up(self._installation, key, self._progress)

@@ -10,6 +10,8 @@ from typing import Any
 
 from psycopg import Connection
 
+from harvester_dagster.sets import attempts
+from harvester_dagster.sets.attempts import Attempt, Window
 from harvester_dagster.sets.locked_set import LockedSet
 
 LIVE = "{alias}.from_gen <= {gen} AND ({alias}.to_gen IS NULL OR {alias}.to_gen > {gen})"
@@ -62,6 +64,15 @@ def clean(connection: Connection[Any], locked: LockedSet, attempt_id: int) -> No
              AND (SELECT mode FROM attempt WHERE attempt_id = %(attempt)s) NOT IN ('derive', 'push')""",
         parameters,
     )
+
+
+def begin(connection: Connection[Any], locked: LockedSet, why: Window, run_id: str | None = None) -> Attempt:
+    """A staged attempt without records: outputs are to be made of what is accepted."""
+    state = locked.state
+    attempt = attempts.open_attempt(connection, locked, why, mapping_version=state.mapping_version, run_id=run_id)
+    clean(connection, locked, attempt.attempt_id)
+    connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
+    return attempts.by_id(connection, attempt.attempt_id)
 
 
 COUNTS = """

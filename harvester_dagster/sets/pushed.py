@@ -344,6 +344,18 @@ def _is_day(written: str) -> bool:
         return False
 
 
+def sets_with_attempts(connection: Connection[Any], keys: Sequence[str], since: datetime, until: datetime) -> set[str]:
+    """Those of some sets whose last attempt of this mode ended then."""
+    rows = connection.execute(
+        """SELECT s.key FROM harvest_set s CROSS JOIN LATERAL (
+               SELECT ended_at FROM attempt a WHERE a.set_id = s.set_id AND a.mode = 'push'
+               ORDER BY attempt_id DESC LIMIT 1) a
+           WHERE s.key = ANY (%s) AND a.ended_at > %s AND a.ended_at <= %s""",
+        (list(keys), since, until),
+    )
+    return {key for (key,) in rows}
+
+
 def slow_due(connection: Connection[Any], installation: Installation) -> list[tuple[str, int]]:
     """The sets whose newest generation is a push's, and whose slower tasks have not looked at it or were cut, with that
     generation."""
@@ -375,10 +387,7 @@ def follow_up(installation: Installation, key: str, progress: Progress = lambda 
             if waits := in_the_way(connection, installation, locked.state):
                 return Taken(key, waits, 0, None)
             why = Window("push", None, "what tasks say of pushed records")
-            attempt = attempts.open_attempt(connection, locked, why, mapping_version=locked.state.mapping_version)
-            generations.clean(connection, locked, attempt.attempt_id)
-            connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
-            attempt = attempts.by_id(connection, attempt.attempt_id)
+            attempt = generations.begin(connection, locked, why)
         reports = [
             report
             for rows in installation.catalog.passes

@@ -310,16 +310,8 @@ def _with_outputs_to_make(locked: LockedSet, run_id: str | None) -> Attempt | No
             return None  # another run's; this one's failed
         if locked.state.retired_at is not None or not stale(locked.installation, connection, locked.state):
             return None
-        attempt = attempts.open_attempt(
-            connection,
-            locked,
-            Window("derive", None, "results, overwrites or settings changed"),
-            mapping_version=locked.state.mapping_version,
-            run_id=run_id,
-        )
-        generations.clean(connection, locked, attempt.attempt_id)
-        connection.execute("UPDATE attempt SET state = 'staged' WHERE attempt_id = %s", (attempt.attempt_id,))
-        return attempts.by_id(connection, attempt.attempt_id)
+        why = Window("derive", None, "results, overwrites or settings changed")
+        return generations.begin(connection, locked, why, run_id)
 
 
 def _newest_rejected(connection: Connection[Any], locked: LockedSet) -> Attempt:

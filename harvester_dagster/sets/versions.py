@@ -172,6 +172,19 @@ def pushed_ahead(connection: Connection[Any]) -> list[str]:
     return [key for _, key, _, _ in connection.execute(_AHEAD)]
 
 
+_PUSHED_BETWEEN = """
+SELECT s.key FROM dataset_version n JOIN dataset_version_set x USING (version_id) JOIN harvest_set s USING (set_id)
+WHERE n.pushed AND n.promoted_at > %s AND n.promoted_at <= %s AND x.gen IS DISTINCT FROM (
+    SELECT y.gen FROM dataset_version_set y WHERE y.set_id = x.set_id AND y.version_id < n.version_id
+    ORDER BY y.version_id DESC LIMIT 1)
+"""
+
+
+def pushed_between(connection: Connection[Any], since: datetime, until: datetime) -> set[str]:
+    """The sets that went ahead of a release then."""
+    return {key for (key,) in connection.execute(_PUSHED_BETWEEN, (since, until))}
+
+
 def advance(installation: Installation, key: str) -> Version | None:
     """Make a version current that is the current one with what was pushed to a set, and nothing else. None: nothing but
     a release may publish what the set has accepted, or there is nothing. Raises Held."""

@@ -121,8 +121,8 @@ def night(world: World, story: Story, run_id: str) -> None:
 
 
 def take_pushes(world: World) -> None:
-    """Rounds as long as there is anything to do, then those in which slower tasks follow."""
-    for _ in range(2):
+    """Rounds as long as there is anything to do: for overwrites, for pushes, and for slower tasks, which follow."""
+    for _ in range(3):
         said: list[str] = []
         worker = PushRounds(world.installation, progress=said.append)
         while worker.round():

@@ -57,11 +57,12 @@ def by_hand(world: World) -> None:
 
 
 def pushed(world: World) -> None:
-    """New, changed and deleted records and an old one were pushed, and wait."""
+    """New, changed and deleted records and an old one were pushed, and wait; so does an overwrite."""
     old = world.source.record("c", title="Old")
     night(world, {}, "before")
     world.source.now += DAY
     world.source.files = {"d/y": 404}
+    world.overwrite("c", {"subtitle": "By hand"})
     push(
         world,
         world.source.record("a", title="Another", files=("x", "z")),

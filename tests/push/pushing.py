@@ -11,7 +11,7 @@ from starlette.routing import Mount
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
 from harvester_dagster.releases import release
-from harvester_dagster.releases.push_rounds import PushRounds
+from harvester_dagster.releases.push_rounds import QUIET, PushRounds
 from harvester_dagster.sets import pushed, versions
 from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
@@ -71,6 +71,7 @@ def released(world: World) -> None:
 
 def rounds(world: World) -> list[Taken]:
     """Rounds as long as there is anything to do; what was reported. A set's next turn has come."""
+    world.forward(QUIET)
     found: list[Taken] = []
     said: list[str] = []
     worker = PushRounds(world.installation, found.append, said.append)

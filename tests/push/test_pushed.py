@@ -191,10 +191,11 @@ def test_what_is_new_in_a_harvest_wins_over_a_push_before_it(world: World, url: 
 
 
 def test_under_the_hold_of_a_rollback_pushes_are_accepted_and_not_shown(world: World, url: str) -> None:
+    with world.installation.pool.connection() as connection:
+        earlier = versions.current(connection)
+    assert earlier
     post(url, world.source.record("a", title="First"))
     rounds(world)
-    with world.installation.pool.connection() as connection:
-        earlier = versions.before_current(connection)
     release.roll_back(world.installation, earlier)
     assert titles(url)["a"] == "Title of a"
     world.forward(EVERY)

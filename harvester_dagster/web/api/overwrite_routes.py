@@ -1,7 +1,7 @@
 """Overwrites over HTTP: what a person has corrected of one document, and who did what to it when.
 
 Belongs here: the path, who may, and the answer. Does not belong here: what may be overwritten (`catalog.py`), keeping
-it (`publication/overwrites.py`), publishing it (the next release does).
+it (`publication/overwrites.py`), publishing it (`sets/corrected.py`).
 """
 
 import re
@@ -61,7 +61,7 @@ class OverwriteRoutes:
             self.put,
             methods=["PUT"],
             tags=[tag],
-            summary="Overwrite fields of a document; published with the next release",
+            summary="Overwrite fields of a document; shown within seconds",
             openapi_extra=_BODY,
             responses={**moved, **described(422, "A field cannot be overwritten so; the detail names it")},
         )
