@@ -286,14 +286,15 @@ def going_on(connection: Connection[Any], set_id: int) -> Attempt | None:
 
 def covering(connection: Connection[Any], set_id: int, before: int | None = None) -> list[Attempt]:
     """The accepted harvests (before that attempt) whose pages, in this order, hold all of a set: the last one that
-    asked for everything, and every one after it."""
+    asked for everything, and every one after it. In the order in which they were accepted: a candidate that somebody
+    accepted later has won over what was pushed meanwhile, or is followed by what won over it."""
     with connection.cursor(row_factory=class_row(Attempt)) as cursor:
         return cursor.execute(
             f"""SELECT {_COLUMNS} FROM attempt
                 WHERE set_id = %(set)s AND state = 'accepted' AND mode = ANY (%(modes)s)
                   AND attempt_id >= ({BASE.format(set_id="%(set)s")})
                   AND (%(before)s::bigint IS NULL OR attempt_id < %(before)s)
-                ORDER BY attempt_id""",
+                ORDER BY ended_at, attempt_id""",
             {"set": set_id, "modes": [*HARVESTS, *MENDING, "push"], "before": before},
         ).fetchall()
 

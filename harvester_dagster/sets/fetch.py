@@ -269,11 +269,11 @@ def stored_pages(installation: Installation, attempt: Attempt) -> Iterator[bytes
         bundles = [
             row[0]
             for row in connection.execute(
-                """SELECT object_key FROM page_bundle p WHERE attempt_id = ANY (%s) AND holds <> 'identifiers'
+                """SELECT object_key FROM page_bundle p WHERE attempt_id = ANY (%(of)s) AND holds <> 'identifiers'
                      AND beginning = (SELECT max(beginning) FROM page_bundle n
                                       WHERE n.attempt_id = p.attempt_id AND n.holds = p.holds)
-                   ORDER BY attempt_id, number""",
-                (of,),
+                   ORDER BY array_position(%(of)s, attempt_id), number""",
+                {"of": of},
             )
         ]
     return _read(installation, bundles)

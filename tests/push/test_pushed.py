@@ -329,6 +329,29 @@ def test_a_rejected_candidate_survives_pushes_and_undoes_none(open_world: OpenWo
     check(world)
 
 
+def test_a_replay_brings_back_no_push_that_has_lost(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2, deletes="no")
+    world.source.put("a", "b", "c")
+    world.night()
+    late = world.source.record("a", title="Late")
+    world.forward(timedelta(hours=1))
+    world.source.forget("b", "c")
+    world.source.put("a", title="Candidate")
+    world.night(pass_time=False)
+    world.forward(timedelta(minutes=5))
+    push(world, late)
+    rounds(world)
+    assert world.attempts()[1] == ("full", "rejected") and world.titles()["a"] == "Late"
+    world.forward(timedelta(minutes=5))
+    steps.accept(world.installation, KEY)
+    rounds(world)
+    assert states(world) == [("a", "taken")] and world.titles() == {"a": "Candidate"}
+    world.forward()
+    remap.remap(world.installation, KEY)
+    assert world.titles() == {"a": "Candidate"}
+    check(world)
+
+
 def test_a_replay_reads_pushes_too(world: World) -> None:
     push(world, world.source.record("d"))
     rounds(world)
