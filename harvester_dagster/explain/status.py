@@ -28,7 +28,7 @@ class TaskLine(NamedTuple):
     examples: list[list[str]]
 
 
-class Candidate(NamedTuple):
+class WaitingCandidate(NamedTuple):
     """What was proposed, rejected, and can still be accepted. `mode`: a harvest's, or remap, record, reconcile."""
 
     attempt: int
@@ -61,7 +61,7 @@ class SetLine(NamedTuple):
     """What was odd about the list of its newest harvest."""
     is_ahead: bool
     """What it has accepted is not in the current version yet."""
-    waits: Candidate | None
+    waits: WaitingCandidate | None
     """Not always its newest harvest's: one that failed took no candidate's place, and not only harvests propose."""
 
     @property
@@ -306,5 +306,5 @@ def _line(
 def _with_candidate(line: SetLine, waits: attempts.Attempt | None) -> SetLine:
     if waits is None:
         return line
-    candidate = Candidate(waits.attempt_id, waits.mode, waits.reason, waits.started_at)
+    candidate = WaitingCandidate(waits.attempt_id, waits.mode, waits.reason, waits.started_at)
     return line._replace(waits=candidate, reason=line.reason or waits.reason)
