@@ -166,7 +166,7 @@ def test_each_endpoint_has_its_state_its_stop_and_its_start(collection: Collecti
         page = get(site, "/harvest/status")
         assert page.status_code == 202 and "<button>Start" in page.text, "at the other one"
         assert 'name="endpoint" value="other"' in page.text and "--endpoint other" in page.text
-        assert 'name="endpoint" value="dtu"><button>Stop' in page.text
+        assert 'name="endpoint" value="dtu"><button class="stop">Stop' in page.text
         assert "http://dagster.example:3000/runs?q[]=tag%3Aaccess/endpoint%3Ddtu" in page.text
         assert post(site, "/harvest/create", mode="full", endpoint="other").status_code == 202
         assert post(site, "/harvest/stop", endpoint="dtu").status_code == 204

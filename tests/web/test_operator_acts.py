@@ -21,7 +21,7 @@ from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.test_tasks import statements
 from tests.sets.world import KEY
 from tests.web.listening import listening, opened_page
-from tests.web.test_operator_pages import EVIL, Here, Site, audited, get, rejected, released
+from tests.web.test_operator_pages import EVIL, Here, Site, asked_back, audited, get, rejected, released
 
 __all__ = ["open_world", "source"]
 DAGSTER = "http://dagster.example:3000"
@@ -103,7 +103,7 @@ def test_a_tab_of_yesterday_dismisses_nothing_of_tonight(site: Site, page: Page)
     rejected(site.world)
     page.goto(site.url)
     site.world.night(asked="full")
-    page.get_by_role("button", name="Dismiss attempt 2").click()
+    asked_back(page, "Dismiss attempt 2")
     expect(page.locator("main")).to_contain_text("attempt 2 is not the candidate that waits; attempt 3 is")
     assert site.world.attempts()[-1] == ("full", "rejected")
     assert press(site, f"/set/{KEY}/dismiss", attempt="3").headers["location"] == f"/set/{KEY}/"

@@ -91,7 +91,7 @@ def sign_in(site: TokenSite, token: str, who: requests.Session | None = None, **
 
 
 def press(site: TokenSite, who: requests.Session) -> int:
-    return who.post(f"{site.url}/set/{KEY}/dismiss", timeout=30).status_code
+    return who.post(f"{site.url}/set/{KEY}/dismiss", data={"attempt": "1"}, timeout=30).status_code
 
 
 def acts(site: TokenSite) -> list[tuple[str, str, str]]:
