@@ -214,7 +214,8 @@ def test_nothing_that_does_harm_is_done_by_one_click(url: str, page: Page) -> No
     asked = 0
     for path in PATHS:
         page.goto(url + path)
-        assert page.locator("button.stop:visible").count() == 0, path
+        at_once = page.locator("button.stop:visible").filter(has_not_text="…")  # those lead to a look first
+        assert at_once.count() == 0, path
         asked += page.locator(".asks button.stop").count()
     assert asked, "there is one that asks back"
 

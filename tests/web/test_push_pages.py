@@ -112,7 +112,7 @@ def test_what_cannot_be_decided_now_is_said(site: Site) -> None:
     assert answer.status_code == 409 and "a harvest is going on" in answer.text
     assert [state for _, state in states(site.world)] == ["rejected", "rejected"]
     for act in ("accept", "dismiss"):
-        assert site.post(f"/set/nowhere:none/pushes/{act}").status_code == 404
+        assert site.post(f"/set/nowhere:none/{act}-pushes").status_code == 404
     assert {outcome for *_, outcome in site.acts()} == {"refused"}
 
 
