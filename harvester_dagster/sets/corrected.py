@@ -20,10 +20,11 @@ from harvester_dagster.sets.pushed import Taken, in_the_way
 
 
 def sets_waiting(connection: Connection[Any]) -> list[str]:
-    """The keys of the sets in which something was overwritten, or given back, that is not shown."""
+    """The keys of the sets in which something was overwritten, or given back, that is not accepted: also where an
+    attempt that was cut has made it."""
     rows = connection.execute(
         """SELECT DISTINCT s.key FROM dirty d JOIN harvest_set s USING (set_id)
-           WHERE d.overwritten AND d.done_in IS NULL AND s.retired_at IS NULL ORDER BY 1"""
+           WHERE d.overwritten AND s.retired_at IS NULL ORDER BY 1"""
     )
     return [key for (key,) in rows]
 

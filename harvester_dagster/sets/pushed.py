@@ -348,7 +348,7 @@ def sets_with_attempts(connection: Connection[Any], keys: Sequence[str], since: 
     """Those of some sets whose last attempt of this mode ended then."""
     rows = connection.execute(
         """SELECT s.key FROM harvest_set s CROSS JOIN LATERAL (
-               SELECT ended_at FROM attempt a WHERE a.set_id = s.set_id AND a.mode = 'push'
+               SELECT ended_at FROM attempt a WHERE a.set_id = s.set_id AND a.mode = 'push' AND ended_at IS NOT NULL
                ORDER BY attempt_id DESC LIMIT 1) a
            WHERE s.key = ANY (%s) AND a.ended_at > %s AND a.ended_at <= %s""",
         (list(keys), since, until),

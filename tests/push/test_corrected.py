@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 from harvester_dagster.releases.push_rounds import EVERY, PushRounds
-from harvester_dagster.sets import steps
+from harvester_dagster.sets import generations, outputs, steps
+from harvester_dagster.sets.attempts import Window
+from harvester_dagster.sets.locked_set import lock_set
 from tests.push.pushing import WITH_SECRET, current, post, push, released, rounds, states, titles
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, World, check
@@ -22,6 +24,17 @@ def test_an_overwrite_is_shown_without_a_release_and_so_is_its_end(world: World,
     world.overwrite("a", None)
     rounds(world)
     assert titles(url)["a"] == "Title of a"
+    check(world)
+
+
+def test_an_overwrite_whose_attempt_was_cut_is_made_anew(world: World, url: str) -> None:
+    world.overwrite("a", {"title": "By hand"})
+    with lock_set(world.installation, KEY) as locked:
+        with locked.connection() as connection:
+            attempt = generations.begin(connection, locked, Window("push", None, "to be cut"))
+        outputs.produce(locked, attempt, only="overwritten")
+    rounds(world)
+    assert titles(url)["a"] == "By hand" and not world.rows("SELECT FROM dirty")
     check(world)
 
 
