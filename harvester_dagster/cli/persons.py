@@ -25,17 +25,18 @@ def find_person(text: Wanted, mask: Mask = False, dry_run: DryRun = False, as_js
     """List where a person's name, e-mail address or identifier stands, in what is shown and what is kept. --mask takes
     them out of the authors, as an overwrite does; other places are listed still: see docs/takedown.md."""
     with opened() as installation:
+        found = person_places.places(installation, text, printing.progress)
         with installation.pool.connection() as connection:
-            found = person_places.places(connection, text)
             doc_ids, settings = [one.doc_id for one in found if one.doc_id], installation.config.output
             masked = person_places.authors(connection, settings, doc_ids, text) if mask else {}
         if mask and not dry_run:
             with audit.trying(installation.pool, ACT, "", installation.clock):
                 _mask(installation, masked)
         srns = [one.srn for one in found if one.doc_id in masked]
+        untaken = [one.srn for one in found if one.doc_id is None and "pushed" in one.places]
         if as_json:
             rows = [{"srn": one.srn, "places": one.places} for one in found]
-            printing.as_json({"found": rows, "masked": srns, "dry_run": dry_run})
+            printing.as_json({"found": rows, "masked": srns, "untaken": untaken, "dry_run": dry_run})
             return
         printing.table(
             ["document", "where", ""],
@@ -44,6 +45,8 @@ def find_person(text: Wanted, mask: Mask = False, dry_run: DryRun = False, as_js
         if mask:
             said = "would be masked" if dry_run else f"masked, {overwrites.WHEN_SHOWN}"
             printing.console.print(f"Authors of {len(srns)} documents {said}.")
+            if untaken:
+                printing.console.print(f"Pushed, and not taken yet: {len(untaken)} records; mask again when they are.")
 
 
 def _mask(installation: Installation, masked: dict[int, person_places.Authors]) -> None:

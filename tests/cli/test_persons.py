@@ -45,12 +45,43 @@ def asked(run: Run, *line: str) -> Any:
 def test_it_is_found_wherever_it_stands(shown: World, run: Run) -> None:
     found = {one["srn"]: set(one["places"]) for one in asked(run, 'ada "é" lovelace')["found"]}
     assert found[f"{KEY}:a"] >= {"shown", "kept", "pushed"} and found[f"{KEY}:b"] >= {"shown", "kept"}
-    assert found[f"{KEY}:c"] == {"kept"} and found[f"{KEY}:e"] == {"pushed"} and "overwritten" in found[f"{KEY}:d"]
+    assert (
+        found[f"{KEY}:c"] == {"kept", "page"} and found[f"{KEY}:e"] == {"pushed"} and "overwritten" in found[f"{KEY}:d"]
+    )
     by_mail = asked(run, "ADA@example.org")["found"]
     assert {one["srn"] for one in by_mail} >= {f"{KEY}:a", f"{KEY}:c"}
     assert "shown" not in {place for one in by_mail for place in one["places"]}, "addresses are not published"
     assert asked(run, "Nobody of that name")["found"] == []
     assert run("find-person", "Ada").exit_code == 1
+
+
+def test_it_is_found_in_every_form_and_in_what_is_kept_beside_documents(shown: World, run: Run) -> None:
+    composed, decomposed, orcid = "Ren\u00e9 Stra\u00dfe", "Rene\u0301 STRASSE", "0000-0002-1825-009X"
+    shown.source.contents["g/paper"] = f"By {decomposed}".encode()
+    shown.source.put("f", title=composed, remarkOfNobody="Un mapped", authors=[ADA])
+    shown.source.put("g", title=f"Of https://orcid.org/{orcid}", files=("paper",))
+    shown.source.put("h", title=f"{decomposed}, {orcid.lower()}")
+    shown.source.put("i", authors=[{"person": {"name": "Eve", "orcid": orcid}}, BOB])
+    shown.night()
+    shown.change("UPDATE result SET data = %s WHERE data->>'url' LIKE '%%g/paper'", json.dumps({"text": decomposed}))
+    shown.change(
+        """INSERT INTO problem (attempt_id, external_id, kind, reason)
+           SELECT max(attempt_id), 'j', 'note', %s FROM attempt""",
+        f"no name: {composed}",
+    )
+    for written in (composed, decomposed):
+        found = {one["srn"]: set(one["places"]) for one in asked(run, written)["found"]}
+        (paper,) = (srn for srn in found if srn.startswith(f"{KEY}:g:"))
+        assert found.pop(paper) == {"result"}
+        assert found == {f"{KEY}:f": {"kept", "page"}, f"{KEY}:h": {"kept", "page"}, f"{KEY}:j": {"problem"}}
+    for written in (orcid, f"https://orcid.org/{orcid}/", f"http://ORCID.org/{orcid.lower()}"):
+        assert [one["srn"] for one in asked(run, written)["found"]] == [f"{KEY}:g", f"{KEY}:h", f"{KEY}:i"]
+        assert asked(run, written, "--mask", "--dry-run")["masked"] == [f"{KEY}:i"]
+    assert asked(run, "un mapped")["found"] == [{"srn": f"{KEY}:f", "places": ["page"]}]
+
+
+def test_what_is_pushed_and_not_taken_is_named(shown: World, run: Run) -> None:
+    assert asked(run, "ada@example.org", "--mask")["untaken"] == [f"{KEY}:e"]
 
 
 def test_masking_takes_one_author_out_and_keeps_other_overwrites(shown: World, run: Run) -> None:
