@@ -228,7 +228,7 @@ WHERE t.doc_id = ANY (%(ids)s) AND NOT EXISTS (
     SELECT FROM task_use u WHERE u.fingerprint = x.fingerprint AND u.task = x.task AND u.doc_id <> ALL (%(ids)s))
 UNION
 SELECT x.fingerprint, x.task, x.version, x.names FROM result x
-WHERE (x.doc_id = ANY (%(ids)s) OR x.doc_id IS NULL)  -- made before that was noted
+WHERE (x.made_for = ANY (%(ids)s) OR x.made_for IS NULL)  -- made before that was noted
   AND NOT EXISTS (SELECT FROM task_use u WHERE u.task = x.task AND u.fingerprint = x.fingerprint)
 """
 _ONLY_THEIR_FETCHES = f"""

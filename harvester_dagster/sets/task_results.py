@@ -50,16 +50,16 @@ def store(
     data = [_text(outcome.data) for _, outcome in done]
     connection.execute(
         f"""INSERT INTO result (task, version, fingerprint, kind, data, names, reason, due_at, attempts, finished_at,
-               what, host, doc_id)
+               what, host, made_for)
            SELECT %(task)s, %(version)s, mark, kind, data::json, names::text[], reason, due_at, attempts, %(now)s,
-               {_WHAT}, {_HOST}, doc_id
+               {_WHAT}, {_HOST}, made_for
            FROM unnest(%(marks)s::bytea[], %(kinds)s::text[], %(data)s::text[], %(names)s::text[], %(reasons)s::text[],
                        %(due)s::timestamptz[], %(attempts)s::int[], %(urls)s::text[], %(documents)s::bigint[])
-                AS u (mark, kind, data, names, reason, due_at, attempts, url, doc_id)
+                AS u (mark, kind, data, names, reason, due_at, attempts, url, made_for)
            ON CONFLICT (task, version, fingerprint) DO UPDATE SET kind = excluded.kind, data = excluded.data,
                names = excluded.names, reason = excluded.reason, due_at = excluded.due_at,
                attempts = excluded.attempts, finished_at = excluded.finished_at, what = excluded.what,
-               host = excluded.host, doc_id = excluded.doc_id""",
+               host = excluded.host, made_for = excluded.made_for""",
         {
             "task": task.name,
             "version": task.version,

@@ -130,7 +130,7 @@ class OperatorPages:
             except UnknownSet as error:
                 raise HTTPException(404, str(error)) from error
 
-    def _candidate(self, state: SetState, attempt_id: int) -> "Looked | None":
+    def _candidate(self, state: SetState, attempt_id: int) -> "ShownCandidate | None":
         """What a candidate that stands would change, as far as a page shows; None: it must be staged again first."""
         with self._installation.pool.connection() as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # samples of what is counted
@@ -140,7 +140,9 @@ class OperatorPages:
             figures = looked_at.figures(connection, state, attempts.by_id(connection, attempt_id))
             gens = {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
             found = changes.whole(connection, changes.of_generations(connection, *gens))
-            return Looked(figures, [described(change) for change, _ in zip(found, range(_DIFFERENCES), strict=False)])
+            return ShownCandidate(
+                figures, [described(change) for change, _ in zip(found, range(_DIFFERENCES), strict=False)]
+            )
 
     def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:
         tasks, now = len(self._installation.catalog.tasks), self._installation.clock()
@@ -164,7 +166,7 @@ class OperatorPages:
         return news.with_pushes(self._news[1], released, current)
 
 
-class Looked(NamedTuple):
+class ShownCandidate(NamedTuple):
     """What a page shows of a candidate. Accepting names the figures, so that nothing else is taken."""
 
     figures: Figures

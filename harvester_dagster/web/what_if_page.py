@@ -55,7 +55,7 @@ class Assumption(NamedTuple):
 
 
 @dataclass
-class Answer:
+class WhatIfAnswer:
     """How far it is, or came. `reason`: why it failed."""
 
     assumed: Assumption
@@ -73,7 +73,7 @@ class WhatIfPage:
         self._config, self._pool, self._clock = config, pool, clock
         self._frame = PageFrame(config.zone, dagster)
         self._lock = threading.Lock()
-        self._answer: Answer | None = None
+        self._answer: WhatIfAnswer | None = None
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -108,7 +108,7 @@ class WhatIfPage:
         with self._lock:
             if self._answer and self._answer.state == "running":
                 raise HTTPException(409, "One is being decided already: wait for it, or stop it")
-            self._answer = answer = Answer(assumed, self._clock())
+            self._answer = answer = WhatIfAnswer(assumed, self._clock())
         said: dict[str, Any] = {
             "without": assumed.left_out,
             "date": str(assumed.day or ""),
@@ -124,7 +124,7 @@ class WhatIfPage:
             self._answer.stop.set()
         return RedirectResponse(PATH, 303)
 
-    def _decide(self, answer: Answer, journals: Any) -> None:
+    def _decide(self, answer: WhatIfAnswer, journals: Any) -> None:
         shown_at = 0.0
 
         def show(found: WhatIf) -> None:

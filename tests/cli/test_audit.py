@@ -19,7 +19,7 @@ from harvester_dagster.installation import utc_now
 from harvester_dagster.publication import audit, overwrites
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import taking_down
-from harvester_dagster.sets import pushed
+from harvester_dagster.sets import failed_results, pushed
 from harvester_dagster.store.database import open_pool
 from tests.cli.conftest import Run
 from tests.cli.walking import commands
@@ -74,7 +74,7 @@ BY = {
     **{"night": night.run_night, "demo": night.run_night},
     **{"overwrite clear": overwrites.clear, "takedown": taking_down.take_down},
     **{"push accept": pushed.accept, "push dismiss": pushed.dismiss},
-    **{"access stop": run_rows.ask_to_stop},
+    **{"access stop": run_rows.ask_to_stop, "tasks retry": failed_results.make_due},
 }
 """What writes the row, where the command's own function does not."""
 STARTING = {"up", "push work"}

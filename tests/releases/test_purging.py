@@ -129,7 +129,7 @@ def results_of_others(world: World) -> set[tuple[str, str, str]]:
     return {
         (owner, task, (data or {}).get("text", ""))
         for owner, task, data in world.rows(
-            """SELECT o.external_id, x.task, x.data FROM result x JOIN document d ON d.doc_id = x.doc_id
+            """SELECT o.external_id, x.task, x.data FROM result x JOIN document d ON d.doc_id = x.made_for
                JOIN document o ON o.doc_id = coalesce(d.owner_id, d.doc_id) WHERE o.external_id <> 'secret'"""
         )
     }
@@ -337,7 +337,7 @@ def test_what_a_task_of_before_found_for_others_stays(open_world: OpenWorld) -> 
     prepared(open_world(catalog=TASKS, min_documents=1000))
     world = open_world(catalog=catalog(check_url.TASK, replace(READING, version=2), drawing()), min_documents=1000)
     world.tasks()
-    count = "SELECT version, count(*) FROM result x JOIN document USING (doc_id) WHERE task = 'read' {} GROUP BY 1"
+    count = "SELECT version, count(*) FROM result x JOIN document d ON d.doc_id = x.made_for WHERE task = 'read' {} GROUP BY 1"
     others = count.format("AND external_id NOT LIKE 'secret%%'")
     before = dict(world.rows(others))
     assert before.keys() == {1, 2}

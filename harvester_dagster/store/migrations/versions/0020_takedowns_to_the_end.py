@@ -14,7 +14,7 @@ CREATE INDEX audit_untold ON audit (audit_id) WHERE untold;
 ALTER TABLE search_index                                -- up to which seq nothing is in it that was taken down; what
     ADD COLUMN taken_out_seq bigint NOT NULL DEFAULT 0; -- came back may be missing still (overlay_seq)
 
-ALTER TABLE result ADD COLUMN doc_id bigint;            -- for which document it was made last; others may share it
+ALTER TABLE result ADD COLUMN made_for bigint;          -- for which document it was made last; others may share it
 
 CREATE TABLE asked_anew (                               -- records whose purge was undone: their source is to be asked
     doc_id   bigint PRIMARY KEY,
@@ -32,7 +32,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.get_bind().exec_driver_sql(
-        "DROP TABLE harvester.asked_anew; ALTER TABLE harvester.result DROP COLUMN doc_id; "
+        "DROP TABLE harvester.asked_anew; ALTER TABLE harvester.result DROP COLUMN made_for; "
         "ALTER TABLE harvester.search_index DROP COLUMN taken_out_seq; "
         "ALTER TABLE harvester.audit DROP COLUMN untold"
     )
