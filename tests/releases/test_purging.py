@@ -337,7 +337,8 @@ def test_what_a_task_of_before_found_for_others_stays(open_world: OpenWorld) -> 
     prepared(open_world(catalog=TASKS, min_documents=1000))
     world = open_world(catalog=catalog(check_url.TASK, replace(READING, version=2), drawing()), min_documents=1000)
     world.tasks()
-    count = "SELECT version, count(*) FROM result x JOIN document d ON d.doc_id = x.made_for WHERE task = 'read' {} GROUP BY 1"
+    made = "result x JOIN document d ON d.doc_id = x.made_for"
+    count = f"SELECT version, count(*) FROM {made} WHERE task = 'read' {{}} GROUP BY 1"
     others = count.format("AND external_id NOT LIKE 'secret%%'")
     before = dict(world.rows(others))
     assert before.keys() == {1, 2}
