@@ -136,6 +136,7 @@ _NIGHTS = (
        FROM harvest_set WHERE set_id <= 20""",
 )
 _DOCUMENTS = (
+    "SELECT setval('doc_id_block', %(documents)s + 10000)",
     """INSERT INTO document (doc_id, set_id, entity, external_id, owner_id)
        SELECT n, (n - 1) / 2 %% %(sets)s + 1, CASE n %% 2 WHEN 1 THEN 'products' ELSE 'files' END,
               CASE n %% 2 WHEN 1 THEN 'p' ELSE 'f' END || lpad(((n + 1) / 2)::text, 8, '0'),

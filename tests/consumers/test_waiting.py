@@ -18,6 +18,7 @@ from harvester_dagster.publication import log
 from harvester_dagster.releases import release
 from harvester_dagster.services import launcher
 from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import Version
 from harvester_dagster.store import database
 from harvester_dagster.web.api.limits import WAITERS
 from tests.consumers.serving import listening
@@ -40,11 +41,15 @@ def api(world: World) -> Iterator[str]:
 
 
 def promoted(world: World, title: str) -> None:
+    versions.promote(world.installation, prepared(world, title))
+
+
+def prepared(world: World, title: str) -> Version:
     world.source.put("a", title=title)
     world.night()
     version = release.prepare(world.installation)
     assert version
-    versions.promote(world.installation, version)
+    return version
 
 
 def waited(api: str, after: int, seconds: int = 20) -> tuple[int, float]:
@@ -167,6 +172,7 @@ def test_it_goes_on_when_its_connection_is_killed(world: World, api: str, rounds
 def test_what_is_promoted_while_nobody_listens_is_told(world: World, api: str) -> None:
     """The store lets no listener in for a while: what was promoted then is read when it does."""
     promoted(world, "First")
+    version = prepared(world, "Second")
     with ThreadPoolExecutor(2) as threads:
         waiting = threads.submit(waited, api, 1, 40)
         pid = until_listening(world)
@@ -174,7 +180,7 @@ def test_what_is_promoted_while_nobody_listens_is_told(world: World, api: str) -
         with psycopg.connect(world.url, dbname="postgres", autocommit=True) as beside:
             beside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
             world.one("SELECT pg_terminate_backend(%s)", pid)
-            promoted(world, "Second")
+            versions.promote(world.installation, version)
             time.sleep(1)
             assert not listeners(world) and not waiting.done()
             beside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')

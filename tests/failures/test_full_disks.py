@@ -14,6 +14,7 @@ import pytest
 
 from harvester_dagster.failures import mendable
 from harvester_dagster.services import launcher
+from harvester_dagster.store import database
 from harvester_dagster.store.objects import Folder
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.scripted_source import ScriptedSource
@@ -100,4 +101,5 @@ def filled(filler: Path) -> None:
 
 def opened(stack: ExitStack, state: Path, home: Path, source: ScriptedSource) -> World:
     url = stack.enter_context(launcher.postgres(state))
+    database.migrate(url)
     return stack.enter_context(opened_world(url, source, objects=Folder(home / "objects")))

@@ -52,6 +52,7 @@ def test_status_and_alerts_say_what_waits_and_what_was_rejected(world: World) ->
 
 
 def test_status_says_that_a_hold_keeps_pushes_back(world: World) -> None:
+    world.forward(EVERY)
     push(world, world.source.record("d"))
     rounds(world)
     with world.installation.pool.connection() as connection:

@@ -255,11 +255,6 @@ class TestWhatIsMoreThanIsLookedAtTogether:
         assert newer.one("SELECT swept_at FROM sweep") == newer.now, "only then it counts as whole"
         assert 0 < self.drawn(newer) < 3 < shown
 
-    @pytest.mark.parametrize("most", [1, 3, 100])
-    def test_goes_at_once_where_somebody_purges(self, newer: World, most: int) -> None:
-        body_sweep.sweep_at_once(newer.installation, most)
-        assert 0 < self.drawn(newer) < 3
-
 
 class TestWhatATaskMadeThatIsNoMore:
     def test_an_older_version_goes_when_the_newer_one_has_answered(self, folder: World, open_world: OpenWorld) -> None:

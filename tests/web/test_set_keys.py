@@ -95,7 +95,8 @@ def test_every_set_that_may_be_configured_has_its_page(open_world: OpenWorld, sp
             (way,) = ways
             page = requests.get(way, timeout=30)
             assert heading(page) == key
-            assert heading(requests.get(way.removesuffix("/"), timeout=30)) == key, "a slash is missing"
+            if not key.endswith("/"):
+                assert heading(requests.get(way.removesuffix("/"), timeout=30)) == key, "a slash is missing"
             (action,) = re.findall(r'action="([^"]*/harvest)"', page.text)
             pressed = requests.post(urljoin(url, html.unescape(action)), timeout=30, allow_redirects=False)
             assert (pressed.status_code, acts.keys[-1:]) == (303, [key])

@@ -109,7 +109,7 @@ def test_three_plots_are_drawn_and_fit(url: str, page: Page, scheme: Any) -> Non
     expect(page.locator(".u-legend").first).to_contain_text("usual")
     expect(page.locator(".u-legend").first).to_contain_text("not accepted")
     page.set_viewport_size({"width": 390, "height": 800})
-    page.wait_for_function("document.documentElement.scrollWidth <= 390")
+    expect(page.locator("html")).to_have_js_property("scrollWidth", 390)
 
 
 def test_modes_are_lines_of_their_own(world: World, url: str, page: Page) -> None:
