@@ -49,7 +49,8 @@ def test_ten_times_the_documents_in_as_many_batches_take_as_many_statements(
     world = open_world(deletes="no")
     with world.installation.pool.connection() as connection:
         connection.execute(
-            """TRUNCATE harvest_set, asked_anew, takedown, push, attempt, document, revision, body, output, output_body, generation,
+            """TRUNCATE harvest_set, asked_anew, takedown, push, attempt,
+               document, revision, body, output, output_body, generation,
                task_use, task_progress, task_report, result, dirty, stale_use, problem, page_bundle, night_set,
                dataset_version_set, publication RESTART IDENTITY"""
         )
