@@ -33,7 +33,7 @@ check: setup  ## format, lint, types, contracts, definitions, and every test tha
 	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts \
 		check-definitions check-tests
 
-test: setup test-tools  ## all of that and all tests: about 25 minutes
+test: setup test-tools  ## all of that and all tests: about 20 minutes
 	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts check-definitions
 	@$(BIN)/harvester services fetch
 	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n 3 $(TESTS)  # one mostly waits for the daemon
