@@ -7,20 +7,15 @@ it, never at start. Real runs, recorded in the instance that the UI shows.
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from math import inf
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import httpx
-import psycopg
-import sqlalchemy.exc
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
-from dagster_postgres.utils import DagsterPostgresException
 from gql.transport.httpx import HTTPXTransport
-from psycopg_pool import PoolTimeout
 
 from assets import jobs, names, partitions
 from assets.dead_runs import LOOK_SECONDS, LOOKED_BACK, DeadRuns, MissedRetries
@@ -29,8 +24,10 @@ from harvester_dagster.config import source_of
 from harvester_dagster.definitions import defs
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.processes.beside import beside
 from harvester_dagster.services import unix_socket
 from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.store.away import is_away, overlooked
 from harvester_dagster.web.door import GRAPHQL
 from harvester_dagster.web.launching import NotStarted
 
@@ -82,7 +79,9 @@ class PushReports:
         what was pushed is published all the same."""
         try:
             jobs.report_pushed(self._instance, self._harvester, found)
-        except sqlalchemy.exc.OperationalError as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             print(f"{found.key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
     def __enter__(self) -> "PushReports":
@@ -130,36 +129,24 @@ def _reason(event: dg.DagsterEvent) -> str:
     return "" if error is None else (error.cause or error).message.strip().splitlines()[0]
 
 
-_AWAY = (psycopg.OperationalError, sqlalchemy.exc.OperationalError, PoolTimeout, DagsterPostgresException)
-"""What it looks like that the store is away for a moment."""
+@contextmanager
+def watched(harvester: Installation, is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """While the block lasts, and it is wanted: runs whose process is gone are ended, and those that Dagster forgot are
+    run again. A store that is away for a moment is looked into later."""
+    dead, missed = DeadRuns(), MissedRetries()
 
-
-class RunWatch:
-    """Ends runs whose process is gone, and has runs run again that Dagster forgot, for as long as a command supervises
-    the daemon."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._instance = dg.DagsterInstance.get()
-        self._dead, self._missed, self._looked_at = DeadRuns(), MissedRetries(), -inf
-
-    def look(self) -> None:
-        """Look again, every few seconds at most; a store that is away for a moment is looked into later."""
-        if time.monotonic() < self._looked_at + LOOK_SECONDS:
+    def look() -> None:
+        if not is_wanted():
             return
-        self._looked_at = time.monotonic()
-        with suppress(*_AWAY):
-            for run in self._dead.end(self._instance, self._installation.pool, self._looked_at):
+        now, back = time.monotonic(), harvester.clock() - LOOKED_BACK
+        with overlooked():
+            for run in dead.end(instance, harvester.pool, now):
                 print(f"run {run.run_id} of {run.job_name} was found dead; it is run again", file=sys.stderr)
-            back = self._installation.clock() - LOOKED_BACK
-            for run in self._missed.tell_again(self._instance, self._looked_at, back):
+            for run in missed.tell_again(instance, now, back):
                 print(f"run {run.run_id} of {run.job_name} failed and was forgotten; it is run again", file=sys.stderr)
 
-    def __enter__(self) -> "RunWatch":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._instance.dispose()
+    with dg.DagsterInstance.get() as instance, beside("runs", look, LOOK_SECONDS):
+        yield
 
 
 class DagsterLauncher:

@@ -14,7 +14,6 @@ from harvester_dagster.cli.code_server import CodeServer
 from harvester_dagster.cli.commands import MENDABLE, Json, Key
 from harvester_dagster.cli.session import (
     Daemon,
-    EmbeddedStore,
     PushWorker,
     Webserver,
     dagster_home,
@@ -27,14 +26,18 @@ from harvester_dagster.config import takes_pushes
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import night_progress, status
 from harvester_dagster.installation import Installation
+from harvester_dagster.processes.beside import beside
 from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights
 from harvester_dagster.releases.missing_nights import MissingNights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.sets.sets import UnknownSet
+from harvester_dagster.store.away import overlooked
 
 POLL_SECONDS = 1.0
+MISSING_SECONDS = 10.0
+"""Between two looks at nights that did not begin."""
 
 
 @contextlib.contextmanager
@@ -57,18 +60,28 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
-    with dagster_runs.RunWatch(installation) as watch, following.Following(installation.config.zone, console) as shown:
+    with (
+        dagster_runs.watched(installation, lambda: daemon.is_ours),
+        following.Following(installation.config.zone, console) as shown,
+    ):
         while True:
-            if daemon.ensure():
-                watch.look()
-            with installation.pool.connection() as connection:
-                now, settings = installation.clock(), installation.config.night
-                shown.show(night_progress.lines(connection, night.night_id, tasks, now, settings))
-                open_ids = {row.night_id for row in nights.open_nights(connection)}
-            is_over = night.night_id not in open_ids and (not daemon.is_ours or not open_ids)
-            if is_over and not dagster_runs.release_goes_on(night.night_id):
-                return night
+            daemon.ensure()
+            with overlooked():
+                if _is_over(installation, night, daemon, tasks, shown):
+                    return night
             time.sleep(POLL_SECONDS)
+
+
+def _is_over(installation: Installation, night: Night, daemon: Daemon, tasks: int, shown: following.Following) -> bool:
+    """Show where the night is; whether it has ended, and every other one that needs our daemon."""
+    from harvester_dagster.cli import dagster_runs
+
+    with installation.pool.connection() as connection:
+        now, settings = installation.clock(), installation.config.night
+        shown.show(night_progress.lines(connection, night.night_id, tasks, now, settings))
+        open_ids = {row.night_id for row in nights.open_nights(connection)}
+    is_over = night.night_id not in open_ids and (not daemon.is_ours or not open_ids)
+    return is_over and not dagster_runs.release_goes_on(night.night_id)
 
 
 def night(as_json: Json = False) -> None:
@@ -171,10 +184,8 @@ def up(
         if demo:
             stack.enter_context(demonstration())
         config = loaded(for_tasks=True)
-        store = EmbeddedStore(config)
         stack.enter_context(services(config, for_tasks=True))
         installation = _with_port(stack.enter_context(opened()), pages_port)
-        stop = StopSignals()
         automatic = config.night.automation
         printing.console.print(f"Starting the Dagster UI{' and its daemon' if automatic else ''} …", style="dim")
         code = stack.enter_context(CodeServer())
@@ -182,22 +193,23 @@ def up(
         if daemon:
             daemon.ensure()
         interface = stack.enter_context(Webserver(config, port, code))
-        from harvester_dagster.cli.dagster_runs import DagsterLauncher, RunWatch
+        from harvester_dagster.cli.dagster_runs import DagsterLauncher, watched
         from harvester_dagster.web.serving import served
 
         pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket), interface.url))
+        worker = stack.enter_context(PushWorker(config)) if automatic and takes_pushes(config) else None
+        if daemon:
+            missing = MissingNights(installation)
+            stack.enter_context(watched(installation, lambda: daemon.is_ours))
+            stack.enter_context(beside("nights", lambda: daemon.is_ours and missing.look(), MISSING_SECONDS))
+        stop = StopSignals("\nStopping …\n")  # until here a signal ends what has begun by itself
         printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/[/bold]")
         coming = f"The next night is at {config.night.cron}" if automatic else "night.automation is false: no night"
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")
         printing.status(status.status(installation))
-        watch, missing = stack.enter_context(RunWatch(installation)), MissingNights(installation)
-        worker = stack.enter_context(PushWorker(config)) if automatic and takes_pushes(config) else None
         while not stop.wait(POLL_SECONDS):
-            store.ensure()
-            if daemon and daemon.ensure():
-                watch.look()
-                missing.look()
+            if daemon:
+                daemon.ensure()
             if worker:
                 worker.ensure()
             interface.ensure()
-        printing.console.print("Stopping …", style="dim")
