@@ -46,6 +46,8 @@ class DeadRuns:
             instance.report_run_failed(
                 run, f"its process is gone: nothing was heard of it for {self._free_seconds:.0f} s"
             )
+            if run.remote_job_origin is None:  # one of a command, which Dagster cannot run again, and says it will
+                instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
         return dead
 
 

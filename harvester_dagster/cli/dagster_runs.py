@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from assets import jobs, names, partitions
 from assets.dead_runs import LOOK_SECONDS, LOOKED_BACK, DeadRuns, MissedRetries
 from assets.tasks import op_of
 from harvester_dagster.config import source_of
+from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.definitions import defs
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.processes.beside import beside
+from harvester_dagster.releases import nights
 from harvester_dagster.services import unix_socket
 from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.store.away import is_away, overlooked
@@ -91,6 +94,26 @@ class PushReports:
         self._instance.dispose()
 
 
+def is_queued(tick: datetime) -> bool:
+    """Whether there are runs of this tick of the night's schedule that have not ended."""
+    going_on = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+    going_on += [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    with dg.DagsterInstance.get() as instance:
+        filters = dg.RunsFilter(tags={names.TICK_TAG: nights.tick_name(tick)}, statuses=going_on)
+        return bool(instance.get_runs(filters, limit=1))
+
+
+def check_watched() -> None:
+    """Raises ConfigError where the sensor that requests a night's runs and its release is switched off in the UI."""
+    with dg.DagsterInstance.get() as instance:
+        states = {state.name: state.status.value for state in instance.all_instigator_state()}
+    if states.get(names.NIGHT_WATCH) == "STOPPED":
+        raise ConfigError(
+            f"the sensor {names.NIGHT_WATCH} is switched off in the Dagster UI: nobody would request a night's runs",
+            "switch it on there, on the page Automation",
+        )
+
+
 def release_goes_on(night_id: int) -> bool:
     """Whether the release of a night has not ended: its run closes the night, and then ends itself."""
     with dg.DagsterInstance.get() as instance:
@@ -118,6 +141,7 @@ def _run(
             raise_on_error=False,
         )
         if not result.success:
+            instance.add_run_tags(result.run_id, {names.WILL_RETRY_TAG: "false"})  # Dagster cannot begin a command
             why = "; ".join(_reason(event) for event in result.filter_events(lambda event: event.is_step_failure))
             raise RunFailed(f"run {result.run_id} of {job} failed{why and f': {why}'}", "see it in the Dagster UI")
         return result.run_id
@@ -141,12 +165,16 @@ def watched(harvester: Installation, is_wanted: Callable[[], bool]) -> Iterator[
         now, back = time.monotonic(), harvester.clock() - LOOKED_BACK
         with overlooked():
             for run in dead.end(instance, harvester.pool, now):
-                print(f"run {run.run_id} of {run.job_name} was found dead; it is run again", file=sys.stderr)
+                print(f"run {run.run_id} of {run.job_name} was found dead; {_and_then(run)}", file=sys.stderr)
             for run in missed.tell_again(instance, now, back):
                 print(f"run {run.run_id} of {run.job_name} failed and was forgotten; it is run again", file=sys.stderr)
 
     with dg.DagsterInstance.get() as instance, beside("runs", look, LOOK_SECONDS):
         yield
+
+
+def _and_then(run: dg.DagsterRun) -> str:
+    return "it is run again" if run.remote_job_origin else "its command may be given again"
 
 
 class DagsterLauncher:

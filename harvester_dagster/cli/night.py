@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -25,7 +27,9 @@ from harvester_dagster.cli.session import (
 from harvester_dagster.config import takes_pushes
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import night_progress, status
+from harvester_dagster.explain.status import Status
 from harvester_dagster.installation import Installation
+from harvester_dagster.outside.origins import OWN_PORTS
 from harvester_dagster.processes.beside import beside
 from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import audit
@@ -33,6 +37,7 @@ from harvester_dagster.releases import nights
 from harvester_dagster.releases.missing_nights import MissingNights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.sets.sets import UnknownSet
+from harvester_dagster.store import database
 from harvester_dagster.store.away import overlooked
 
 POLL_SECONDS = 1.0
@@ -53,10 +58,8 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
         raise ConfigError("night.automation is false: this copy only looks, and nobody would request a night's runs")
     from harvester_dagster.cli import dagster_runs  # loads the definitions: what is wrong with them opens no night
 
-    with installation.pool.connection() as connection:
-        night = nights.open_night(connection, installation.config, installation.clock())
-        count = len(nights.expected(connection, night.night_id))
-        audit.write(connection, "night", str(night.night_id), night.opened_at)
+    dagster_runs.check_watched()
+    night, count = database.again(partial(_opened, installation), installation.address)
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
@@ -91,7 +94,8 @@ def night(as_json: Json = False) -> None:
         started = time.monotonic()
         done = run_night(installation, daemon, printing.errors if as_json else printing.console)
         if as_json:
-            printing.as_json({"night": done.night_id, "status": status.status(installation)})
+            found = database.again(partial(status.status, installation), installation.address)
+            printing.as_json({"night": done.night_id, "status": found})
         if report(installation, done, time.monotonic() - started, quiet=as_json):
             raise typer.Exit(MENDABLE)
 
@@ -99,16 +103,22 @@ def night(as_json: Json = False) -> None:
 def report(installation: Installation, done: Night, seconds: float, quiet: bool = False) -> list[str]:
     """Print what a night came to, and the seconds that it took; the keys of the sets whose runs failed in it, or came
     to no end."""
+    failed, found = database.again(partial(_came_of, installation, done), installation.address)
     if not quiet:
         printing.console.print()
-        printing.status(status.status(installation), tasks=True)
+        printing.status(found, tasks=True)
         printing.console.print(f"\nThe night took {seconds:.0f} s.")
-    with installation.pool.connection() as connection:
-        failed = nights.failed(connection, done.night_id)
     for key, reason in failed.items():
         said = reason or "see its run in the Dagster UI"
         printing.errors.print(f"{key}: its run FAILED: {said}", style="red", markup=False)
     return list(failed)
+
+
+def _came_of(installation: Installation, done: Night) -> tuple[dict[str, str], Status]:
+    """The sets whose runs failed in a night, and why; and where all sets are now."""
+    with installation.pool.connection() as connection:
+        failed = nights.failed(connection, done.night_id)
+    return failed, status.status(installation)
 
 
 def harvest(
@@ -186,6 +196,7 @@ def up(
         config = loaded(for_tasks=True)
         stack.enter_context(services(config, for_tasks=True))
         installation = _with_port(stack.enter_context(opened()), pages_port)
+        os.environ[OWN_PORTS] = f"{port},{installation.config.web.port}"
         automatic = config.night.automation
         printing.console.print(f"Starting the Dagster UI{' and its daemon' if automatic else ''} …", style="dim")
         code = stack.enter_context(CodeServer())
@@ -193,13 +204,13 @@ def up(
         if daemon:
             daemon.ensure()
         interface = stack.enter_context(Webserver(config, port, code))
-        from harvester_dagster.cli.dagster_runs import DagsterLauncher, watched
+        from harvester_dagster.cli.dagster_runs import DagsterLauncher, is_queued, watched
         from harvester_dagster.web.serving import served
 
         pages = stack.enter_context(served(installation, DagsterLauncher(interface.socket), interface.url))
         worker = stack.enter_context(PushWorker(config)) if automatic and takes_pushes(config) else None
         if daemon:
-            missing = MissingNights(installation)
+            missing = MissingNights(installation, is_queued)
             stack.enter_context(watched(installation, lambda: daemon.is_ours))
             stack.enter_context(beside("nights", lambda: daemon.is_ours and missing.look(), MISSING_SECONDS))
         stop = StopSignals("\nStopping …\n")  # until here a signal ends what has begun by itself

@@ -163,7 +163,7 @@ def dagster_home(config: Config) -> Path:
     """Dagster's folder, with its settings, and in the environment what they take from this configuration."""
     folder = home() / "dagster"
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    if said := dagster_settings.place(folder):
+    if said := dagster_settings.place(folder, of_one_source=config.night.sets_of_one_source):
         print(said, file=sys.stderr)
     if url := installation.postgres_url(config):
         os.environ["DAGSTER_POSTGRES_URL"] = dagster_settings.storage_url(url)
