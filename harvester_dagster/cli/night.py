@@ -59,7 +59,7 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
     from harvester_dagster.cli import dagster_runs  # loads the definitions: what is wrong with them opens no night
 
     dagster_runs.check_watched()
-    night, count = database.again(partial(_opened, installation), installation.address)
+    night, count = database.again(partial(_begun, installation), installation.address)
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
@@ -73,6 +73,14 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
                 if _is_over(installation, night, daemon, tasks, shown):
                     return night
             time.sleep(POLL_SECONDS)
+
+
+def _begun(installation: Installation) -> tuple[Night, int]:
+    """A night of its own, and how many sets it has."""
+    with installation.pool.connection() as connection:
+        night = nights.open_night(connection, installation.config, installation.clock())
+        audit.write(connection, "night", str(night.night_id), night.opened_at)
+        return night, len(nights.expected(connection, night.night_id))
 
 
 def _is_over(installation: Installation, night: Night, daemon: Daemon, tasks: int, shown: following.Following) -> bool:
