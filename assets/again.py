@@ -21,13 +21,13 @@ TIMES, SECONDS = 10, 5
 
 
 @contextmanager
-def when_the_store_was_away() -> Iterator[None]:
-    """Around what a step does: it is done again when the store was away meanwhile."""
+def when_the_store_was_away(seconds: float = SECONDS) -> Iterator[None]:
+    """Around what a step does: it is done again, so many seconds later, when the store was away meanwhile."""
     try:
         yield
     except Exception as error:
         if is_away(error):
-            raise dg.RetryRequested(TIMES, SECONDS) from error
+            raise dg.RetryRequested(TIMES, seconds) from error
         raise
 
 

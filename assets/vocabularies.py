@@ -13,6 +13,7 @@ from harvester_dagster.vocabularies.refresh import Refresh
     group_name=names.VOCABULARIES_GROUP,
     owners=[OWNER],
     kinds={"http", "skos"},
+    hooks={again.run_again},
     code_version=code.vocabularies_version(),
     description="Value trees and study vocabularies: what ships, and what was harvested beside it. One that shrinks, "
     "breaks or cannot be had leaves the state before it in use.",
