@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets import code, names, showing
+from assets import again, code, names, showing
 from harvester_dagster.access.runs import endpoints, journal_store, run_rows
 from harvester_dagster.access.runs.enricher import Enricher, refresh_journals
 from harvester_dagster.access.runs.figures import RunReport
@@ -45,6 +45,7 @@ def _journals(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
         group_name=names.METASTORE_GROUP,
         owners=[OWNER],
         kinds={"solr", "postgres"},
+        hooks={again.run_again},
         description="All journals from SFX with their holdings, embargoes and titles, swapped in at once. Read once "
         "per endpoint: a copy that is young enough serves every mode.",
         check_specs=[
@@ -57,7 +58,7 @@ def _journals(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefinition:
         ],
     )
     def journals(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> dg.MaterializeResult:
-        with _endpoint(harvester, context.partition_key) as job:
+        with again.when_the_store_was_away(), _endpoint(harvester, context.partition_key) as job:
             read = refresh_journals(job, only_if_older=True)
             shelf = journal_store.load(job.pool, job.solr.name)
             bad = journal_store.invalid(job.pool, job.solr.name)
@@ -92,6 +93,7 @@ def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefi
         name=names.ACCESS_OP,
         partitions_def=keys,
         group_name=names.METASTORE_GROUP,
+        hooks={again.run_again},
         specs=[
             dg.AssetSpec(
                 names.ACCESS_DECISIONS,
@@ -121,7 +123,7 @@ def _decisions_and_updates(keys: dg.StaticPartitionsDefinition) -> dg.AssetsDefi
     )
     def access(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> Iterator[Any]:
         mode = context.partition_key.rpartition(":")[2]
-        with _endpoint(harvester, context.partition_key) as job:
+        with again.when_the_store_was_away(), _endpoint(harvester, context.partition_key) as job:
             asked = context.run.tags.get(names.REQUEST_TAG)
             report = enrich(job, mode, patience=_PATIENCE.total_seconds(), request=int(asked) if asked else None)
         if report.state != "complete":

@@ -34,17 +34,20 @@ class DeadRuns:
 
     def end(self, instance: dg.DagsterInstance, pool: Pool, now: float) -> list[dg.DagsterRun]:
         """Look once, at `now` in seconds of a clock that never goes back; the runs that were ended as failed."""
+        before, self._free_since = self._free_since, {}  # forgotten where the store is away: signs went with it
         begun = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))}
         with pool.connection() as connection:
             held = keys_held(connection)
         free = [run_id for run_id in begun if run_key(run_id) not in held]
-        self._free_since = {run_id: self._free_since.get(run_id, now) for run_id in free}
+        self._free_since = {run_id: before.get(run_id, now) for run_id in free}
         dead = [begun[run_id] for run_id in free if now - self._free_since[run_id] > self._free_seconds]
         for run in dead:
             # Of an exported class, and not marked public: `tests/dagster/test_dead_runs.py` pins what it does.
             instance.report_run_failed(
                 run, f"its process is gone: nothing was heard of it for {self._free_seconds:.0f} s"
             )
+            if run.remote_job_origin is None:  # one of a command, which Dagster cannot run again, and says it will
+                instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
         return dead
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 
 import dagster as dg
 
-from assets import code, names, night_runs, showing
+from assets import again, code, names, night_runs, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
@@ -39,6 +39,7 @@ class HarvestConfig(dg.Config):
     group_name=names.HARVEST_GROUP,
     kinds={"python", "http"},
     owners=[OWNER],
+    hooks={again.run_again},
     description="The raw pages of a set, as its source sent them: a delta since the last harvest where that can be, "
     "else everything. A source that fails makes its set fall back; it fails nothing else.",
     check_specs=[
@@ -54,15 +55,17 @@ def harvest(
     context: dg.AssetExecutionContext, config: HarvestConfig, harvester: dg.ResourceParam[Installation]
 ) -> dg.MaterializeResult:
     """Ask the source and store its pages; a source that fails leaves its check red and fails no run."""
-    sets.synchronise(harvester.pool, harvester.config, harvester.clock())
-    attempt = steps.harvest(
-        harvester,
-        context.partition_key,
-        asked=None if config.ask is Ask.auto else config.ask.value,
-        run_id=context.run.run_id,
-        night_id=night_runs.night_of(context.instance, context.run, harvester),
-        progress=context.log.info,
-    )
+    with again.when_the_store_was_away():
+        sets.synchronise(harvester.pool, harvester.config, harvester.clock())
+        attempt = steps.harvest(
+            harvester,
+            context.partition_key,
+            asked=None if config.ask is Ask.auto else config.ask.value,
+            run_id=context.run.run_id,
+            night_id=night_runs.night_of(context.instance, context.run, harvester),
+            progress=context.log.info,
+        )
+        notes = steps.list_notes(harvester, attempt) if attempt else []
     if attempt is None:
         return dg.MaterializeResult(
             metadata={"state": "retired: gone from the configuration, nothing is asked"},
@@ -73,7 +76,7 @@ def harvest(
     answered = attempt.state != "failed"
     return dg.MaterializeResult(
         metadata={
-            **_metadata(attempt, steps.list_notes(harvester, attempt)),
+            **_metadata(attempt, notes),
             **showing.page_of_set(harvester.config, context.partition_key),
         },
         check_results=[
@@ -117,14 +120,15 @@ def documents_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
         for entity in catalog.entities
     ]
 
-    @dg.multi_asset(name=names.DOCUMENTS_OP, specs=specs, partitions_def=SETS, can_subset=True)
+    @dg.multi_asset(name=names.DOCUMENTS_OP, specs=specs, partitions_def=SETS, can_subset=True, hooks={again.run_again})
     def documents(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult]:
         started = harvester.clock()
-        attempt = steps.documents(
-            harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info
-        )
+        with again.when_the_store_was_away():
+            attempt = steps.documents(
+                harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info
+            )
         seconds = (harvester.clock() - started).total_seconds()
         for key in sorted(context.selected_asset_keys):
             yield dg.MaterializeResult(asset_key=key, metadata=_document_metadata(key.path[0], attempt, seconds))

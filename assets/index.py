@@ -6,7 +6,7 @@ the check is red where the version has no verified index, and the night goes on 
 
 import dagster as dg
 
-from assets import code, names, night_runs, showing
+from assets import again, code, names, night_runs, showing
 from assets.partitions import OWNER
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
@@ -26,6 +26,7 @@ def index_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
         owners=[OWNER],
         kinds={"opensearch"},
         code_version=code.index_version(catalog, config),
+        hooks={again.run_again},
         description="The index of the next version: cloned from the current one with what differs, or built anew; "
         "verified before anything points at it.",
         check_specs=[
@@ -40,10 +41,13 @@ def index_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
     def create_opensearch_index(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult:
-        sets.synchronise(harvester.pool, harvester.config, harvester.clock())
-        night_id = night_runs.release_begins(context.instance, context.run, harvester)
-        version = release.prepare(harvester, run_id=context.run.run_id, night_id=night_id, progress=context.log.info)
-        report = release.bring_up_index(harvester, version, progress=context.log.info)
+        with again.when_the_store_was_away():
+            sets.synchronise(harvester.pool, harvester.config, harvester.clock())
+            night_id = night_runs.release_begins(context.instance, context.run, harvester)
+            version = release.prepare(
+                harvester, run_id=context.run.run_id, night_id=night_id, progress=context.log.info
+            )
+            report = release.bring_up_index(harvester, version, progress=context.log.info)
         if report is None:
             return _result("there is no version to index: no set has accepted anything yet", True, {}, harvester)
         said = {"ready": "verified", "none": report.reason, "failed": report.reason}[report.outcome]

@@ -7,12 +7,12 @@ https://docs.dagster.io/guides/build/jobs/asset-jobs and https://docs.dagster.io
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
-from assets import doing, names, night_runs
+from assets import again, doing, names, night_runs
 from assets import release as release_assets
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
@@ -155,9 +155,10 @@ def reconcile_with_source(
     context: dg.OpExecutionContext, config: ReconcileConfig, harvester: dg.ResourceParam[Installation]
 ) -> None:
     """Raises NothingToReconcile, SourceError. A candidate that is rejected waits, and fails nothing."""
-    report, outcome = reconcile.reconcile(
-        harvester, config.source_set, context.log.info, run_id=context.run_id, why=config.why
-    )
+    with again.when_the_store_was_away():
+        report, outcome = reconcile.reconcile(
+            harvester, config.source_set, context.log.info, run_id=context.run_id, why=config.why
+        )
     context.add_output_metadata({**report._asdict(), "missed": report.missed, "found": str(report)})
     if outcome.is_replaced:
         context.log.warning("%s: rejected: %s", config.source_set, outcome.reason)
@@ -166,6 +167,7 @@ def reconcile_with_source(
 @dg.job(
     name=names.RECONCILE_JOB,
     executor_def=dg.in_process_executor,
+    hooks={again.run_again},
     description="Make a set what its source lists (see `harvester set reconcile`). A run can be repeated at any time.",
 )
 def reconcile_set() -> None:
@@ -195,16 +197,18 @@ def retry_results(
     """Set by set, those first that nobody works on; of each a portion at a time, so that a night or a push that waits
     for the set has it. Raises UnknownTask, and Busy for the sets that could not be had."""
     task = failed_results.task_named(harvester, config.task)
-    with doing.by_run(harvester, context.run_id, "retry task", config.task):
-        made = _made_anew(context, config, harvester, task)
-    context.add_output_metadata(dict(made))
+    with again.when_the_store_was_away(), doing.by_run(harvester, context.run_id, "retry task", config.task):
+        made, busy = _retried(context, harvester, task, config.sets)
+        context.add_output_metadata(dict(made))
+        if busy:
+            raise next(iter(busy.values()))
 
 
-def _made_anew(
-    context: dg.OpExecutionContext, config: RetryConfig, harvester: Installation, task: Task
-) -> Counter[str]:
-    """By their outcome. Raises Busy."""
-    made, waiting = Counter[str](), list(config.sets)
+def _retried(
+    context: dg.OpExecutionContext, harvester: Installation, task: Task, keys: Sequence[str]
+) -> tuple[Counter[str], dict[str, Busy]]:
+    """How many outcomes there were of each kind, and the sets that could not be had."""
+    made, waiting = Counter[str](), list(keys)
     busy: dict[str, Busy] = {}
     for patience in (1, 600):
         for key in list(waiting):
@@ -216,10 +220,7 @@ def _made_anew(
                 busy.pop(key, None)
             except Busy as error:
                 busy[key] = error
-    if busy:
-        context.add_output_metadata(dict(made))
-        raise next(iter(busy.values()))
-    return made
+    return made, busy
 
 
 def _portions(
@@ -245,6 +246,7 @@ def _portions(
 @dg.job(
     name=names.RETRY_JOB,
     executor_def=dg.in_process_executor,
+    hooks={again.run_again},
     description="Make due results of a task anew (see `harvester tasks retry`). A run can be repeated at any time.",
 )
 def retry() -> None:
@@ -287,20 +289,22 @@ def rollback() -> None:
 )
 def mend_what_was_cut(context: dg.OpExecutionContext, harvester: dg.ResourceParam[Installation]) -> None:
     """Finish what a killed run has begun; done twice it does nothing."""
-    if behind := release.catch_up(harvester, context.log.info):
-        context.log.warning("the index is behind: %s", behind)
-    release_assets.report_search(context.instance, harvester)
-    sets.synchronise(harvester.pool, harvester.config, harvester.clock())
-    night_id = night_runs.release_begins(context.instance, context.run, harvester)
-    if night_id is not None:
-        failed = night_runs.failed_release(context.instance, harvester, night_id)
-        release.end_night(harvester, night_id, failed_run=failed)
-        context.log.info("night %s is closed", night_id)
+    with again.when_the_store_was_away():
+        if behind := release.catch_up(harvester, context.log.info):
+            context.log.warning("the index is behind: %s", behind)
+        release_assets.report_search(context.instance, harvester)
+        sets.synchronise(harvester.pool, harvester.config, harvester.clock())
+        night_id = night_runs.release_begins(context.instance, context.run, harvester)
+        if night_id is not None:
+            failed = night_runs.failed_release(context.instance, harvester, night_id)
+            release.end_night(harvester, night_id, failed_run=failed)
+            context.log.info("night %s is closed", night_id)
 
 
 @dg.job(
     name=names.MEND_JOB,
     executor_def=dg.in_process_executor,
+    hooks={again.run_again},
     description="What a killed run left: an alias behind the version, a night that nobody closed. Sensors ask for it.",
 )
 def mend() -> None:

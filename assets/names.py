@@ -67,6 +67,7 @@ RETRY_RESULTS_OP = "retry_results"
 # Hooks: what a run does when one of its steps failed.
 SET_RUN_FAILED = "set_run_failed"
 RELEASE_FAILED = "release_failed"
+RUN_AGAIN = "run_again"
 
 
 def normalize_op(entity: str) -> str:
@@ -118,3 +119,4 @@ REQUEST_TAG = "access/request"
 SCHEDULE_TAG = "dagster/schedule_name"
 PARTITION_TAG = "dagster/partition"
 WILL_RETRY_TAG = "dagster/will_retry"
+RUN_AGAIN_TAG = "dagster/retry_on_asset_or_op_failure"

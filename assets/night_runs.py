@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from assets import names
+from assets import again, names
 from assets.names import NIGHT_TAG, RELEASE_JOB, SET_TAG, TICK_TAG, WILL_RETRY_TAG
 from harvester_dagster import shown_text
 from harvester_dagster.installation import Installation
@@ -121,7 +121,9 @@ def end_runs(instance: dg.DagsterInstance, night: Night) -> list[str]:
 
 @dg.failure_hook(name=names.SET_RUN_FAILED, required_resource_keys={names.HARVESTER})
 def set_run_failed(context: dg.HookContext) -> None:
-    """A step of a set's run raised: the night learns why."""
+    """A step of a set's run raised: the night learns why, unless the run is run again."""
+    if again.is_cut(context):
+        return
     run = context.instance.get_run_by_id(context.run_id)
     assert run is not None
     set_ended(context.instance, run, context.resources.harvester, "failure", str(context.op_exception or ""))
@@ -129,7 +131,9 @@ def set_run_failed(context: dg.HookContext) -> None:
 
 @dg.failure_hook(name=names.RELEASE_FAILED, required_resource_keys={names.HARVESTER})
 def release_failed(context: dg.HookContext) -> None:
-    """A step of a night's release raised: people are told, and the night is over."""
+    """A step of a night's release raised: people are told, and the night is over, unless the run is run again."""
+    if again.is_cut(context):
+        return
     run = context.instance.get_run_by_id(context.run_id)
     assert run is not None
     night_id = night_of(context.instance, run, context.resources.harvester)

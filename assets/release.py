@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import dagster as dg
 
-from assets import code, doing, names, night_runs, showing
+from assets import again, code, doing, names, night_runs, showing
 from assets.partitions import OWNER
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
@@ -30,6 +30,7 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
         owners=[OWNER],
         kinds={"postgres"},
         code_version=code.release_version(),
+        hooks={again.run_again},
         description="One generation of every set, products and files together, promoted in one statement, the search "
         "alias with it: from then on every answer comes from it.",
         check_specs=[
@@ -51,20 +52,24 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ReleaseConfig, harvester: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult:
         started = harvester.clock()
-        night_id = night_runs.night_of(context.instance, context.run, harvester)
         run_id, is_asked_for = context.run.run_id, context.run.tags.get(names.ORIGIN_TAG) == names.PAGE
-        try:
-            with doing.by_run(harvester, run_id, "release", "") if is_asked_for else nullcontext():
-                released = release.release(
-                    harvester,
-                    by_hand=config.by_hand,
-                    run_id=run_id,
-                    night_id=night_id,
-                    progress=context.log.info,
-                )
-        except versions.NotPromotable as error:
-            report_search(context.instance, harvester)  # a step that fails records no check of its own
-            raise dg.Failure(f"{error}; the version before it goes on serving", allow_retries=False) from error
+        with again.when_the_store_was_away():
+            night_id = night_runs.night_of(context.instance, context.run, harvester)
+            try:
+                with doing.by_run(harvester, run_id, "release", "") if is_asked_for else nullcontext():
+                    released = release.release(
+                        harvester,
+                        by_hand=config.by_hand,
+                        run_id=run_id,
+                        night_id=night_id,
+                        progress=context.log.info,
+                    )
+            except versions.NotPromotable as error:
+                report_search(context.instance, harvester)  # a step that fails records no check of its own
+                raise dg.Failure(f"{error}; the version before it goes on serving", allow_retries=False) from error
+            checks = [_freshness(standings.standings(harvester)), _following(harvester)]
+            if night_id is not None:
+                release.end_night(harvester, night_id)
         context.log.info(released.said)
         metadata: showing.Metadata = {
             "state": released.said,
@@ -73,9 +78,6 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
             "seconds": round((harvester.clock() - started).total_seconds(), 3),
             **{f"cleaned up: {name}": n for name, n in released.cleaned._asdict().items()},
         }
-        checks = [_freshness(standings.standings(harvester)), _following(harvester)]
-        if night_id is not None:
-            release.end_night(harvester, night_id)
         return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
     return set_current_dataset_version

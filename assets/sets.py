@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets import code, names, night_runs, showing
+from assets import again, code, names, night_runs, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
@@ -32,12 +32,14 @@ def outputs_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
         owners=[OWNER],
         kinds={"python", "postgres"},
         code_version=code.outputs_version(catalog, config),
+        hooks={again.run_again},
     )
     def deactivate_invalid_products(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> dg.MaterializeResult:
         started = harvester.clock()
-        made = steps.outputs(harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info)
+        with again.when_the_store_was_away():
+            made = steps.outputs(harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info)
         if made is None:
             return dg.MaterializeResult(metadata={"state": "no output is stale", "written": 0, "invalid": 0})
         return dg.MaterializeResult(
@@ -84,12 +86,16 @@ def sets_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
             for key in keys.values()
         ],
         partitions_def=SETS,
+        hooks={again.run_again},
     )
     def sets(
         context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult]:
-        outcome = steps.conclude(harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info)
-        night_runs.set_ended(context.instance, context.run, harvester, "success")
+        with again.when_the_store_was_away():
+            outcome = steps.conclude(
+                harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info
+            )
+            night_runs.set_ended(context.instance, context.run, harvester, "success")
         for name, key in keys.items():
             yield dg.MaterializeResult(
                 asset_key=key,

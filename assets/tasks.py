@@ -9,7 +9,7 @@ from enum import Enum
 
 import dagster as dg
 
-from assets import code, names, showing
+from assets import again, code, names, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.explain.thumbnails import addresses
@@ -64,19 +64,27 @@ def _pass_assets(tasks: Sequence[Task]) -> dg.AssetsDefinition:
         for task in tasks
     ]
 
-    @dg.multi_asset(name=_op_name(tasks), specs=specs, partitions_def=SETS, can_subset=len(tasks) > 1)
+    @dg.multi_asset(
+        name=_op_name(tasks),
+        specs=specs,
+        partitions_def=SETS,
+        can_subset=len(tasks) > 1,
+        hooks={again.run_again},
+    )
     def run(
         context: dg.AssetExecutionContext, config: TaskConfig, harvester: dg.ResourceParam[Installation]
     ) -> Iterator[dg.MaterializeResult]:
         chosen = [task for task in tasks if dg.AssetKey(task.name) in context.selected_asset_keys]
-        for report in steps.tasks(
-            harvester,
-            context.partition_key,
-            chosen,
-            run_id=context.run.run_id,
-            again=config.again.value,
-            progress=context.log.info,
-        ):
+        with again.when_the_store_was_away():
+            reports = steps.tasks(
+                harvester,
+                context.partition_key,
+                chosen,
+                run_id=context.run.run_id,
+                again=config.again.value,
+                progress=context.log.info,
+            )
+        for report in reports:
             yield dg.MaterializeResult(asset_key=report.task, metadata=_metadata(report, harvester))
 
     return run

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets import code, names, showing
+from assets import again, code, names, showing
 from assets.partitions import OWNER
 from harvester_dagster.installation import Installation
 from harvester_dagster.vocabularies.refresh import Refresh
@@ -13,6 +13,7 @@ from harvester_dagster.vocabularies.refresh import Refresh
     group_name=names.VOCABULARIES_GROUP,
     owners=[OWNER],
     kinds={"http", "skos"},
+    hooks={again.run_again},
     code_version=code.vocabularies_version(),
     description="Value trees and study vocabularies: what ships, and what was harvested beside it. One that shrinks, "
     "breaks or cannot be had leaves the state before it in use.",
@@ -27,7 +28,8 @@ from harvester_dagster.vocabularies.refresh import Refresh
 def vocabularies(context: dg.AssetExecutionContext, harvester: dg.ResourceParam[Installation]) -> dg.MaterializeResult:
     """Harvest every configured vocabulary; a bad one turns the check red and leaves what there was in use."""
     refresh = Refresh(harvester.pool, harvester.objects, harvester.outside, harvester.clock())
-    done = refresh.harvest(harvester.config.vocabularies.skos)
+    with again.when_the_store_was_away():
+        done = refresh.harvest(harvester.config.vocabularies.skos)
     bad = [row for row in done if row.state in ("refused", "failed")]
     return dg.MaterializeResult(
         metadata={

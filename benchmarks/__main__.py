@@ -29,7 +29,8 @@ REPORT = HERE.parent / "docs" / "benchmarks.md"
 MEASURES: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "harvest": lambda asked: import_module("benchmarks.harvest").measure(million=asked.million),
     "reconcile": lambda _: import_module("benchmarks.reconciling").measure(),
-    "dagster": lambda asked: import_module("benchmarks.dagster_runs").measure(night=asked.night),
+    "dagster": lambda asked: import_module("benchmarks.dagster_runs").measure(night=asked.night, many=asked.million),
+    "commands": lambda _: import_module("benchmarks.commands").measure(),
     "tasks": lambda _: import_module("benchmarks.tasks").measure(),
     "content_tasks": lambda _: import_module("benchmarks.content_tasks").measure(),
     "search": lambda _: import_module("benchmarks.search").measure(),
@@ -71,9 +72,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed, each figure beside its ceiling.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASURES)}; none: all")
     parser.add_argument(
-        "--million", action="store_true", help="harvest 1,000,000 documents too (an hour), pages over as many"
+        "--million",
+        action="store_true",
+        help="harvest 1,000,000 documents too (an hour), pages over as many, a night of 300 sets",
     )
-    parser.add_argument("--night", action="store_true", help="also a night of 50 sets through Dagster's daemon")
+    parser.add_argument(
+        "--night", action="store_true", help="also nights through Dagster's daemon: of 50 sets, the demonstration's"
+    )
     parser.add_argument("--documents", type=int, default=20_000, help="of the benchmark consumers")
     parser.add_argument("--seconds", type=int, default=15, help="of its mixture of requests")
     asked = parser.parse_args()

@@ -1,14 +1,17 @@
-"""What Dagster itself costs: a run of a set in which nothing is new, and a night of fifty of them.
+"""What Dagster itself costs: a run of a set in which nothing is new, and nights of many of them.
 
 A run is executed in a process that has loaded the definitions and run the set before, over an instance that is warm,
-with every asset of the real catalog; what is counted is the time inside the run, as Dagster records it. The night is
-the command `harvester night` with the daemon, its queue and the release (`--night`: it takes minutes).
+with every asset of the real catalog; what is counted is the time inside the run, as Dagster records it. The nights are
+the command `harvester night` with the daemon, its queue and the release, and that of the demonstration, each the second
+time, when nothing is new (`--night`: they take minutes; with `--million` also one of 300 sets).
 `python -m benchmarks dagster`
 """
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,23 +21,29 @@ from benchmarks.rows import Row
 from benchmarks.source import JSON
 
 RECORDS = 100
-SETS = 50
+NIGHTS = {50: 100, 300: 600}
+"""Sets of a night, and the seconds that it may take."""
+_TOOK = re.compile(r"The night took (\d+) s")
 
 
-def measure(night: bool = False, sets: int = SETS, rounds: int = ROUNDS) -> Iterator[Row]:
+def measure(night: bool = False, many: bool = False, rounds: int = ROUNDS) -> Iterator[Row]:
     with worlds((RECORDS,)) as (_, new_world):
         with new_world() as world:
             seconds = apart(_runs, world, rounds)
             yield Row("a set's run in which nothing is new, inside the run", seconds, "s", 3, seconds / 3, "≤ 3 s")
-        if night:
+        for sets, most in NIGHTS.items() if night else ():
+            if sets > min(NIGHTS) and not many:
+                continue
             with new_world() as world:
                 seconds = apart(_night, world, sets)
-                yield Row(
-                    f"a night of {sets} such sets, queue and release", seconds, "s", 100, seconds / 100, "≤ 100 s"
-                )
+                name = f"a night of {sets} such sets, queue and release"
+                yield Row(name, seconds, "s", most, seconds / most, f"≤ {most} s")
+    if night:
+        seconds = _demonstration()
+        yield Row("the demonstration's night, nothing new", seconds, "s", 20, seconds / 20, "≤ 20 s")
 
 
-def _configured(world: World, sets: int) -> None:
+def configured(world: World, sets: int) -> None:
     """The environment of a command over this world, its configuration written."""
     names = [f"n{RECORDS}-{number}" for number in range(sets)]
     file = Path(world.folder, "harvester.toml")
@@ -64,7 +73,7 @@ sets = {names}
 
 def _runs(world: World, rounds: int) -> float:
     """Seconds inside the best of some runs."""
-    _configured(world, 1)
+    configured(world, 1)
     from harvester_dagster.cli.session import dagster_home, opened
 
     with opened() as installation:
@@ -85,9 +94,22 @@ def _runs(world: World, rounds: int) -> float:
 
 def _night(world: World, sets: int) -> float:
     """Seconds of the command, the second time: nothing is new."""
-    _configured(world, sets)
+    configured(world, sets)
     command = [str(Path(sys.executable).with_name("harvester")), "night"]
     for _ in range(2):
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
+
+
+def _demonstration() -> float:
+    """Seconds of the night, as the command says it, the second time."""
+    with tempfile.TemporaryDirectory(prefix="bench-demo-") as folder:
+        kept = {name: value for name, value in os.environ.items() if name not in ("HARVESTER_CONFIG", "DAGSTER_HOME")}
+        command = [str(Path(sys.executable).with_name("harvester")), "demo"]
+        for _ in range(2):
+            done = subprocess.run(
+                command, env=kept | {"HARVESTER_HOME": folder}, check=True, capture_output=True, text=True
+            )
+    (seconds,) = _TOOK.findall(done.stdout)
+    return float(seconds)

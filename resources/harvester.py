@@ -14,7 +14,7 @@ from harvester_dagster import installation
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
-from harvester_dagster.store import sign_of_life
+from harvester_dagster.store import database, sign_of_life
 from resources.objects import ObjectsResource, objects_resource
 from resources.outside import OutsideResource, outside_resource
 from resources.search import SearchResource, search_resource
@@ -36,7 +36,8 @@ class HarvesterResource(dg.ConfigurableResource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Installation]:
         """An installation, open for a run, which shows for as long that it lives, or for a tick."""
         with ExitStack() as stack:
-            if context.run:
+            if context.run:  # which a store that is away for a moment need not end
+                database.wait_for(self.store.postgres_url, database.BACK_WITHIN)
                 stack.enter_context(sign_of_life.shown(self.store.postgres_url, context.run.run_id))
             yield stack.enter_context(
                 installation.opened(

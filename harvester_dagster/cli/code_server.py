@@ -5,17 +5,16 @@ on a busy machine it took runs and backfills with it. Ours has no heartbeat; it 
 with the command. Dagster's page: https://docs.dagster.io/deployment/code-locations/running-code-locations-as-grpc-server
 """
 
-import contextlib
 import re
+import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from harvester_dagster.cli import forked_runs
 from harvester_dagster.config import home
-from harvester_dagster.services.children import ChildFailed, child
+from harvester_dagster.services.children import ChildFailed, Kept
 
 NAME = "dagster-code-server"
 MODULE = "harvester_dagster.definitions"
@@ -30,30 +29,25 @@ class CodeServer:
     """
 
     def __init__(self) -> None:
-        self._stack = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.workspace = Path()
+        self._folder = Path(tempfile.mkdtemp(prefix="harvester-"))
+        self._socket, self.workspace = self._folder / "code.sock", self._folder / "workspace.yaml"
         """The file by which Dagster's programs find it (`-w`)."""
-
-    def ensure(self) -> None:
-        """Start it where it does not run. Raises ChildFailed, which says why the definitions cannot be loaded."""
-        if self._process is None:
-            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="harvester-")))
-            self._socket, self.workspace = folder / "code.sock", folder / "workspace.yaml"
-            self.workspace.write_text(
-                f"load_from: [{{grpc_server: {{socket: {self._socket}, location_name: {MODULE}}}}}]\n"
-            )
-        elif self._process.poll() is None:
-            return
-        self._socket.unlink(missing_ok=True)
+        self.workspace.write_text(
+            f"load_from: [{{grpc_server: {{socket: {self._socket}, location_name: {MODULE}}}}}]\n"
+        )
         argv = [sys.executable, "-m", forked_runs.__name__]
         argv += ["api", "grpc", "--module-name", MODULE, "--socket", str(self._socket)]
+        self._child = Kept(NAME, argv, home(), prepare=lambda: self._socket.unlink(missing_ok=True), spares=True)
+
+    def ensure(self) -> bool:
+        """Start it where it does not run; whether it answers, which nobody waits for but at first. The runs of one that
+        died go on. Raises ChildFailed, which says why the definitions cannot be loaded."""
         try:
-            self._process = self._stack.enter_context(
-                child(NAME, argv, home(), ready=self._answers, timeout=_START_SECONDS)
-            )
+            self._child.start(self._answers, _START_SECONDS)
         except ChildFailed as error:
             raise _said_by_python(home() / "logs" / f"{NAME}.log") or error from error
+        self._child.ensure()
+        return self._answers()
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -62,8 +56,9 @@ class CodeServer:
     def __enter__(self) -> "CodeServer":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *given: object) -> None:
+        self._child.__exit__(*given)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _said_by_python(log: Path) -> ChildFailed | None:

@@ -8,34 +8,33 @@ it, never at start. Real runs, recorded in the instance that the UI shows.
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import httpx
-import psycopg
-import sqlalchemy.exc
 from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
-from dagster_postgres.utils import DagsterPostgresException
 from gql.transport.httpx import HTTPXTransport
-from psycopg_pool import PoolTimeout
 
 from assets import jobs, names, night_runs, partitions
 from assets.dead_runs import LOOK_SECONDS, LOOKED_BACK, DeadRuns, MissedRetries
 from assets.tasks import op_of
 from harvester_dagster import shown_text
 from harvester_dagster.config import source_of
+from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.definitions import defs
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.processes.beside import beside
+from harvester_dagster.releases import nights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.services import unix_socket
 from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.store.away import is_away, overlooked
 from harvester_dagster.web.acts import RunSeen, RunState, Said
 from harvester_dagster.web.door import GRAPHQL
 from harvester_dagster.web.launching import NotStarted
@@ -86,7 +85,9 @@ class PushReports:
         what was pushed is published all the same."""
         try:
             jobs.report_pushed(self._instance, self._harvester, found)
-        except sqlalchemy.exc.OperationalError as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             print(f"{found.key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
     def __enter__(self) -> "PushReports":
@@ -100,6 +101,26 @@ def end_runs(night: Night) -> list[str]:
     """Have every run of a night end; the ids of those that have not ended yet."""
     with dg.DagsterInstance.get() as instance:
         return night_runs.end_runs(instance, night)
+
+
+def is_queued(tick: datetime) -> bool:
+    """Whether there are runs of this tick of the night's schedule that have not ended."""
+    going_on = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+    going_on += [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    with dg.DagsterInstance.get() as instance:
+        filters = dg.RunsFilter(tags={names.TICK_TAG: nights.tick_name(tick)}, statuses=going_on)
+        return bool(instance.get_runs(filters, limit=1))
+
+
+def check_watched() -> None:
+    """Raises ConfigError where the sensor that requests a night's runs and its release is switched off in the UI."""
+    with dg.DagsterInstance.get() as instance:
+        states = {state.name: state.status.value for state in instance.all_instigator_state()}
+    if states.get(names.NIGHT_WATCH) == "STOPPED":
+        raise ConfigError(
+            f"the sensor {names.NIGHT_WATCH} is switched off in the Dagster UI: nobody would request a night's runs",
+            "switch it on there, on the page Automation",
+        )
 
 
 def release_goes_on(night_id: int) -> bool:
@@ -129,6 +150,7 @@ def _run(
             raise_on_error=False,
         )
         if not result.success:
+            instance.add_run_tags(result.run_id, {names.WILL_RETRY_TAG: "false"})  # Dagster cannot begin a command
             why = "; ".join(_reason(event) for event in result.filter_events(lambda event: event.is_step_failure))
             raise RunFailed(f"run {result.run_id} of {job} failed{why and f': {why}'}", "see it in the Dagster UI")
         return result.run_id
@@ -140,36 +162,28 @@ def _reason(event: dg.DagsterEvent) -> str:
     return "" if error is None else _CLASS.sub("", (error.cause or error).message.strip().splitlines()[0])
 
 
-_AWAY = (psycopg.OperationalError, sqlalchemy.exc.OperationalError, PoolTimeout, DagsterPostgresException)
-"""What it looks like that the store is away for a moment."""
+@contextmanager
+def watched(harvester: Installation, is_wanted: Callable[[], bool]) -> Iterator[None]:
+    """While the block lasts, and it is wanted: runs whose process is gone are ended, and those that Dagster forgot are
+    run again. A store that is away for a moment is looked into later."""
+    dead, missed = DeadRuns(), MissedRetries()
 
-
-class RunWatch:
-    """Ends runs whose process is gone, and has runs run again that Dagster forgot, for as long as a command supervises
-    the daemon."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._instance = dg.DagsterInstance.get()
-        self._dead, self._missed, self._looked_at = DeadRuns(), MissedRetries(), -inf
-
-    def look(self) -> None:
-        """Look again, every few seconds at most; a store that is away for a moment is looked into later."""
-        if time.monotonic() < self._looked_at + LOOK_SECONDS:
+    def look() -> None:
+        if not is_wanted():
             return
-        self._looked_at = time.monotonic()
-        with suppress(*_AWAY):
-            for run in self._dead.end(self._instance, self._installation.pool, self._looked_at):
-                print(f"run {run.run_id} of {run.job_name} was found dead; it is run again", file=sys.stderr)
-            back = self._installation.clock() - LOOKED_BACK
-            for run in self._missed.tell_again(self._instance, self._looked_at, back):
+        now, back = time.monotonic(), harvester.clock() - LOOKED_BACK
+        with overlooked():
+            for run in dead.end(instance, harvester.pool, now):
+                print(f"run {run.run_id} of {run.job_name} was found dead; {_and_then(run)}", file=sys.stderr)
+            for run in missed.tell_again(instance, now, back):
                 print(f"run {run.run_id} of {run.job_name} failed and was forgotten; it is run again", file=sys.stderr)
 
-    def __enter__(self) -> "RunWatch":
-        return self
+    with dg.DagsterInstance.get() as instance, beside("runs", look, LOOK_SECONDS):
+        yield
 
-    def __exit__(self, *_: object) -> None:
-        self._instance.dispose()
+
+def _and_then(run: dg.DagsterRun) -> str:
+    return "it is run again" if run.remote_job_origin else "its command may be given again"
 
 
 class DagsterLauncher:
@@ -243,7 +257,9 @@ class DagsterLauncher:
         try:
             partitions.synchronise(self._instance, installation)
             jobs.report_accepted(self._instance, installation, key)
-        except sqlalchemy.exc.OperationalError as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             print(f"{key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
     def end_runs(self, night: Night) -> list[str]:

@@ -5,10 +5,12 @@ Belongs here: when the copy is written and when it is left alone. What is set is
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 SHIPPED = Path(__file__).with_name("dagster.yaml")
+_OF_ONE_SOURCE = re.compile(rb"(?<=limit: )\d+(?=  # half of)")
 _WRITTEN_BY_US = b"# Written anew at every start."
 """So began a file that earlier versions wrote over whatever stood there."""
 
@@ -19,12 +21,15 @@ def storage_url(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}plugin=kept"
 
 
-def place(folder: Path, shipped: Path = SHIPPED) -> str:
-    """Have `dagster.yaml` in this folder: the one that ships, unless somebody has changed it there.
+def place(folder: Path, shipped: Path = SHIPPED, of_one_source: int = 2) -> str:
+    """Have `dagster.yaml` in this folder: the one that ships, with how many sets of one source may run at once, unless
+    somebody has changed it there.
 
-    Returns what an operator should be told, once: a newer file ships than the one that was changed. Else "".
+    Returns what an operator should be told, once: another file would stand there than the one that was changed. Else
+    "".
     """
-    ours, copy, mark = shipped.read_bytes(), folder / "dagster.yaml", folder / "dagster.yaml.shipped"
+    ours = _OF_ONE_SOURCE.sub(str(of_one_source).encode(), shipped.read_bytes())
+    copy, mark = folder / "dagster.yaml", folder / "dagster.yaml.shipped"
     last, now = mark.read_text() if mark.exists() else "", _digest(ours)
     found = copy.read_bytes() if copy.exists() else None
     is_changed = found is not None and _digest(found) not in (last, now) and not found.startswith(_WRITTEN_BY_US)
@@ -33,7 +38,7 @@ def place(folder: Path, shipped: Path = SHIPPED) -> str:
     if last != now:
         _write(mark, now.encode())
     if is_changed and last and last != now:
-        return f"{copy} was changed here and stays as it is; a newer one ships: compare it with {shipped}"
+        return f"{copy} was changed here and stays as it is; now it would be another one: compare it with {shipped}"
     return ""
 
 

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 from urllib.request import Request, urlopen
 
@@ -27,6 +28,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.search.connection import SearchError
 from harvester_dagster.services.launcher import Unavailable
 from harvester_dagster.sets import attempts, problems, sets, steps
+from harvester_dagster.store import database
 
 _COPED = {
     "accepted": "its harvest is whole all the same, and accepted.",
@@ -65,17 +67,26 @@ def demo(
                 started = time.monotonic()
                 done = run_night(installation, daemon)
                 failed = report(installation, done, time.monotonic() - started)
-                if lying and not cases:
-                    _show_lie(installation, lying)
-                _show_cases(installation, cases)
-                _show_api(installation)
-                _show_searches(installation)
-                _show_enricher(installation)
+                _show(installation, lying, cases)
         finally:
             _tell(url, "none")
         if failed:
             raise typer.Exit(MENDABLE)
         printing.console.print("\nLook at it in a browser: [bold]make up[/bold]. More: `.venv/bin/harvester --help`.")
+
+
+def _show(installation: Installation, lying: Telling | None, cases: Sequence[str]) -> None:
+    """What came of the night, each part of it anew where the store was away meanwhile."""
+    parts: list[Callable[[], None]] = [
+        partial(_show_cases, installation, cases),
+        partial(_show_api, installation),
+        partial(_show_searches, installation),
+        partial(_show_enricher, installation),
+    ]
+    if lying and not cases:
+        parts.insert(0, partial(_show_lie, installation, lying))
+    for part in parts:
+        database.again(part, installation.address)
 
 
 def _tell(url: str, lie: str) -> None:

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -14,7 +16,6 @@ from harvester_dagster.cli.code_server import CodeServer
 from harvester_dagster.cli.commands import MENDABLE, Json, Key
 from harvester_dagster.cli.session import (
     Daemon,
-    EmbeddedStore,
     PushWorker,
     Webserver,
     dagster_home,
@@ -25,7 +26,10 @@ from harvester_dagster.cli.session import (
 )
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import night_progress, status
+from harvester_dagster.explain.status import Status
 from harvester_dagster.installation import Installation
+from harvester_dagster.outside.origins import OWN_PORTS
+from harvester_dagster.processes.beside import beside
 from harvester_dagster.processes.stop_signals import StopSignals
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights, stopping
@@ -33,8 +37,12 @@ from harvester_dagster.releases.missing_nights import MissingNights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.releases.stopping import NoNight
 from harvester_dagster.sets.sets import UnknownSet
+from harvester_dagster.store import database
+from harvester_dagster.store.away import overlooked
 
 POLL_SECONDS = 1.0
+MISSING_SECONDS = 10.0
+"""Between two looks at nights that did not begin."""
 
 
 @contextlib.contextmanager
@@ -50,25 +58,41 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
         raise ConfigError("night.automation is false: this copy only looks, and nobody would request a night's runs")
     from harvester_dagster.cli import dagster_runs  # loads the definitions: what is wrong with them opens no night
 
-    with installation.pool.connection() as connection:
-        night = nights.open_night(connection, installation.config, installation.clock())
-        count = len(nights.expected(connection, night.night_id))
-        audit.write(connection, "night", str(night.night_id), night.opened_at, "asked for")
+    dagster_runs.check_watched()
+    night, count = database.again(partial(_begun, installation), installation.address)
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
-    with dagster_runs.RunWatch(installation) as watch, following.Following(installation.config.zone, console) as shown:
+    with (
+        dagster_runs.watched(installation, lambda: daemon.is_ours),
+        following.Following(installation.config.zone, console) as shown,
+    ):
         while True:
-            if daemon.ensure():
-                watch.look()
-            with installation.pool.connection() as connection:
-                now, settings = installation.clock(), installation.config.night
-                shown.show(night_progress.lines(connection, night.night_id, tasks, now, settings))
-                open_ids = {row.night_id for row in nights.open_nights(connection)}
-            is_over = night.night_id not in open_ids and (not daemon.is_ours or not open_ids)
-            if is_over and not dagster_runs.release_goes_on(night.night_id):
-                return night
+            daemon.ensure()
+            with overlooked():
+                if _is_over(installation, night, daemon, tasks, shown):
+                    return night
             time.sleep(POLL_SECONDS)
+
+
+def _begun(installation: Installation) -> tuple[Night, int]:
+    """A night of its own, and how many sets it has."""
+    with installation.pool.connection() as connection:
+        night = nights.open_night(connection, installation.config, installation.clock())
+        audit.write(connection, "night", str(night.night_id), night.opened_at, "asked for")
+        return night, len(nights.expected(connection, night.night_id))
+
+
+def _is_over(installation: Installation, night: Night, daemon: Daemon, tasks: int, shown: following.Following) -> bool:
+    """Show where the night is; whether it has ended, and every other one that needs our daemon."""
+    from harvester_dagster.cli import dagster_runs
+
+    with installation.pool.connection() as connection:
+        now, settings = installation.clock(), installation.config.night
+        shown.show(night_progress.lines(connection, night.night_id, tasks, now, settings))
+        open_ids = {row.night_id for row in nights.open_nights(connection)}
+    is_over = night.night_id not in open_ids and (not daemon.is_ours or not open_ids)
+    return is_over and not dagster_runs.release_goes_on(night.night_id)
 
 
 def night(
@@ -84,7 +108,8 @@ def night(
         started = time.monotonic()
         done = run_night(installation, daemon, printing.errors if as_json else printing.console)
         if as_json:
-            printing.as_json({"night": done.night_id, "status": status.status(installation)})
+            found = database.again(partial(status.status, installation), installation.address)
+            printing.as_json({"night": done.night_id, "status": found})
         if report(installation, done, time.monotonic() - started, quiet=as_json):
             raise typer.Exit(MENDABLE)
 
@@ -111,16 +136,22 @@ def _stop(as_json: bool) -> None:
 def report(installation: Installation, done: Night, seconds: float, quiet: bool = False) -> list[str]:
     """Print what a night came to, and the seconds that it took; the keys of the sets whose runs failed in it, or came
     to no end."""
+    failed, found = database.again(partial(_came_of, installation, done), installation.address)
     if not quiet:
         printing.console.print()
-        printing.status(status.status(installation), tasks=True)
+        printing.status(found, tasks=True)
         printing.console.print(f"\nThe night took {seconds:.0f} s.")
-    with installation.pool.connection() as connection:
-        failed = nights.failed(connection, done.night_id)
     for key, reason in failed.items():
         said = reason or "see its run in the Dagster UI"
         printing.errors.print(f"{key}: its run FAILED: {said}", style="red", markup=False)
     return list(failed)
+
+
+def _came_of(installation: Installation, done: Night) -> tuple[dict[str, str], Status]:
+    """The sets whose runs failed in a night, and why; and where all sets are now."""
+    with installation.pool.connection() as connection:
+        failed = nights.failed(connection, done.night_id)
+    return failed, status.status(installation)
 
 
 def harvest(
@@ -196,10 +227,9 @@ def up(
         if demo:
             stack.enter_context(demonstration())
         config = loaded(for_tasks=True)
-        store = EmbeddedStore(config)
         stack.enter_context(services(config, for_tasks=True))
         installation = _with_port(stack.enter_context(opened(migrates=True)), pages_port)
-        stop = StopSignals()
+        os.environ[OWN_PORTS] = f"{port},{installation.config.web.port}"
         automatic = config.night.automation
         printing.console.print(f"Starting the Dagster UI{' and its daemon' if automatic else ''} …", style="dim")
         code = stack.enter_context(CodeServer())
@@ -207,24 +237,25 @@ def up(
         if daemon:
             daemon.ensure()
         interface = stack.enter_context(Webserver(config, port, code))
-        from harvester_dagster.cli.dagster_runs import DagsterLauncher, RunWatch
+        from harvester_dagster.cli.dagster_runs import DagsterLauncher, is_queued, watched
         from harvester_dagster.web.serving import served
 
         launcher = stack.enter_context(DagsterLauncher(interface.socket))
         dagster = config.web.dagster_url or interface.url
         pages = stack.enter_context(served(installation, launcher, dagster))
+        worker = stack.enter_context(PushWorker(config)) if automatic else None
+        if daemon:
+            missing = MissingNights(installation, is_queued)
+            stack.enter_context(watched(installation, lambda: daemon.is_ours))
+            stack.enter_context(beside("nights", lambda: daemon.is_ours and missing.look(), MISSING_SECONDS))
+        stop = StopSignals("\nStopping …\n")  # until here a signal ends what has begun by itself
         printing.console.print(f"[bold]Dagster: {interface.url}[/bold]  [bold]Pages: {pages}/[/bold]")
         coming = f"The next night is at {config.night.cron}" if automatic else "night.automation is false: no night"
         printing.console.print(f"{coming}; Ctrl-C stops everything.", style="dim")
         printing.status(status.status(installation))
-        watch, missing = stack.enter_context(RunWatch(installation)), MissingNights(installation)
-        worker = stack.enter_context(PushWorker(config)) if automatic else None
         while not stop.wait(POLL_SECONDS):
-            store.ensure()
-            if daemon and daemon.ensure():
-                watch.look()
-                missing.look()
+            if daemon:
+                daemon.ensure()
             if worker:
                 worker.ensure()
             interface.ensure()
-        printing.console.print("Stopping …", style="dim")

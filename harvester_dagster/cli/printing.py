@@ -5,6 +5,7 @@ A table shows fewer columns where the terminal is narrow; no word is broken in o
 
 import dataclasses
 import os
+import re
 import shlex
 import sys
 from collections import Counter
@@ -16,7 +17,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from harvester_dagster import shown_text
@@ -43,9 +43,21 @@ WIDE = 110
 _COLOURS = {"fresh": "green", "on fallback": "red", "missing": "red", "stale": "yellow", "retired": "dim"}
 
 
+_MARKUP = re.compile(r"\\+(?=\[|$)|\[")
+"""What Rich may take for markup, or for escaping some: a bracket, and backslashes before one or at the end."""
+
+
 def text(value: object) -> str:
-    """Text from outside, for what the console prints: one line, and no markup."""
-    return escape(shown_text.one_line(str(value)))
+    """Text from outside, for what the console prints: one line, and no markup, whatever markup of ours follows.
+
+    Rich's own `escape` leaves some: `\\[`, and three backslashes before a tag. Before a tag two backslashes are one: so
+    they get a tag of their own that does nothing.
+    """
+    return _MARKUP.sub(_as_text, shown_text.one_line(str(value)))
+
+
+def _as_text(found: re.Match[str]) -> str:
+    return r"\[" if found[0] == "[" else f"{2 * found[0]}[none][/none]"
 
 
 def as_json(value: Any) -> None:

@@ -7,10 +7,7 @@ command then does.
 import contextlib
 import fcntl
 import os
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -25,8 +22,9 @@ from harvester_dagster.demo.configuration import demo_config
 from harvester_dagster.demo.service import SAMPLE
 from harvester_dagster.explain import config_check
 from harvester_dagster.installation import Installation
+from harvester_dagster.processes.beside import beside
 from harvester_dagster.services import launcher, unix_socket
-from harvester_dagster.services.children import child
+from harvester_dagster.services.children import Kept
 from harvester_dagster.services.sharing import running
 from harvester_dagster.sets import sets
 from harvester_dagster.store import database
@@ -64,7 +62,8 @@ def demonstration(cases: Sequence[str] = ()) -> Iterator[str]:
 
 @contextlib.contextmanager
 def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
-    """The embedded services that the configuration asks for; yields the store's URL. `for_tasks`: a night's, too.
+    """The embedded services that the configuration asks for; yields the store's URL. `for_tasks`: a night's, too. The
+    store is started again where it ends meanwhile.
 
     Their addresses stand in the environment, so that Dagster's processes find them too. One that cannot be had is
     named in one sentence, and the night goes on without it where it can.
@@ -76,32 +75,23 @@ def services(config: Config, *, for_tasks: bool = False) -> Iterator[str]:
             _hold(stack, launcher.opensearch, "search index")
         if config_path() == folder / DEMO_FILE:
             stack.enter_context(running(SAMPLE, folder))
-        url = installation.postgres_url(config) or stack.enter_context(launcher.postgres(folder))
+        url = installation.postgres_url(config)
+        if url is None:
+            url = stack.enter_context(launcher.postgres(folder))
+            stack.enter_context(beside("store", _EmbeddedStore().look, STORE_LOOK_SECONDS))
         os.environ[config.store.postgres_url_env] = url
         if for_tasks and not config.tasks.tika_url and "tika" not in config.tasks.disabled:
             _offer(stack, "HARVESTER_TIKA_URL", launcher.tika, "full texts")
         yield url
 
 
-class EmbeddedStore:
-    """Our own PostgreSQL, while a command supervises others that use it: started again where it ended, at the same
-    address, beside what that command does. To be made before `services`."""
+class _EmbeddedStore:
+    """Our own PostgreSQL, started again where it ended, at the same address. Why it cannot be had is said once."""
 
-    def __init__(self, config: Config) -> None:
-        self._is_ours, self._looked_at = installation.postgres_url(config) is None, time.monotonic()
-        self._looking: threading.Thread | None = None
+    def __init__(self) -> None:
         self._told = ""
 
-    def ensure(self) -> None:
-        """Look at it, every few seconds at most."""
-        is_looking = self._looking is not None and self._looking.is_alive()
-        if self._is_ours and not is_looking and time.monotonic() > self._looked_at + STORE_LOOK_SECONDS:
-            self._looked_at = time.monotonic()
-            self._looking = threading.Thread(target=self._look, name="store", daemon=True)
-            self._looking.start()
-
-    def _look(self) -> None:
-        """Why it cannot be had is said once; it is tried again."""
+    def look(self) -> None:
         said = ""
         try:
             with launcher.postgres(home()):
@@ -180,7 +170,7 @@ def dagster_home(config: Config) -> Path:
     """Dagster's folder, with its settings, and in the environment what they take from this configuration."""
     folder = home() / "dagster"
     (folder / "logs").mkdir(parents=True, exist_ok=True)
-    if said := dagster_settings.place(folder):
+    if said := dagster_settings.place(folder, of_one_source=config.night.sets_of_one_source):
         print(said, file=sys.stderr)
     if url := installation.postgres_url(config):
         os.environ["DAGSTER_POSTGRES_URL"] = dagster_settings.storage_url(url)
@@ -202,8 +192,8 @@ class Daemon:
 
     def __init__(self, config: Config, code: CodeServer) -> None:
         self._folder, self._code = dagster_home(config), code
-        self._stack = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        argv = [_program("dagster-daemon"), "run", "-w", str(code.workspace)]
+        self._child, self._stack = Kept("dagster-daemon", argv, home()), contextlib.ExitStack()
         self.is_ours = False
 
     def ensure(self) -> bool:
@@ -211,37 +201,31 @@ class Daemon:
 
         The runs of one that died go on, and the new one watches them.
         """
-        if self.is_ours:
-            self._code.ensure()
-        if self._process is not None and self._process.poll() is not None:
-            self._start()
-        if not self.is_ours:
-            lock = os.open(self._folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                return False
-            self._stack.callback(os.close, lock)
-            self._code.ensure()
-            self._start()
-            self.is_ours = True
+        if not self.is_ours and not self._is_taken():
+            return False
+        if self._code.ensure():  # without it the daemon would look for the definitions again after a minute
+            self._child.ensure()
         return True
 
-    def _start(self) -> None:
-        argv = [_program("dagster-daemon"), "run", "-w", str(self._code.workspace)]
-        self._process = self._stack.enter_context(child("dagster-daemon", argv, home()))
-
-    def close(self) -> None:
-        """Stop the daemon where it is ours; runs that it began go on."""
-        self._stack.close()
-        self.is_ours, self._process = False, None
+    def _is_taken(self) -> bool:
+        """Whether its lock was free, and is ours now."""
+        lock = os.open(self._folder / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        self._stack.callback(os.close, lock)
+        self.is_ours = True
+        return True
 
     def __enter__(self) -> "Daemon":
+        self._stack.enter_context(self._child)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._child.__exit__()
+        self._stack.close()
 
 
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")
@@ -249,66 +233,43 @@ _EVERYWHERE = ("0.0.0.0", "::", "[::]")
 
 
 class Webserver:
-    """Dagster's UI behind our door (`dagster_ui.py`), while the block lasts."""
+    """Dagster's UI behind our door (`dagster_ui.py`), while the block lasts; started anew when it has died."""
 
     def __init__(self, config: Config, port: int, code: CodeServer) -> None:
         dagster_home(config)
-        self._at, self._code, self._stack = (config.web.host, str(port)), code, contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._code = code
         self.url = f"http://{'localhost' if config.web.host in _EVERYWHERE else config.web.host}:{port}"
         self.socket = home() / f"ui-{port}.sock"
+        argv = [sys.executable, "-P", "-m", "harvester_dagster.cli.dagster_ui", "--socket", str(self.socket)]
+        argv += ["--host", config.web.host, "--port", str(port), "-w", str(code.workspace)]
+        self._child = Kept("dagster-webserver", argv, home(), prepare=self._clear)
 
     def ensure(self) -> None:
-        """Start it anew when it has died, some seconds after the last start; nobody waits until it answers."""
-        self._code.ensure()
-        if self._process and self._process.poll() is not None and time.monotonic() > self._begun + _PAUSE:
-            self._start(lambda: True)
+        """Start it where it does not run."""
+        if self._code.ensure():
+            self._child.ensure()
 
-    def _start(self, ready: Callable[[], bool]) -> None:
-        self._begun = time.monotonic()
+    def _clear(self) -> None:
         self.socket.unlink(missing_ok=True)
-        host, port = self._at
-        argv = [sys.executable, "-P", "-m", "harvester_dagster.cli.dagster_ui", "--socket", str(self.socket)]
-        argv += ["--host", host, "--port", port, "-w", str(self._code.workspace)]
-        self._process = self._stack.enter_context(child("dagster-webserver", argv, home(), ready=ready, timeout=600))
 
     def __enter__(self) -> "Webserver":
         self._code.ensure()
-        self._start(partial(unix_socket.is_listening, self.socket))
+        self._child.start(partial(unix_socket.is_listening, self.socket), timeout=600)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        self.socket.unlink(missing_ok=True)
+    def __exit__(self, *given: object) -> None:
+        self._child.__exit__(*given)
+        self._clear()
 
 
-class PushWorker:
-    """`harvester push work` as a child (`push.py`), while the block lasts; started anew when it has died."""
+class PushWorker(Kept):
+    """`harvester push work` as a child (`push.py`), not yet started."""
 
     def __init__(self, config: Config) -> None:
         dagster_home(config)
-        self._stack = contextlib.ExitStack()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._begun = 0.0
-
-    def ensure(self) -> None:
-        """Start it where it does not run, some seconds after its last start."""
-        is_gone = self._process is None or self._process.poll() is not None
-        if is_gone and (self._process is None or time.monotonic() > self._begun + _PAUSE):
-            self._stack.close()  # of the one that has died
-            self._begun = time.monotonic()
-            argv = [sys.executable, "-P", "-m", "harvester_dagster.cli.main", "push", "work"]
-            self._process = self._stack.enter_context(child("push-worker", argv, home()))
-
-    def __enter__(self) -> "PushWorker":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-
-_PAUSE = 5.0
-"""Seconds between two starts of a child that dies."""
+        super().__init__(
+            "push-worker", [sys.executable, "-P", "-m", "harvester_dagster.cli.main", "push", "work"], home()
+        )
 
 
 def _program(name: str) -> str:

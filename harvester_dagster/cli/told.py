@@ -16,8 +16,8 @@ alert_app = Commands("Who is told of what needs a hand.")
 
 @alert_app.command("try")
 def alerts_try(as_json: Json = False) -> None:
-    """Tell everybody who is configured that this is a trial: the address, Sentry, the mail. Exit code 1 where one did
-    not take it, or nobody is configured."""
+    """Tell everybody who is configured that this is a trial: the address, the heartbeat, Sentry, the mail. Exit code 1
+    where one did not take it, or nobody is configured."""
     config = loaded()
     with Outside(
         allow_hosts=origins.opened(config),

@@ -5,6 +5,7 @@ Belongs here: who is told, and what each answered. Does not belong here: how eac
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ def told(config: Config) -> list[str]:
 def _listeners(config: Config, outside: Outside, now: datetime) -> Iterator[tuple[str, Callable[[], str]]]:
     if url := secret(config.night.alert_url_env):
         yield f"the address in {config.night.alert_url_env}", partial(_posted, outside, url)
+    if url := secret(config.night.heartbeat_url_env):
+        yield f"the heartbeat in {config.night.heartbeat_url_env}", partial(_called, outside, url)
     if dsn := secret(config.night.sentry_dsn_env):
         yield "Sentry", partial(_reported, dsn)
     if config.alerts.email.host:
@@ -46,14 +49,26 @@ def _listeners(config: Config, outside: Outside, now: datetime) -> Iterator[tupl
 
 
 def _posted(outside: Outside, url: str) -> str:
-    try:
+    with _unnamed(url):
         alerts.to_url(outside, url, TRIAL)
-    except OutsideError as error:  # its sentence names the address, whose path may be a secret
-        where = urlsplit(url).hostname or "it"
-        raise NotTold(
-            f"{where} {f'answered {error.status}' if error.status else f'did not answer: {error.code}'}"
-        ) from None
     return "took it"
+
+
+def _called(outside: Outside, url: str) -> str:
+    with _unnamed(url):
+        outside.get(url)
+    return "was called, as at the end of a night"
+
+
+@contextmanager
+def _unnamed(url: str) -> Iterator[None]:
+    """What went wrong there, without the address: its path may be a secret. Raises NotTold."""
+    try:
+        yield
+    except OutsideError as error:
+        where = urlsplit(url).hostname or "it"
+        answer = f"answered {error.status}" if error.status else f"did not answer: {error.code}"
+        raise NotTold(f"{where} {answer}") from None
 
 
 def _reported(dsn: str) -> str:

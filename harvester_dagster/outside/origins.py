@@ -10,13 +10,16 @@ like (`config.py`).
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from harvester_dagster.config import Config
-from harvester_dagster.outside.addresses import plain, port_of
+from harvester_dagster.outside.addresses import Resolve, plain, port_of, system_addresses
 
+OWN_PORTS = "HARVESTER_OWN_PORTS"
+"""The variable by which `harvester up` tells its processes on which ports it listens, separated by commas."""
+_TIKA = "HARVESTER_TIKA_URL"
 _DAGSTER_PORT = 3000
 
 
@@ -43,7 +46,7 @@ def opened(config: Config, environment: Mapping[str, str] = os.environ) -> tuple
 
 def opener(config: Config, environment: Mapping[str, str] = os.environ) -> Callable[[], tuple[str, ...]]:
     """`opened`, for each call: read anew only when a variable that it reads has another value than at the last one."""
-    variables = [*_told_by(config).values(), config.store.postgres_url_env]
+    variables = [*_told_by(config).values(), config.store.postgres_url_env, OWN_PORTS, _TIKA]
     made: dict[tuple[str | None, ...], tuple[str, ...]] = {}
 
     def now() -> tuple[str, ...]:
@@ -81,22 +84,60 @@ def _told_by(config: Config) -> dict[str, str]:
     return {f"night.{key}": getattr(night, key) for key in type(night).model_fields if key.endswith("_url_env")}
 
 
-def own_service(origin: Origin, config: Config, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Which of the installation's own services listens there; None: none."""
-    urls = [("the search server", config.index.url), ("Tika", config.tasks.tika_url)]
+def own_service(
+    origin: Origin, config: Config, environment: Mapping[str, str] = os.environ, resolve: Resolve = system_addresses
+) -> str | None:
+    """Which of the installation's own services listens there; None: none. A name is looked up only where its port is
+    one of theirs."""
+    for each in _own(config, environment):
+        if each.port == origin.port and (each.host == origin.host or _are_here(each.host, origin, resolve)):
+            return each.what
+    return None
+
+
+def _own(config: Config, environment: Mapping[str, str]) -> Iterator[Origin]:
+    """Where the installation itself listens, by its configuration and by what `harvester up` was told."""
+    urls = [("the search server", config.index.url), ("Tika", config.tasks.tika_url or environment.get(_TIKA, ""))]
     urls += [(f"Solr {name}", endpoint.url) for name, endpoint in config.metastore.items()]
     urls += [
         ("PostgreSQL", environment.get(config.store.postgres_url_env, "")),
         ("the objects", config.store.s3_endpoint),
     ]
+    yield from of_urls(urls)
+    yield Origin("the pages", plain(config.web.host), config.web.port)
     here = "127.0.0.1"
-    own = [*of_urls(urls), Origin("the pages", plain(config.web.host), config.web.port)]
-    own.append(Origin("Dagster's pages", here, _DAGSTER_PORT))
-    for each in own:
-        same = each.host == origin.host or (is_here(each.host) and is_here(origin.host))
-        if same and each.port == origin.port:
-            return each.what
-    return None
+    yield Origin("Dagster's pages", here, _DAGSTER_PORT)
+    for port in filter(str.isdigit, environment.get(OWN_PORTS, "").split(",")):
+        yield Origin("the pages or Dagster's pages", here, int(port))
+
+
+def _are_here(host: str, origin: Origin, resolve: Resolve) -> bool:
+    """Whether a host of ours and that of an origin are this machine."""
+    return is_here(host) and (is_here(origin.host) or any(map(_is_ours, _addresses(origin, resolve))))
+
+
+def _addresses(origin: Origin, resolve: Resolve) -> list[str]:
+    try:
+        return list(resolve(origin.host, origin.port))
+    except (OSError, UnicodeError):
+        return []
+
+
+def _is_ours(address: str) -> bool:
+    """Whether an address is one of this machine's."""
+    import psutil  # rarely asked for
+
+    own = (found.address for every in psutil.net_if_addrs().values() for found in every)
+    return is_here(address) or _unmapped(address) in own
+
+
+def _unmapped(address: str) -> str:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return str(mapped or found)
 
 
 def of_urls(urls: Iterable[tuple[str, str]]) -> Iterator[Origin]:
@@ -115,7 +156,7 @@ def of_urls(urls: Iterable[tuple[str, str]]) -> Iterator[Origin]:
 def is_here(host: str) -> bool:
     """Whether a host is this machine, by its name or address alone."""
     try:
-        address = ip_address(host)
+        address = ip_address(_unmapped(host))
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
     return address.is_loopback or address.is_unspecified

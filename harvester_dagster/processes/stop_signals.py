@@ -15,9 +15,10 @@ import signal
 
 class StopSignals:
     """From its making on, SIGINT and SIGTERM ask this process to stop, and do nothing else. In the main thread only;
-    as long as the process lives."""
+    as long as the process lives. `answer` is written to stderr at once when the first one comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: str = "") -> None:
+        self._answer = answer.encode()
         asked, self._ask = os.pipe()
         os.set_blocking(self._ask, False)
         self._waiting = select.poll()
@@ -26,6 +27,9 @@ class StopSignals:
             signal.signal(number, lambda *_: self._note())
 
     def _note(self) -> None:
+        answer, self._answer = self._answer, b""
+        with contextlib.suppress(OSError):
+            os.write(2, answer)
         with contextlib.suppress(BlockingIOError):  # full: it was asked often enough
             os.write(self._ask, b"!")
 

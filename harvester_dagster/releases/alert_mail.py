@@ -9,14 +9,11 @@ import logging
 import smtplib
 import ssl
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
-
-from psycopg import OperationalError
-from psycopg_pool import PoolTimeout
 
 from harvester_dagster import shown_text
 from harvester_dagster.config import Config, Email, secret
@@ -25,6 +22,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.page_addresses import set_page
 from harvester_dagster.publication import audit
 from harvester_dagster.releases.alerts import Alert
+from harvester_dagster.store.away import overlooked
 
 SECONDS = 30.0
 """So long the mail server may take for each answer."""
@@ -49,7 +47,7 @@ def tell_by_mail(installation: Installation, alerts: Sequence[Alert]) -> bool:
         hand_over(settings, mail(installation.config, alerts, installation.clock()))
     except NotMailed as error:
         _LOG.error("mail: %s", error)
-        with suppress(OperationalError, PoolTimeout), installation.pool.connection(timeout=10) as connection:
+        with overlooked(), installation.pool.connection(timeout=10) as connection:
             audit.write(connection, "mail", "", installation.clock(), "failed", reason=error.sentence)
         return False
     return True

@@ -1,57 +1,86 @@
 """Nights that did not begin: nothing of Dagster's can say so, since no run of theirs ever ran.
 
-Whoever supervises the daemon looks here. Belongs here: which tick of the night's schedule has no night, and telling
-people, with the store or without it. Does not belong here: nights that began (`nights.py`, `alerts.py`).
+Whoever supervises the daemon looks here. Belongs here: which tick of the night's schedule has no night, whether that
+can be known at all, and telling people, with the store or without it. Does not belong here: nights that began
+(`nights.py`, `alerts.py`).
 """
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from psycopg import Connection, OperationalError
-from psycopg_pool import PoolTimeout
+from psycopg import Connection
 
 from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
 from harvester_dagster.releases import alert_mail, alerts, nights
 from harvester_dagster.releases.alerts import Alert
+from harvester_dagster.store.away import is_away
 
 PATIENCE = timedelta(minutes=30)
 """A night's first run may wait so long behind runs that go on already."""
+STORE_PATIENCE = timedelta(minutes=10)
+"""So long the store may be away before anybody is told; as long Dagster has when it is back, to catch up."""
 _MEND = (
     "see logs/dagster-daemon.log, and whether the schedule `nightly` is switched on in the Dagster UI; "
     "`harvester night` runs a night now"
 )
+_STORE_MEND = "start PostgreSQL again, or mend the way to it; a night that is due begins by itself then"
 
 
 class MissingNights:
-    """What one supervisor has seen of the schedule since it began."""
+    """What one supervisor has seen of the schedule since it began. `is_queued` says whether Dagster has runs of a tick
+    that have not ended: they may wait for others."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._since = installation.clock()
+    def __init__(self, installation: Installation, is_queued: Callable[[datetime], bool] = lambda _tick: False) -> None:
+        self._installation, self._is_queued = installation, is_queued
+        self._since = self._reached_at = installation.clock()
+        self._is_away, self._back_at = False, datetime.min.replace(tzinfo=UTC)
         self._settled: datetime | None = None
         """The newest tick that has its night, or that people were told of."""
-        self._mailed: datetime | None = None
+        self._told: set[str] = set()
+        self._mailed: set[str] = set()
 
     def look(self) -> Alert | None:
-        """Tell people of the newest tick that has no night, once; what they were told now."""
+        """Tell people of the newest tick that has no night, or of which that cannot be known; each once. What they were
+        told now."""
         config, now = self._installation.config, self._installation.clock()
         tick = newest_tick(config, now - PATIENCE)
         if not config.sets or tick <= self._since or tick == self._settled:
             return None
         try:
-            with self._installation.pool.connection(timeout=10) as connection:
-                if nights.of_tick(connection, tick):
-                    self._settled = tick
-                    return None
-            why = ""
-        except (OperationalError, PoolTimeout) as error:
-            why = f": the store cannot be reached ({(str(error).strip() or 'no answer').splitlines()[0]})"
-        found = _alert(tick, why)
-        if alerts.send(self._installation, found):
+            has_night, is_queued = self._has_night(tick), self._is_queued(tick)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            self._is_away = True
+            is_long = now >= max(self._reached_at, tick + PATIENCE) + STORE_PATIENCE
+            return self._tell(_unknown(tick, error)) if is_long else None
+        if self._is_away:
+            self._is_away, self._back_at = False, now
+        self._reached_at = now
+        if has_night:
             self._settled = tick
-        if tick != self._mailed:
-            self._mailed = tick
+        if has_night or is_queued or now < self._back_at + STORE_PATIENCE:
+            return None
+        found = _alert(tick)
+        told = self._tell(found)
+        if found.cause in self._told:
+            self._settled = tick
+        return told
+
+    def _has_night(self, tick: datetime) -> bool:
+        with self._installation.pool.connection(timeout=10) as connection:
+            return nights.of_tick(connection, tick) is not None
+
+    def _tell(self, found: Alert) -> Alert | None:
+        """Tell it where it was not told; mail it once, whether or not somebody takes the other."""
+        if found.cause in self._told:
+            return None
+        if alerts.send(self._installation, found):
+            self._told.add(found.cause)
+        if found.cause not in self._mailed:
+            self._mailed.add(found.cause)
             alert_mail.tell_by_mail(self._installation, [found])
         return found
 
@@ -72,8 +101,17 @@ def missing(installation: Installation, connection: Connection[Any], since: date
     return _alert(tick) if not has_begun and (had_nights or tick > since) else None
 
 
-def _alert(tick: datetime, why: str = "") -> Alert:
-    return Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}{why}", _MEND)
+def _alert(tick: datetime) -> Alert:
+    return Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}", _MEND)
+
+
+def _unknown(tick: datetime, error: Exception) -> Alert:
+    reason = (str(error).strip() or "no answer").splitlines()[0]
+    return Alert(
+        f"store-away {nights.tick_name(tick)}",
+        f"the store cannot be reached, and no night can begin, that of {tick:%Y-%m-%d %H:%M} neither: {reason}",
+        _STORE_MEND,
+    )
 
 
 def newest_tick(config: Config, moment: datetime) -> datetime:

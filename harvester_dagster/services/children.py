@@ -1,7 +1,10 @@
 """Our own processes beside the services: the Dagster webserver, the daemon, whatever a command runs while it runs.
 
-Belongs here: a child from start to end, with its log, with everything that it started. Ctrl-C, a failure and a kill of
-ours all end it. Does not belong here: servers that commands share (`sharing.py`).
+Belongs here: a child from start to end, with its log, with everything that it started; starting it anew when it has
+died. Ctrl-C, a failure and a kill of ours all end it. Does not belong here: servers that commands share (`sharing.py`).
+
+The number of a process that was collected may be another's tomorrow, and so may that of its group: what a dead child
+left is ended, or remembered one by one, at the moment in which its death is seen.
 """
 
 import contextlib
@@ -16,7 +19,10 @@ import psutil
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.services.sharing import log_tail, open_log
-from harvester_dagster.services.spawn import end, spawn
+from harvester_dagster.services.spawn import end, kill_group, spawn
+
+PAUSE = 5.0
+"""Seconds between two starts of a child that dies."""
 
 
 class ChildFailed(HarvesterError):
@@ -50,9 +56,72 @@ def child(
         _end_with_descendants(process, patience)
 
 
+class Kept:
+    """A child that is started anew when it has died, until the block ends. Threads of its starts must outlive it.
+
+    `prepare` is done before each start. `spares`: what it started outlives it, until the block ends.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        state: Path,
+        *,
+        prepare: Callable[[], object] = lambda: None,
+        spares: bool = False,
+    ) -> None:
+        self._name, self._argv, self._state = name, argv, state
+        self._prepare, self._spares = prepare, spares
+        self._stack = contextlib.ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begun = 0.0
+        self._left: list[psutil.Process] = []
+
+    def start(self, ready: Callable[[], bool] = lambda: True, timeout: float = 60) -> None:
+        """Start it, and wait until it is ready, where it was not started before. Raises ChildFailed."""
+        if self._process is None:
+            self._start(ready, timeout)
+
+    def ensure(self) -> bool:
+        """Start it where it does not run, some seconds after its last start at the earliest; nobody waits until it is
+        ready. Whether it was started now."""
+        if self._process is None:
+            self._start()
+            return True
+        if self._process.returncode is None and self._process.poll() is not None:
+            self._bury(self._process)
+        if self._process.returncode is None or time.monotonic() < self._begun + PAUSE:
+            return False
+        self._start()
+        return True
+
+    def _start(self, ready: Callable[[], bool] = lambda: True, timeout: float = 60) -> None:
+        self._stack.close()
+        self._prepare()
+        self._begun = time.monotonic()
+        self._process = self._stack.enter_context(
+            child(self._name, self._argv, self._state, ready=ready, timeout=timeout)
+        )
+
+    def _bury(self, dead: subprocess.Popen[bytes]) -> None:
+        if self._spares:
+            self._left = [each for each in (*self._left, *_members(dead.pid)) if each.is_running()]
+        else:
+            kill_group(dead)
+
+    def __enter__(self) -> "Kept":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        _kill([*self._left, *(below for each in self._left for below in _descendants(each))])
+
+
 def check_alive(process: subprocess.Popen[bytes], name: str, state: Path) -> None:
     """Raise ChildFailed when a child of that name has ended by itself."""
     if process.poll() is not None:
+        kill_group(process)
         log = state.absolute() / "logs" / f"{name}.log"
         raise ChildFailed(f"{name} ended with exit code {process.returncode}; {log} ends with:\n{log_tail(log)}")
 
@@ -70,10 +139,32 @@ def _wait_until_ready(
 
 def _end_with_descendants(process: subprocess.Popen[bytes], patience: float) -> None:
     """Its group, and what left the group: a Dagster code server outlives its parent by seconds, runs have sessions."""
+    if process.returncode is not None:
+        return
     descendants: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        descendants = psutil.Process(process.pid).children(recursive=True)
+        descendants = _descendants(psutil.Process(process.pid))
     end(process, signal.SIGTERM, patience)
-    for descendant in descendants:
+    _kill(descendants)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def _members(group: int) -> list[psutil.Process]:
+    """The processes of a group."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(process.pid) == group:
+                found.append(process)
+    return found
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):  # psutil compares start times: a reused id is not killed
-            descendant.kill()
+            process.kill()

@@ -25,6 +25,7 @@ from harvester_dagster.sets.generations import live
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.task_inputs import Candidate, Evaluated, Evaluation, Reader, subject_of
 from harvester_dagster.sets.task_reports import TaskReport
+from harvester_dagster.store.away import is_away
 from harvester_dagster.store.database import copy
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Task
 from harvester_dagster.vocabularies import current
@@ -458,6 +459,8 @@ class _Pass:
                     done, stored_at = [], time.monotonic()
                     self.progress(f"{self.key}: {one.task.name}: {one.report.done:,} done")
         except Exception as error:
+            if is_away(error):  # which says nothing of these items: the step is done again
+                raise
             trouble = f"{type(error).__name__}: {error}"
         done.extend((item, Outcome("retry", None, trouble, self.context.now)) for item in left.values())
         self._store(one, done)

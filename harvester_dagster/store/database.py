@@ -1,47 +1,97 @@
-"""The way to Postgres: a pool of connections, the schema brought up to date, COPY.
+"""The way to Postgres: how a connection is made, pools of them, the schema brought up to date, COPY.
 
-Belongs here: what holds for every statement (search path, COPY). Does not belong here: a statement about
-documents, tasks or versions: these stand with their rules.
+Belongs here: what holds for every connection (search path, how soon a loss is noticed) and every statement (COPY). Does
+not belong here: a statement about documents, tasks or versions: these stand with their rules; which errors say that the
+store is away (`away.py`).
 
 Every `with pool.connection()` block is one transaction; there is no other way to commit in this project.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from psycopg import Connection, Cursor, sql
+from psycopg import Connection, Cursor, OperationalError, sql
 from psycopg.types.string import ByteaBinaryLoader, BytesBinaryDumper
 from psycopg_pool import ConnectionPool
 
 from harvester_dagster.failures import HarvesterError
+from harvester_dagster.store.away import is_away
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 Pool = ConnectionPool[Connection[tuple[Any, ...]]]
-
+T = TypeVar("T")
 
 READING_SECONDS = 30
 """Of one statement, for consumers: what takes longer is no page."""
+_SESSION = {
+    "search_path": "harvester,public",
+    "jit": "off",
+    # In UTC, so that times that are compared and added to are moments: a zone's have an hour that happens twice.
+    "timezone": "UTC",
+    # A session may hold a lock for hours and say nothing.
+    "idle_session_timeout": "0",
+    # The server learns within 40 s that a client's machine is gone, and frees its locks; by default after two hours.
+    "tcp_keepalives_idle": "20",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    "tcp_user_timeout": "40000",
+}
+BACK_WITHIN = 300.0
+"""Seconds; a server that recovers from a crash reads its log first."""
+_CLIENT = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 4, "connect_timeout": 10}
+
+
+def making(name: str, *, answers_within: int = 30, **settings: str) -> dict[str, Any]:
+    """How each connection of ours is made, as arguments of psycopg's `connect`: by what name the server knows it, and
+    further settings of its session. Between two machines either side learns soon that the other one is gone: the client
+    when what it has sent is not acknowledged for so many seconds (how long a statement may take is not limited by
+    that), the server within 40 s."""
+    options = " ".join(f"-c {key}={value}" for key, value in {**_SESSION, **settings}.items())
+    return {"application_name": name, "options": options, "tcp_user_timeout": answers_within * 1000, **_CLIENT}
+
+
+def connected(url: str, name: str, *, answers_within: int = 30, **settings: str) -> Connection[tuple[Any, ...]]:
+    """A connection of its own, beside the pools, that commits by itself (`making`)."""
+    return Connection.connect(url, autocommit=True, **making(name, answers_within=answers_within, **settings))
+
+
+def wait_for(url: str, seconds: float) -> None:
+    """Until the store lets somebody in. Raises psycopg.OperationalError when that takes longer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            connected(url, "harvester").close()
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
+def again(work: Callable[[], T], url: str, times: int = 10) -> T:
+    """What `work` returns, begun anew up to so many times when the store at this URL was away, as soon as it is back.
+    Raises what `work` does, and psycopg.OperationalError when the store stays away for BACK_WITHIN."""
+    for _ in range(times):
+        try:
+            return work()
+        except Exception as error:
+            if not is_away(error):
+                raise
+        wait_for(url, BACK_WITHIN)
+    return work()
 
 
 def open_pool(url: str, max_size: int = 8) -> Pool:
     """A pool of at most `max_size` connections that see the schema `harvester`. Raises psycopg_pool.PoolTimeout when
     nothing has answered for 30 s."""
-    pool: Pool = ConnectionPool(
-        url,
-        min_size=1,
-        max_size=max_size,
-        # In UTC, so that times that are compared and added to are moments: a zone's have an hour that happens twice.
-        kwargs={
-            "options": "-c search_path=harvester,public -c jit=off -c timezone=UTC",
-            "application_name": "harvester",
-        },
-        configure=_configure,
-        open=True,
-    )
+    pool = _opened(url, making("harvester"), min_size=1, max_size=max_size, configure=_configure)
     pool.wait(30)
     return pool
 
@@ -49,34 +99,41 @@ def open_pool(url: str, max_size: int = 8) -> Pool:
 def open_reading_pool(url: str, max_size: int = 8) -> Pool:
     """A pool whose connections change nothing, each statement a transaction of its own (a third of the round trips),
     and none of more than READING_SECONDS. A connection is made when one is asked for."""
-    pool: Pool = ConnectionPool(
-        url,
-        min_size=0,
-        max_size=max_size,
-        timeout=10,
-        kwargs={
-            "options": "-c search_path=harvester,public -c jit=off -c timezone=UTC "
-            f"-c default_transaction_read_only=on -c statement_timeout={READING_SECONDS}s",
-            "application_name": "harvester api",
-            "autocommit": True,
-        },
-        open=True,
-    )
+    limit = f"{READING_SECONDS}s"
+    made = making("harvester api", default_transaction_read_only="on", statement_timeout=limit) | {"autocommit": True}
+    return _opened(url, made, min_size=0, max_size=max_size, timeout=10)
+
+
+def _opened(url: str, made: dict[str, Any], **options: Any) -> Pool:
+    """A pool that hands out no connection whose backend has gone."""
+
+    def check(connection: Connection[tuple[Any, ...]]) -> None:
+        if not _has_said_something(connection):
+            return
+        try:
+            ConnectionPool.check_connection(connection)
+        except OperationalError:
+            pool.check()  # most often all have gone: the pool by itself would wait longer for each of them
+            raise
+
+    pool: Pool = ConnectionPool(url, kwargs=made, check=check, open=True, **options)
     return pool
+
+
+def _has_said_something(connection: Connection[Any]) -> bool:
+    """Whether there is something to be read on an idle connection: a backend that goes says so, others are silent. To
+    look costs 2 µs, to ask each time 50."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 @contextmanager
 def listening(url: str, channel: str) -> Iterator[Connection[tuple[Any, ...]]]:
     """A connection of its own that hears what is told on a channel. A server that does not answer for ten seconds is
     given up: else that would take the kernel a quarter of an hour."""
-    with Connection.connect(
-        url,
-        autocommit=True,
-        options="-c search_path=harvester,public -c timezone=UTC -c default_transaction_read_only=on "
-        "-c statement_timeout=10s",
-        application_name="harvester promotions",
-        connect_timeout=5,
-        tcp_user_timeout=10_000,
+    with connected(
+        url, "harvester promotions", answers_within=10, default_transaction_read_only="on", statement_timeout="10s"
     ) as connection:
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         yield connection
@@ -102,7 +159,7 @@ class Migrated(NamedTuple):
 def migrate(url: str) -> Migrated:
     """Bring the schema to this code's version, or make it. Costs one query when it is there already. Raises
     OtherSchema for one that a newer version made."""
-    with Connection.connect(url) as connection:
+    with connected(url, "harvester") as connection:
         before = _version(connection)
     made = Migrated(before, _newest())
     if before is not None and before not in _versions():
@@ -114,7 +171,7 @@ def migrate(url: str) -> Migrated:
 
 def make(url: str) -> None:
     """Make the schema where the store has none; one of whatever version stays as it is."""
-    with Connection.connect(url) as connection:
+    with connected(url, "harvester") as connection:
         is_new = _version(connection) is None
     if is_new:
         _upgrade(url)
@@ -122,7 +179,7 @@ def make(url: str) -> None:
 
 def check(url: str) -> None:
     """That the schema is the one of this code. Raises OtherSchema."""
-    with Connection.connect(url) as connection:
+    with connected(url, "harvester") as connection:
         found = _version(connection)
     if found != _newest():
         raise _other(found)

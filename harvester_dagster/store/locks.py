@@ -87,12 +87,9 @@ def held(
         raise busy or Busy(f"another process has held the lock {key} for {patience:.0f} s")
     try:
         yield
-    except BaseException:
-        with suppress(OperationalError):  # it went with its connection: the other error says more
+    finally:
+        with suppress(OperationalError):  # it went with its connection, and what was done is done
             give_back(connection, *key)
-        raise
-    if not connection.closed:
-        give_back(connection, *key)
 
 
 @contextmanager

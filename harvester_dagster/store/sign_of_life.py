@@ -12,12 +12,13 @@ from contextlib import contextmanager, suppress
 
 from psycopg import Connection, OperationalError
 
+from harvester_dagster.store.database import connected
 from harvester_dagster.store.locks import run_key, try_take
 
 RENEW_SECONDS = 5.0
 """How often a run looks whether its connection is there: so long, at most, is the lock of a living run free."""
-_OPTIONS = "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=4 -c idle_session_timeout=0"
-"""By which a server learns within 40 s that the machine of a client is gone."""
+_ANSWERS_WITHIN = 10
+"""Seconds; a run must not wait in a question on a way that is gone until it is declared dead."""
 
 
 @contextmanager
@@ -50,9 +51,7 @@ def _keep(url: str, run_id: str, connection: Connection | None, over: threading.
 def _held(url: str, run_id: str) -> Connection | None:
     """A connection that holds the lock; None: not now, the store cannot be reached or has not noticed a loss."""
     with suppress(OperationalError):
-        connection = Connection.connect(
-            url, autocommit=True, connect_timeout=10, application_name="harvester run", options=_OPTIONS
-        )
+        connection = connected(url, "harvester run", answers_within=_ANSWERS_WITHIN)
         if try_take(connection, run_key(run_id)):
             return connection
         connection.close()

@@ -7,11 +7,11 @@ here: the pace of single requests (`outside/pace.py`).
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 
 from harvester_dagster.store import locks
 from harvester_dagster.store.database import Pool
@@ -33,7 +33,7 @@ def source_slot(
         try:
             yield
         finally:
-            if not connection.closed:
+            with suppress(OperationalError):  # it went with its connection
                 locks.give_back(connection, Lock.SOURCE, taken)
 
 

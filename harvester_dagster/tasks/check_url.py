@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 from harvester_dagster.failures import OutsideError, StorageError, TransientError
 from harvester_dagster.outside.http import Probe, media_type
+from harvester_dagster.store.away import is_away
 from harvester_dagster.tasks import access_policy
 from harvester_dagster.tasks.task import Context, Item, Outcome, Subject, Task
 from harvester_dagster.tasks.visibility import is_hidden
@@ -207,6 +208,8 @@ def _look(url: str, known: str | None, context: Context, seconds: float) -> _See
             return _Seen(Probe(_UNCHECKED, url, {}, error.hops), access_policy.NOT_FOLLOWED)
         return _Seen(error=error)
     except Exception as error:  # a fault of ours: at this URL it must not end the others' looks
+        if is_away(error):
+            raise
         return _Seen(put_off=f"{type(error).__name__}: {error}")
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from harvester_dagster.failures import PermanentError, TransientError
 from harvester_dagster.store import keys
+from harvester_dagster.store.away import is_away
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _ending(item: Item, work: Callable[[Item], Outcome], context: Context) -> Ou
     try:
         return work(item)
     except Exception as error:
-        return outcome_of(error, context)
+        return error if is_away(error) else outcome_of(error, context)
     except BaseException as error:
         return error
 

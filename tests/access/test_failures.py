@@ -1,5 +1,7 @@
-"""When Solr fails: a clear error, nothing lost, and a later run goes on; and when the run itself is killed."""
+"""When Solr fails: a clear error, nothing lost, and a later run goes on; when the run itself is killed; when the store
+lets its sessions go, and the run goes on by itself."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -8,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from harvester_dagster.access.runs import run_rows
@@ -16,9 +19,11 @@ from harvester_dagster.access.runs.run import enrich
 from harvester_dagster.demo import sample_index
 from harvester_dagster.failures import OutsideError, PermanentError, TransientError
 from harvester_dagster.services import launcher
+from harvester_dagster.store.database import migrate, open_pool
 from tests.access.conftest import NOW, Collection, Make
 from tests.access.meddling import Asked, Cut, Instead, Proxy
 from tests.access.test_run import expected, filled, small_batches, wait_until
+from tests.sessions import Ender
 
 HTML = b"<html><body>The proxy says hello</body></html>"
 
@@ -237,6 +242,73 @@ def test_kill_nine(make: Make, collection: Collection, proxy: Proxy, database: s
     assert report.counts.sent == report.counts.applied + report.counts.skipped
     assert collection.access() == expected(documents)
     assert enrich(make(), "changed").counts.processed == 0
+
+
+def end_lock(database: str) -> None:
+    """The session that holds the lock of the endpoint's run."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database "
+            "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+        )
+
+
+def test_a_run_whose_lock_goes_with_its_session_goes_on_by_itself(
+    make: Make, collection: Collection, proxy: Proxy, database: str
+) -> None:
+    documents = filled(make(), 1000)
+    small_batches(make())
+    ends = iter(range(3))
+
+    def lose(asked: Asked) -> None:
+        if asked.is_update and len(proxy.updates) % 3 == 0 and next(ends, None) is not None:
+            end_lock(database)
+            time.sleep(0.6)  # it looks twice a second
+
+    proxy.before = lose
+    report = enrich(make(url=proxy.url, page_size=100), "full")
+    assert report.state == "complete" and report.continues
+    assert collection.access() == expected(documents)
+    assert enrich(make(), "changed").counts.processed == 0
+
+
+def test_who_was_asked_to_stop_does_not_go_on_when_the_lock_is_lost(
+    make: Make, collection: Collection, proxy: Proxy, database: str
+) -> None:
+    filled(make(), 1000)
+    small_batches(make())
+    asked_once = iter([True])
+
+    def stop(asked: Asked) -> None:
+        if asked.is_update and next(asked_once, False):
+            with psycopg.connect(database, autocommit=True) as connection:
+                connection.execute("UPDATE harvester.access_run SET stop_asked_at = now()")
+            end_lock(database)
+            time.sleep(0.6)
+
+    proxy.before = stop
+    report = enrich(make(url=proxy.url, page_size=100), "full")
+    assert (report.state, report.reason) == ("stopped", "stopped on request")
+    assert [run.state for run in run_rows.latest(make().pool, count=5)] == ["stopped"]
+
+
+@pytest.mark.parametrize(("act", "seconds", "most"), [("terminate", 0.2, 100), ("kill", 1, 4)])
+def test_the_store_lets_sessions_go_all_the_time(
+    make: Make, collection: Collection, proxy: Proxy, tmp_path: Path, act: str, seconds: float, most: int
+) -> None:
+    documents = filled(make(), 1500)
+    small_batches(make())
+    proxy.before = lambda asked: time.sleep(0.02)
+    with launcher.postgres(tmp_path) as url:
+        migrate(url)
+        ender = Ender(url, seed=7)
+        with open_pool(url) as pool:
+            job = dataclasses.replace(make(url=proxy.url, page_size=100), pool=pool)
+            with ender.going_on(getattr(ender, act), seconds, most):
+                report = enrich(job, "full")
+    assert ender.ended > 1
+    assert report.state == "complete"
+    assert collection.access() == expected(documents)
 
 
 def test_solr_is_killed_in_the_middle_and_comes_back(make: Make, tmp_path: Path) -> None:

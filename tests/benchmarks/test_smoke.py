@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import harvest, pages, reconciling, tasks
+from benchmarks import commands, harvest, pages, reconciling, tasks
 from benchmarks.rows import Row, is_met
 from benchmarks.source import JSON, LOM, Shape, answer, page_templates, records
 from harvester_dagster.sources.registry import KINDS
@@ -50,3 +50,9 @@ def test_the_tasks_benchmark_in_small() -> None:
 def test_the_pages_benchmark_in_small() -> None:
     found = [row.name for row in pages.measure(documents=2_000)]
     assert len(found) == len(set(found)) == 2 * (len(pages.PAGES) + 1) + 4, "and takedowns and pushes"
+
+
+@pytest.mark.timeout(600)
+def test_the_commands_benchmark_in_small() -> None:
+    found = {row.name: row.value for row in commands.measure(rounds=1)}
+    assert list(found) == ["harvester --version", "harvester status", "harvester why"] and min(found.values()) > 0

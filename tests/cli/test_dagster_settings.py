@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from assets import names
 from harvester_dagster.cli.dagster_settings import SHIPPED, place
@@ -69,6 +70,28 @@ def test_one_that_earlier_versions_wrote_anew_at_every_start_is_replaced(folder:
     assert (folder / "dagster.yaml").read_text() == "first: 1\n"
 
 
+def test_the_queue_lets_as_many_of_a_source_run_as_may_ask_it(folder: Path) -> None:
+    """A run of the queue never waits in its step for a slot of its source, and no slot is left empty by the queue."""
+    for at_once in (1, 2, 3, 4, 10):
+        settings = NightSettings(max_concurrent_sets=at_once)
+        assert place(folder, of_one_source=settings.sets_of_one_source) == ""
+        limits = yaml.safe_load((folder / "dagster.yaml").read_text())["run_coordinator"]["config"]
+        assert limits["tag_concurrency_limits"][0] == {
+            "key": names.SOURCE_TAG,
+            "value": {"applyLimitPerUniqueValue": True},
+            "limit": settings.sets_of_one_source,
+        }
+
+
+def test_a_changed_copy_stays_when_the_number_is_another(folder: Path) -> None:
+    place(folder, of_one_source=2)
+    file = folder / "dagster.yaml"
+    file.write_text(file.read_text().replace("limit: 2", "limit: 9"))
+    assert place(folder, of_one_source=2) == ""
+    assert "compare it" in place(folder, of_one_source=5)
+    assert "limit: 9" in file.read_text() and place(folder, of_one_source=5) == ""
+
+
 def test_dagster_takes_what_ships_with_the_values_of_the_configuration(
     tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,13 +102,14 @@ def test_dagster_takes_what_ships_with_the_values_of_the_configuration(
     dagster_home(
         Config(store=Store(postgres_url_env="STORE_OF_THE_LIBRARY"), night=NightSettings(max_concurrent_sets=7))
     )
-    assert (tmp_path / "dagster" / "dagster.yaml").read_bytes() == SHIPPED.read_bytes()
+    written = (tmp_path / "dagster" / "dagster.yaml").read_text()
+    assert written == SHIPPED.read_text().replace("limit: 2  # half", "limit: 3  # half")
     with dg.DagsterInstance.get() as instance:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None and queue.max_concurrent_runs == 7
-        assert [limit["key"] for limit in queue.tag_concurrency_limits] == [
-            names.SOURCE_TAG,
-            "dagster/partition",
-            names.RETRY_TAG,
+        assert [(limit["key"], limit["limit"]) for limit in queue.tag_concurrency_limits] == [
+            (names.SOURCE_TAG, 3),
+            ("dagster/partition", 1),
+            (names.RETRY_TAG, 1),
         ]
         assert instance.run_retries_enabled and instance.get_runs() == []

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.markup import render
 
 from harvester_dagster import shown_text
 from harvester_dagster.cli import printing
@@ -35,6 +36,16 @@ def test_a_terminal_obeys_nothing(text: str) -> None:
     with console.capture() as shown:
         console.print(printing.text(text), soft_wrap=True, highlight=False, emoji=False)
     assert shown.get().removesuffix("\n") == shown_text.one_line(text)
+
+
+@given(st.one_of(HOSTILE, st.text("\\[]/aé=#@ ")))
+@example("ends in three \\\\\\")
+@example("[bold\\")
+def test_markup_of_ours_around_it_is_markup_and_nothing_in_it_is(text: str) -> None:
+    for around in ("[red]{}[/red]", "[red]{}[/]", "{} [dim]after[/dim]", "{}{}"):
+        shown = render(around.format(printing.text(text), printing.text(text)), emoji=False).plain
+        line = shown_text.one_line(text)
+        assert shown == render(around).plain.format(line, line)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

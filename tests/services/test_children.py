@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harvester_dagster.services.children import ChildFailed, child
+from harvester_dagster.services.children import PAUSE, ChildFailed, Kept, child
 
 ROOT = Path(__file__).parents[2]
 PARENT = """
@@ -77,3 +77,67 @@ def test_no_end_of_the_parent_leaves_it_behind(tmp_path: Path, sent: signal.Sign
         parent.send_signal(sent)
         parent.wait(10)
         assert gone(pid)
+
+
+def started(log: Path, count: int, seconds: float = 20) -> list[int]:
+    """The ids that its starts have written, when there are so many."""
+    deadline = time.monotonic() + seconds
+    while len(found := log.read_text().split() if log.exists() else []) < count and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(found) >= count
+    return [int(each) for each in found]
+
+
+def kept_again(kept: Kept, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not kept.ensure():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_one_that_dies_is_started_anew_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    ids = tmp_path / "ids"
+    with Kept("worker", ["sh", "-c", f"sleep 600 & echo $$ $! >> {ids}; wait"], tmp_path) as kept:
+        kept.start(ready=lambda: ids.exists() and len(ids.read_text().split()) == 2)
+        assert not kept.ensure()
+        first, below = started(ids, 2)
+        os.kill(first, signal.SIGKILL)
+        kept_again(kept)
+        assert gone(first) and gone(below)
+        second = started(ids, 4)
+        assert not kept.ensure()
+    assert all(gone(pid) for pid in second)
+
+
+def test_one_that_dies_at_once_is_not_started_all_the_time(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with Kept("broken", ["sh", "-c", f"echo $$ >> {tmp_path}/ids; exit 3"], tmp_path) as kept:
+        while time.monotonic() < begun + PAUSE * 1.5:
+            kept.ensure()
+            time.sleep(0.02)
+    assert len((tmp_path / "ids").read_text().split()) == 2
+
+
+def test_what_a_spared_one_left_goes_on_until_the_end(tmp_path: Path) -> None:
+    ids = tmp_path / "ids"
+    script = f"sh -c 'sleep 600 & echo $$ $! >> {ids}; wait' & echo $$ >> {ids}; wait"
+    with Kept("server", ["sh", "-c", script], tmp_path, spares=True) as kept:
+        kept.ensure()
+        started(ids, 3)
+        server = next(pid for pid in started(ids, 3) if os.getpgid(pid) == pid)
+        runs = [pid for pid in started(ids, 3) if pid != server]
+        os.kill(server, signal.SIGKILL)
+        kept_again(kept)
+        assert gone(server) and all(psutil.pid_exists(pid) for pid in runs)
+    assert all(gone(pid) for pid in runs)
+
+
+def test_the_number_of_one_that_was_collected_is_nobodys_and_nothing_is_killed_by_it(tmp_path: Path) -> None:
+    """Tomorrow it may be another's group. Here the group is there still: what would be killed would be in it."""
+    ids = tmp_path / "ids"
+    with child("parent", ["sh", "-c", f"sleep 600 & echo $! > {ids}; wait"], tmp_path) as process:
+        (below,) = started(ids, 1)
+        process.kill()
+        process.wait()
+    assert psutil.Process(below).status() != psutil.STATUS_ZOMBIE
+    os.kill(below, signal.SIGKILL)

@@ -34,6 +34,7 @@ from harvester_dagster.access.solr.write_rate import WriteRate
 from harvester_dagster.access.solr.writer import Writers
 from harvester_dagster.failures import OutsideError
 from harvester_dagster.processes.read_ahead import Stopped
+from harvester_dagster.store import database
 
 _SECONDS_TO_COMMIT = 1.0
 _SHOW_SECONDS = 0.5
@@ -55,14 +56,18 @@ def enrich(
     is the run that was asked for there. `show` is told of the progress, twice a second at most. `allow_loss`: fields
     that may be harmed beside those of the settings. Raises InProgress, StoppedBefore when the requested run was stopped
     before it began, and OutsideError when an update would harm a field (nothing is written then) or Solr failed for
-    longer than it is waited for; a later run goes on from there.
+    longer than it is waited for; a later run goes on from there. Where the store was away, that is done here.
     """
     with suppress(OutsideError):  # it is asked again, with patience, within the run
         follow_alias(job.solr)
     if dry_run:
         return without_writing(job, MODES[mode], show, allow_loss)
-    with run_rows.running(job.pool, job.solr.name, mode, job.basis, job.clock(), patience, request) as run:
-        return _Pass(job, MODES[mode], run, show, {*job.settings.allow_loss, *allow_loss}).go()
+
+    def one_run() -> RunReport:
+        with run_rows.running(job.pool, job.solr.name, mode, job.basis, job.clock(), patience, request) as run:
+            return _Pass(job, MODES[mode], run, show, {*job.settings.allow_loss, *allow_loss}).go()
+
+    return database.again(one_run, str(job.pool.conninfo))
 
 
 class _Pass:
@@ -89,6 +94,8 @@ class _Pass:
         try:
             self._whole_pass()
         except Stopped:
+            if run.lost and not run_rows.is_asked_to_stop(job.pool, run.start.run_id):
+                raise run.lost from None
             return self._ended("stopped", "stopped on request")
         except OutsideError as error:
             self._ended("failed", error.sentence)
@@ -178,13 +185,15 @@ class _Pass:
                 self.say(f"not committed: {error.sentence}; the next run will")
         report = self.seen(state, reason)
         self.run.show(report.as_json())
-        run_rows.end(job.pool, self.start.run_id, state, job.clock(), reason)
         counts = self.counts
         self.say(
             f"{state}: {counts.processed:,} documents in {report.seconds:.1f} s ({report.per_second:,.0f}/s), "
             f"{counts.applied:,} updated, {counts.skipped:,} skipped, {counts.failed:,} failed"
             + (f"; {reason}" if reason else "")
         )
+        run_rows.end(
+            job.pool, self.start.run_id, state, job.clock(), reason
+        )  # last: what comes after it is not repeated
         if self._show:
             self._show(report)
         return report

@@ -10,7 +10,7 @@ one knows that it died.
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from psycopg.errors import UniqueViolation
 from harvester_dagster.access.solr.write_rate import Best
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.publication import audit
-from harvester_dagster.store import locks
+from harvester_dagster.store import database, locks
 from harvester_dagster.store.database import Pool
 from harvester_dagster.store.locks import Lock
 
@@ -138,6 +138,13 @@ def ask_to_stop(pool: Pool, endpoint: str | None, now: datetime) -> int:
         return found.rowcount
 
 
+def is_asked_to_stop(pool: Pool, run_id: int) -> bool:
+    """Whether somebody has asked this run to stop."""
+    with pool.connection() as connection:
+        row = connection.execute("SELECT stop_asked_at FROM access_run WHERE run_id = %s", (run_id,)).fetchone()
+        return row is not None and row[0] is not None
+
+
 def in_progress(pool: Pool, now: datetime, endpoint: str | None = None) -> RunRow | None:
     """The newest run (of the endpoint, or of all) that is asked for or running. Runs whose process is gone end
     first."""
@@ -223,12 +230,13 @@ def _declare_dead(connection: Connection[Any], run_id: int, now: datetime) -> No
 class Run:
     """A run in progress: its row, its lock, and the thread that watches for a stop and writes the progress."""
 
-    def __init__(self, connection: Connection[Any], start: Start) -> None:
+    def __init__(self, pool: Pool, connection: Connection[Any], start: Start) -> None:
         self.start = start
         self.stop = threading.Event()
         """Set when somebody asked for a stop, or when the lock was lost."""
-        self.lost = False
-        self._connection = connection
+        self.lost: psycopg.Error | None = None
+        """How the lock's connection ended, if it has: another run may have begun."""
+        self._pool, self._connection = pool, connection
         self._progress: Mapping[str, Any] = {}
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="access-run-watcher", daemon=True)
@@ -243,20 +251,20 @@ class Run:
         while not self._over.wait(0.5):
             try:
                 if (progress := self._progress) is not shown:
-                    self._write(progress)
+                    self._write(self._connection, progress)
                     shown = progress
                 found = self._connection.execute(
                     "SELECT stop_asked_at IS NOT NULL FROM access_run WHERE run_id = %s", (self.start.run_id,)
                 ).fetchone()
                 if found is None or found[0]:
                     self.stop.set()
-            except psycopg.Error:  # Postgres went away, and the lock with it: another run may begin
-                self.lost = True
+            except psycopg.Error as error:  # Postgres went away, and the lock with it
+                self.lost = error
                 self.stop.set()
                 return
 
-    def _write(self, progress: Mapping[str, Any]) -> None:
-        self._connection.execute(
+    def _write(self, connection: Connection[Any], progress: Mapping[str, Any]) -> None:
+        connection.execute(
             "UPDATE access_run SET progress = %s WHERE run_id = %s", (json.dumps(progress), self.start.run_id)
         )
 
@@ -265,7 +273,8 @@ class Run:
         self._over.set()
         self._watcher.join(5)
         if not self.lost:
-            self._write(self._progress)
+            with suppress(psycopg.OperationalError), self._pool.connection() as connection:
+                self._write(connection, self._progress)
 
 
 @contextmanager
@@ -279,15 +288,13 @@ def running(
     for a run in progress to end. `request`: the run that was asked for. Raises InProgress, and StoppedBefore when the
     requested run was stopped before it began.
     """
-    with Connection.connect(
-        str(pool.conninfo), autocommit=True, options="-c search_path=harvester,public"
-    ) as connection:
+    with database.connected(str(pool.conninfo), "harvester enricher") as connection:
         key = endpoint_id(connection, endpoint)
         if not _is_going_on(connection, key):
             patience = max(patience, _SECONDS_TO_LET_GO)
         busy = InProgress(f"a run of {endpoint} is already in progress; stop it, or start this one when it has ended")
         with locks.held(connection, Lock.ENDPOINT, key, patience=patience, busy=busy):
-            run = Run(connection, _begin(connection, key, endpoint, mode, basis, now, request))
+            run = Run(pool, connection, _begin(connection, key, endpoint, mode, basis, now, request))
             try:
                 yield run
             finally:
