@@ -69,7 +69,7 @@ class Harvest(NamedTuple):
     run_id: str | None
     night_id: int | None
     tally: Mapping[str, int] | None
-    """Each of its records under one word (`sets/stage.py`); None: it was not staged."""
+    """Each of its records under one word (`sets/tally.py`); None: it was not staged."""
 
     @property
     def seconds(self) -> float:

@@ -39,7 +39,7 @@ class WaitingCandidate(NamedTuple):
 
 class SetLine(NamedTuple):
     """One set: its newest harvest, how it ended, and what is published of it. `tally`: each of its `records` under one
-    word (`sets/stage.py`); empty for a harvest that was not staged."""
+    word (`sets/tally.py`); empty for a harvest that was not staged."""
 
     key: str
     standing: Standing

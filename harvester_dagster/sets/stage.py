@@ -1,14 +1,14 @@
 """From stored pages to a candidate: extract what is not known by its raw bytes, compare, write what differs.
 
 A candidate is the set's next, tentative generation (`generations.py`). Belongs here: the order of reading (`read.py`),
-looking up (`known.py`), comparing (`compare.py`) and writing (`write.py`), and what is counted meanwhile. Everything
-goes by batches of records: one look-up, the closes, three COPYs. Memory: what is known of the accepted records, three
-batches, and what is being extracted.
+looking up (`known.py`), comparing (`compare.py`), writing (`write.py`) and counting (`tally.py`), and what a complete
+harvest ends. Everything goes by batches of records: one look-up, the closes, three COPYs. Memory: what is known of the
+accepted records, three batches, and what is being extracted.
 """
 
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 from psycopg import Connection
 from psycopg.types.json import Jsonb
@@ -20,14 +20,11 @@ from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.compare import Terms, compared, new_documents
 from harvester_dagster.sets.extract import Extracted, SentRecord
 from harvester_dagster.sets.fetch import kind_of
-from harvester_dagster.sets.generations import live
 from harvester_dagster.sets.known import AcceptedRecords
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.read import Reading
+from harvester_dagster.sets.tally import Counting
 from harvester_dagster.sets.write import Writer
-from harvester_dagster.store.database import copy
-
-MOST_PROBLEMS = 10_000
 
 
 def stage(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] = lambda _: None) -> Attempt:
@@ -42,8 +39,8 @@ def stage(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] =
     with rarely_collected():
         run.all_pages(progress)
     with locked.connection() as connection:
-        counts = run.counts(connection)
-        tally = run.tally(connection, counts[run.terms.entity])
+        counts = run.counting.counts(connection)
+        tally = run.counting.tally(connection, run.reading.records, counts[run.terms.entity])
         connection.execute(
             """UPDATE attempt SET records = %s, counts = %s, tally = %s, outputs_made = false,
                    state = CASE state WHEN 'fetched' THEN 'staged' ELSE state END
@@ -55,59 +52,8 @@ def stage(locked: LockedSet, attempt: Attempt, progress: Callable[[str], None] =
         return attempts.by_id(connection, attempt.attempt_id)
 
 
-class Tally(NamedTuple):
-    """Each record of a harvest under one word: all but `gone` add up to the records that came.
-
-    aside: unreadable, or not for this platform; ignored: it came again later on, or was deleted and never known; gone:
-    was known, and a complete harvest does not contain it."""
-
-    new: int
-    changed: int
-    unchanged: int
-    deleted: int
-    aside: int
-    ignored: int
-    gone: int
-
-
-class _Problems:
-    """What was odd about records: all of it counted, a row each up to a bound."""
-
-    def __init__(self, attempt_id: int, of_list: int) -> None:
-        self.counts = {"unreadable": 0, "notes": of_list}
-        self.nameless = 0
-        self.waiting: list[tuple[str | None, str, str]] = []
-        self._attempt_id, self._kept = attempt_id, 0
-
-    def add(self, found: Extracted) -> None:
-        self.waiting += found.problems
-        for external_id, kind, _ in found.problems:
-            self.counts["unreadable" if kind == "unreadable" else "notes"] += 1
-            self.nameless += kind == "unreadable" and external_id is None
-
-    def note(self, said: str) -> None:
-        """What is odd about the harvest as a whole."""
-        self.waiting.append((None, "note", said))
-        self.counts["notes"] += 1
-
-    def unreadable(self) -> list[str]:
-        """The records among those that wait which could not be extracted."""
-        return [external_id for external_id, kind, _ in self.waiting if kind == "unreadable" and external_id]
-
-    def write(self, connection: Connection[Any]) -> None:
-        rows = self.waiting[: max(MOST_PROBLEMS - self._kept, 0)]
-        self._kept += copy(
-            connection,
-            "problem",
-            ("attempt_id", "external_id", "kind", "reason"),
-            ("int8", "text", "text", "text"),
-            [(self._attempt_id, *problem) for problem in rows],
-        )
-        self.waiting = []
-
-
 class _Staging:
-    """One run: the parts, the batch that grows, and what is counted."""
+    """One run: the parts, the batch that grows, and what was touched so far."""
 
     def __init__(self, connection: Connection[Any], locked: LockedSet, attempt: Attempt) -> None:
         self.locked, self.attempt, self.limits = locked, attempt, locked.installation.limits
@@ -120,18 +66,13 @@ class _Staging:
         )
         self.reading = Reading(locked.installation, locked.key, attempt, self.accepted, self.limits.extracted)
         self.writer = Writer(locked)
-        self.problems = _Problems(attempt.attempt_id, len(problems.of_list(connection, attempt.attempt_id)))
+        self.counting = Counting(connection, locked, attempt, entity)
+        self.problems = self.counting.problems
         self.batch: list[SentRecord] = []
         self.ids: deque[int] = deque()
         self.touched: set[int] = set()
         self.is_repeated = False
         """Whether a record came once more after it was touched: what it was may have come back."""
-        self.unchanged: dict[int, str] = {}
-        self.inactive: Counter[str] = Counter()
-        self.gone = 0
-        """Accepted records that a complete harvest does not contain."""
-        self.kept_unread = 0
-        """Accepted records that came and could not be read: they stay as they were."""
 
     def all_pages(self, progress: Callable[[str], None]) -> None:
         with self.writer:
@@ -149,13 +90,11 @@ class _Staging:
             with self.locked.connection() as connection:
                 write.keep_dates(connection, self.locked)
                 if not self.terms.anew:
-                    self.unchanged |= write.restore(connection, self.locked)
+                    self.counting.restored(write.restore(connection, self.locked))
 
     def _take(self, found: Extracted) -> None:
-        self.problems.add(found)
+        self.counting.came(found)
         self.batch += found.sent
-        states = (sent.documents[0].state for sent in found.sent if sent.documents)
-        self.inactive.update(state for state in states if state != "active")
 
     def _flush(self) -> None:
         """Compare the batch and hand its writes on: the server works while the next is extracted."""
@@ -173,7 +112,7 @@ class _Staging:
             self.problems.write(connection)
             if unreadable and self.accepted.unseen:
                 ids = known.ids_of(connection, self.terms.set_id, self.terms.entity, unreadable)
-                self.kept_unread += len(self.accepted.unseen.intersection(ids))
+                self.counting.kept_unread += len(self.accepted.unseen.intersection(ids))
                 self.accepted.see(ids)
 
     def _compare(self, batch: dict[str, SentRecord]) -> None:
@@ -193,10 +132,7 @@ class _Staging:
         self.is_repeated |= not self.touched.isdisjoint(row.doc_id for row in before.values())
         found = compared(records, before, self.terms, self.ids, self.touched)
         self.touched |= found.touched
-        for doc_id in (*found.writes.close, *found.writes.undo):
-            self.unchanged.pop(doc_id, None)
-        if not self.attempt.complete:  # else most are known to be unchanged by their raw bytes, and so are their files
-            self.unchanged |= found.unchanged
+        self.counting.compared(found.unchanged, (*found.writes.close, *found.writes.undo))
         self.writer.write(found.writes, batch.keys())
         self.has_documents = True
 
@@ -212,7 +148,7 @@ class _Staging:
             )
             self._write_problems()
             return
-        self.gone = len(unseen)
+        self.counting.gone = len(unseen)
         for start in range(0, len(unseen), self.limits.compared):
             with self.locked.connection() as connection:
                 write.close_with_parts(connection, self.locked, unseen[start : start + self.limits.compared])
@@ -235,42 +171,3 @@ class _Staging:
                 f"{len(late)} records that were pushed since {shown} did not come: they stay until the next whole list"
             )
             self._write_problems()
-
-    def counts(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
-        """Per entity: new, changed, deleted, unchanged; of the records: unreadable, notes, by state."""
-        state, unchanged = self.locked.state, Counter(self.unchanged.values())
-        counted = generations.changes(connection, state.set_id, self.terms.gen)
-        for entity in self.locked.installation.catalog.entities:
-            row = counted.setdefault(entity.name, {"new": 0, "changed": 0, "deleted": 0})
-            row["unchanged"] = unchanged[entity.name]
-        if self.attempt.complete:
-            before = connection.execute(
-                f"""SELECT entity, count(*) FROM revision r
-                    WHERE set_id = %(set)s AND {live("r", "%(gen)s")} GROUP BY 1""",
-                {"set": state.set_id, "gen": state.accepted_gen},
-            )
-            for entity, had in before:
-                counted[entity]["unchanged"] = had - counted[entity]["changed"] - counted[entity]["deleted"]
-        counted[self.terms.entity] |= {**self.problems.counts, **self.inactive}
-        return counted
-
-    def tally(self, connection: Connection[Any], counts: Mapping[str, int]) -> Tally:
-        """Of the records, by what `counts` says of their documents."""
-        row = connection.execute(_SET_ASIDE, {**self._parameters(), "entity": self.terms.entity}).fetchone()
-        new_aside, changed_aside = row or (0, 0)
-        kept_unread = self.kept_unread if self.attempt.complete else 0
-        new, changed = counts["new"] - new_aside, counts["changed"] - changed_aside
-        unchanged, deleted = counts["unchanged"] - kept_unread, counts["deleted"] - self.gone
-        aside = new_aside + changed_aside + counts["unreadable"]
-        ignored = self.reading.records - (new + changed + unchanged + deleted + aside)
-        return Tally(new, changed, unchanged, deleted, aside, max(0, ignored), self.gone)
-
-    def _parameters(self) -> dict[str, int]:
-        return {"set": self.terms.set_id, "gen": self.terms.gen}
-
-
-_SET_ASIDE = """
-SELECT count(*) FILTER (WHERE o.doc_id IS NULL), count(*) FILTER (WHERE o.doc_id IS NOT NULL)
-FROM revision n LEFT JOIN revision o ON o.doc_id = n.doc_id AND o.to_gen = n.from_gen
-WHERE n.set_id = %(set)s AND n.entity = %(entity)s AND n.from_gen = %(gen)s AND n.state <> 'active'
-"""
