@@ -141,7 +141,7 @@ class _Pages:
         """A replay reads them as ever. Raises StorageError."""
         for name in self._having:
             pages = [self._left_out.without(page) for page in fetch.bundled(self._installation, name)]
-            fetch.put_bundle(self._installation, name, pages)
+            fetch.put_bundle(self._locked, name, pages)
         self._installation.objects.delete(self._unreadable)
         with self._locked.connection() as connection:
             connection.execute("DELETE FROM page_bundle WHERE object_key = ANY (%s)", (self._unreadable,))

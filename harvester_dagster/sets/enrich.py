@@ -164,8 +164,9 @@ class _Pass:
         made: Mapping[str, TaskReport],
         progress: Callable[[str], None],
     ):
-        self.installation, self.state, self.again, self.progress = locked.installation, locked.state, again, progress
-        installation, self.key, self.only_new = locked.installation, locked.key, only_new
+        self.locked, self.again, self.only_new, self.progress = locked, again, only_new, progress
+        self.installation, self.state, self.key = locked.installation, locked.state, locked.key
+        installation = locked.installation
         self.ends = time.monotonic() + portion.seconds if portion else inf
         self.inputs = portion.inputs if portion else MOST_SETTLED
         self.is_cut = False
@@ -406,7 +407,9 @@ class _Pass:
             )
         accepted = self.state.accepted_gen
         task_results.mark_dirty(
-            connection, sorted({place[0] for place in gone} | {row[0] for row in fresh if row[1] <= accepted})
+            connection,
+            self.locked,
+            sorted({place[0] for place in gone} | {row[0] for row in fresh if row[1] <= accepted}),
         )
 
     def _noted_before(self, connection: Connection[Any], uses: Sequence[_Use]) -> dict[tuple[int, int, str], bytes]:
@@ -471,6 +474,4 @@ class _Pass:
         for item, outcome in done:
             one.report.add(item, outcome)
         with self.installation.pool.connection() as connection:
-            task_results.store(
-                connection, one.task, done, now=self.context.now, set_id=self.state.set_id, later=one.dependents
-            )
+            task_results.store(connection, self.locked, one.task, done, now=self.context.now, later=one.dependents)

@@ -20,7 +20,7 @@ from harvester_dagster.config import SetSettings, set_spec, source_of
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside import http
 from harvester_dagster.processes.read_ahead import read_ahead
-from harvester_dagster.sets import attempts, problems, replay, sets
+from harvester_dagster.sets import attempts, problems, replay
 from harvester_dagster.sets.attempts import Attempt, Mode
 from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet
@@ -86,7 +86,7 @@ def harvest(
             of_whom=of_whom(request_of(installation, key, None)),
         )
     progress(f"{key}: {attempt.mode} harvest, {attempt.why}")
-    request, storing = request_of(installation, key, attempt), Storing(installation, attempt)
+    request, storing = request_of(installation, key, attempt), Storing(locked, attempt)
     walk = storing.walk(request.settings)
     failed: SourceError | None = None
     made_before = http.made_here()
@@ -96,7 +96,7 @@ def harvest(
         failed = error
     left_out = [f"{storing.left_out.count} records that were purged were left out"] if storing.left_out.count else []
     with locked.connection() as connection:
-        problems.note_list(connection, attempt.attempt_id, [*walk.notes, *left_out])
+        problems.note_list(connection, locked, attempt, [*walk.notes, *left_out])
         connection.execute(
             "UPDATE attempt SET pages = %s, requests = %s, bytes = %s WHERE attempt_id = %s",
             (storing.pages, http.made_here() - made_before, storing.bytes, attempt.attempt_id),
@@ -142,17 +142,16 @@ class Storing:
     compressed and stored (a fifth of the time of reading JSON pages) while the next pages arrive; two are in memory.
     `bytes` are those of its own pages, without those that it took over."""
 
-    def __init__(self, installation: Installation, attempt: Attempt, holds: Holds = "records") -> None:
-        self.installation, self.attempt, self.holds = installation, attempt, holds
+    def __init__(self, locked: LockedSet, attempt: Attempt, holds: Holds = "records") -> None:
+        self.locked, self.attempt, self.holds = locked, attempt, holds
         self.pages = self.number = self.bytes = 0
         self._storing: Future[None] | None = None
-        with installation.pool.connection() as connection:
-            key = sets.by_id(connection, attempt.set_id).key
-            self.left_out = LeftOut(installation, connection, key, attempt.set_id)
+        with locked.connection() as connection:
+            self.left_out = LeftOut(locked.installation, connection, locked.key, locked.set_id)
 
     def walk(self, settings: SetSettings) -> Walk:
         """The walk along its list, from the pages on that it took over."""
-        with self.installation.pool.connection() as connection:
+        with self.locked.connection() as connection:
             taken = connection.execute(
                 """SELECT number, object_key, pages, beginning, came_by, follows FROM page_bundle
                    WHERE attempt_id = %s AND holds = %s ORDER BY number""",
@@ -160,7 +159,7 @@ class Storing:
             ).fetchall()
             whole = self._whole([key for _, key, *_ in taken])
             if lost := taken[whole:]:  # killed between a row and its object
-                self.installation.objects.delete(key for _, key, *_ in lost)
+                self.locked.installation.objects.delete(key for _, key, *_ in lost)
                 connection.execute(
                     "DELETE FROM page_bundle WHERE attempt_id = %s AND number >= %s AND holds = %s",
                     (self.attempt.attempt_id, lost[0][0], self.holds),
@@ -171,7 +170,7 @@ class Storing:
             return Walk(settings)
         _, _, _, beginning, came_by, follows = taken[-1]
         self.pages = sum(pages for _, _, pages, *_ in taken)
-        stored = _read(self.installation, [key for _, key, _, of, *_ in taken if of == beginning])
+        stored = _read(self.locked.installation, [key for _, key, _, of, *_ in taken if of == beginning])
         return Walk(settings, stored=stored, came_by=came_by, follows=follows, beginning=beginning, goes_on=True)
 
     def _free_number(self, connection: Connection[Any]) -> int:
@@ -183,7 +182,7 @@ class Storing:
 
     def _whole(self, bundles: Sequence[str]) -> int:
         """How many of these come before the first whose object is not there."""
-        there = replay.there(self.installation, bundles)
+        there = replay.there(self.locked.installation, bundles)
         return next((place for place, key in enumerate(bundles) if key not in there), len(bundles))
 
     def all(self, pages: Iterator[bytes], walk: Walk) -> None:
@@ -205,7 +204,7 @@ class Storing:
 
     def _is_enough(self, bundle: _Bundle) -> bool:
         """A source that is slow must not keep hours of its pages from being stored."""
-        limits = self.installation.limits
+        limits = self.locked.installation.limits
         return bundle.size >= limits.page_bundle_bytes or time.monotonic() - bundle.since >= limits.page_bundle_seconds
 
     def _hand_on(self, bundle: _Bundle, storer: ThreadPoolExecutor) -> _Bundle:
@@ -214,7 +213,7 @@ class Storing:
         self._storing = storer.submit(self._store, bundle, self._next_number(bundle))
         attempt = self.attempt
         if attempt.base_gen == 0 or attempt.mode == "reset" or attempt.replays:  # all of it will be extracted
-            self.installation.workers.prepare()
+            self.locked.installation.workers.prepare()
         return _Bundle()
 
     def _last(self, bundle: _Bundle) -> None:
@@ -232,7 +231,7 @@ class Storing:
     def _store(self, bundle: _Bundle, number: int) -> None:
         """The row comes first: of an object that is there the store knows, whatever was killed."""
         key = keys.page_bundle(self.attempt.attempt_id, number)
-        with self.installation.pool.connection() as connection:
+        with self.locked.connection() as connection:
             connection.execute(
                 """INSERT INTO page_bundle (attempt_id, number, object_key, pages, beginning, came_by, follows, holds)
                    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
@@ -247,12 +246,12 @@ class Storing:
                     self.holds,
                 ),
             )
-        put_bundle(self.installation, key, bundle.pages)
+        put_bundle(self.locked, key, bundle.pages)
 
 
-def put_bundle(installation: Installation, key: str, pages: Sequence[bytes]) -> None:
-    """Store pages as an object, in the place of what was there."""
-    installation.objects.put(key, zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(pages)))
+def put_bundle(locked: LockedSet, key: str, pages: Sequence[bytes]) -> None:
+    """Store pages of the set as an object, in the place of what was there."""
+    locked.installation.objects.put(key, zstandard.ZstdCompressor(level=1).compress(msgspec.msgpack.encode(pages)))
 
 
 def bundled(installation: Installation, key: str) -> list[bytes]:

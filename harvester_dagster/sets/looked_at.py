@@ -61,11 +61,11 @@ def figures(connection: Connection[Any], state: SetState, attempt: Attempt) -> F
     )
 
 
-def note(connection: Connection[Any], found: Figures, now: Any) -> None:
+def note(connection: Connection[Any], locked: LockedSet, found: Figures) -> None:
     """Somebody has looked at these."""
     connection.execute(
-        "UPDATE attempt SET looked_at = %s, looked = %s WHERE attempt_id = %s",
-        (now, Jsonb(found._asdict()), found.attempt_id),
+        "UPDATE attempt SET looked_at = %s, looked = %s WHERE attempt_id = %s AND set_id = %s",
+        (locked.installation.clock(), Jsonb(found._asdict()), found.attempt_id, locked.set_id),
     )
 
 

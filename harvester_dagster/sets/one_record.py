@@ -223,7 +223,7 @@ def _store(locked: LockedSet, external_id: str, single: Single, run_id: str) -> 
             mapping_version=fetch.mapping_version(installation, locked.key),
             run_id=run_id,
         )
-    storing = Storing(installation, attempt)
+    storing = Storing(locked, attempt)
     storing.all(iter([single.page]), Walk(installation.config.sets[locked.key]))
     with locked.connection() as connection:
         connection.execute(

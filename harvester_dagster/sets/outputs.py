@@ -71,11 +71,12 @@ def stale(installation: "Installation", connection: Connection[Any], state: SetS
     return row == (True,)
 
 
-def still_to_do(connection: Connection[Any], state: SetState) -> None:
+def still_to_do(connection: Connection[Any], locked: LockedSet) -> None:
     """What the candidate's outputs took along stays to be made anew of the accepted state: the candidate is not, or not
     yet, accepted."""
     connection.execute(
-        "UPDATE dirty SET done_in = NULL WHERE set_id = %s AND done_in = %s", (state.set_id, state.candidate_gen)
+        "UPDATE dirty SET done_in = NULL WHERE set_id = %s AND done_in = %s",
+        (locked.set_id, locked.state.candidate_gen),
     )
 
 

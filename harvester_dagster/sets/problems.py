@@ -1,6 +1,6 @@
 """What was odd about a harvest: notes on its list as a whole, which belong to no record, and those on records.
 
-Belongs here: writing and reading them. Those of records are written with their records (`stage.py`).
+Belongs here: writing and reading them. Those of records are written with their records (`tally.py`).
 """
 
 from collections.abc import Sequence
@@ -8,16 +8,20 @@ from typing import Any
 
 from psycopg import Connection
 
+from harvester_dagster.sets.attempts import Attempt
+from harvester_dagster.sets.locked_set import LockedSet
+
 OF_LIST = "kind = 'note' AND external_id IS NULL"
 """What tells such a row of `problem`."""
 
 
-def note_list(connection: Connection[Any], attempt_id: int, notes: Sequence[str]) -> None:
-    """Write the notes of a harvest's list, in place of any that it had."""
-    connection.execute(f"DELETE FROM problem WHERE attempt_id = %s AND {OF_LIST}", (attempt_id,))
+def note_list(connection: Connection[Any], locked: LockedSet, attempt: Attempt, notes: Sequence[str]) -> None:
+    """Write the notes of the list of a harvest of the set, in place of any that it had."""
+    connection.execute(f"DELETE FROM problem WHERE attempt_id = %s AND {OF_LIST}", (attempt.attempt_id,))
     connection.execute(
-        "INSERT INTO problem (attempt_id, kind, reason) SELECT %s, 'note', unnest(%s::text[])",
-        (attempt_id, list(notes)),
+        """INSERT INTO problem (attempt_id, kind, reason) SELECT attempt_id, 'note', unnest(%s::text[]) FROM attempt
+           WHERE attempt_id = %s AND set_id = %s""",
+        (list(notes), attempt.attempt_id, locked.set_id),
     )
 
 

@@ -222,7 +222,7 @@ def _opened(connection: Connection[Any], locked: LockedSet, newest: Sequence[Wai
 
 
 def _store(locked: LockedSet, attempt: Attempt, newest: Sequence[Waits]) -> None:
-    storing = Storing(locked.installation, attempt)
+    storing = Storing(locked, attempt)
     storing.all((row.page for row in newest), Walk(locked.installation.config.sets[locked.key]))
     with locked.connection() as connection:
         connection.execute(

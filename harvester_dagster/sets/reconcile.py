@@ -214,7 +214,7 @@ class _Reconciling:
 
     def run(self) -> Report:
         """Raises SourceError; then the attempt has failed."""
-        listing = Storing(self.installation, self.attempt, "identifiers")
+        listing = Storing(self.locked, self.attempt, "identifiers")
         walk = listing.walk(self.request.settings)
         try:
             listing.all(self.lists.pages(self.request, self.installation.outside, walk), walk)
@@ -232,7 +232,7 @@ class _Reconciling:
             report.examples["not given"] = self.not_given[: listed.EXAMPLES]
         report = report._replace(not_given=len(self.not_given))
         with self.locked.connection() as connection:
-            problems.note_list(connection, self.attempt.attempt_id, walk.notes)
+            problems.note_list(connection, self.locked, self.attempt, walk.notes)
             connection.execute(
                 """UPDATE attempt SET state = 'fetched', fetched_at = %s, pages = %s, report = %s
                    WHERE attempt_id = %s AND state = 'open'""",
@@ -264,7 +264,7 @@ class _Reconciling:
 
     def _ask(self, wanted: Sequence[str]) -> int:
         """Store the records of these ids, each as it came; how many pages there are."""
-        storing = Storing(self.installation, self.attempt)
+        storing = Storing(self.locked, self.attempt)
         stored = {self._name(page) for page in storing.walk(self.request.settings).stored()}
         names = [name for name in wanted if name not in stored and not storing.left_out.is_left_out(name)]
         storing.all(self._asked(names), Walk(self.request.settings))
@@ -309,7 +309,7 @@ class _Reconciling:
             ).fetchall()
             self.installation.objects.delete(key for (key,) in rows)
             connection.execute("DELETE FROM page_bundle WHERE attempt_id = %s AND holds = 'gone'", (attempt_id,))
-        storing = Storing(self.installation, self.attempt, "gone")
+        storing = Storing(self.locked, self.attempt, "gone")
         walk = storing.walk(self.request.settings)
         storing.all(map(self.lists.gone, found.by_parts(kinds, GONE_A_PAGE)), walk)
         return storing.pages

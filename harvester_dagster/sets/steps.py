@@ -200,8 +200,8 @@ def look(installation: Installation, key: str, progress: Progress = _quiet) -> t
         attempt = _candidate(locked, progress)
         with locked.connection() as connection:
             found = looked_at.figures(connection, locked.state, attempt)
-            looked_at.note(connection, found, installation.clock())
-            still_to_do(connection, locked.state)
+            looked_at.note(connection, locked, found)
+            still_to_do(connection, locked)
         return attempt, found
 
 
@@ -259,7 +259,7 @@ def _taken(locked: LockedSet, attempt: Attempt, attempt_id: int | None, seen: st
             looked_at.check(connection, locked, found, attempt_id, seen)
     except CandidateMoved:
         with locked.connection() as connection:
-            still_to_do(connection, locked.state)
+            still_to_do(connection, locked)
         raise
     verdict.conclude(locked, attempt, by_hand=True)
     return _locked_outcome(locked)

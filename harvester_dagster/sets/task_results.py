@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import Connection
 
 from harvester_dagster import canonical
+from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.store import keys
 from harvester_dagster.tasks.task import Item, Outcome, Result, Task
 
@@ -37,14 +38,15 @@ def known(connection: Connection[Any], task: Task, marks: Sequence[bytes]) -> di
 
 def store(
     connection: Connection[Any],
+    locked: LockedSet,
     task: Task,
     done: Iterable[tuple[Item, Outcome]],
     *,
     now: datetime,
-    set_id: int,
     later: Sequence[str],
 ) -> None:
-    """Outcomes, and in the same transaction what they make stale: outputs, and inputs of the tasks `later`."""
+    """Outcomes of a run over the set, and in the same transaction what they make stale: outputs, and inputs of the
+    tasks `later`."""
     done = sorted(done, key=lambda pair: pair[0].fingerprint)  # two sets that share results never cross
     done = [(item, _standing(item, outcome, now)) for item, outcome in done]
     data = [_text(outcome.data) for _, outcome in done]
@@ -76,11 +78,11 @@ def store(
         },
     )
     news = [item.fingerprint for item, outcome in done if _says_more(item, outcome)]
-    _mark_users(connection, task, news, set_id, later)
+    _mark_users(connection, locked, task, news, later)
 
 
 def _mark_users(
-    connection: Connection[Any], task: Task, marks: Sequence[bytes], set_id: int, later: Sequence[str]
+    connection: Connection[Any], locked: LockedSet, task: Task, marks: Sequence[bytes], later: Sequence[str]
 ) -> None:
     """In every set that shares these results: outputs to make anew, and later tasks to look again.
 
@@ -89,7 +91,7 @@ def _mark_users(
     """
     if not marks:
         return
-    parameters = {"task": task.name, "marks": list(marks), "later": list(later), "own": set_id}
+    parameters = {"task": task.name, "marks": list(marks), "later": list(later), "own": locked.set_id}
     connection.execute(
         """INSERT INTO dirty (doc_id, set_id)
            SELECT DISTINCT u.doc_id, u.set_id FROM task_use u JOIN harvest_set s USING (set_id)
@@ -111,13 +113,13 @@ def _mark_users(
         )
 
 
-def mark_dirty(connection: Connection[Any], doc_ids: Sequence[int]) -> None:
-    """These documents' outputs are to be made anew by the next `products/set, files/set`."""
+def mark_dirty(connection: Connection[Any], locked: LockedSet, doc_ids: Sequence[int]) -> None:
+    """The outputs of these documents of the set are to be made anew by the next `products/set, files/set`."""
     if doc_ids:
         connection.execute(
             """INSERT INTO dirty (doc_id, set_id) SELECT doc_id, set_id FROM document
-               WHERE doc_id = ANY (%s) ORDER BY 1 ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL""",
-            (list(doc_ids),),
+               WHERE doc_id = ANY (%s) AND set_id = %s ORDER BY 1 ON CONFLICT (doc_id) DO UPDATE SET done_in = NULL""",
+            (list(doc_ids), locked.set_id),
         )
 
 

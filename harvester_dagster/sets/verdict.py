@@ -104,7 +104,7 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
             )
             inbox.settle(connection, attempt.attempt_id, "rejected", installation.clock(), "; ".join(rejected))
             if attempt.mode != "derive":  # results of due looks count all the same: the next release publishes them
-                outputs.still_to_do(connection, state)
+                outputs.still_to_do(connection, locked)
         else:
             _accept(connection, locked, attempt, now_there, record, "accepted by hand" if by_hand else "")
             if by_hand:

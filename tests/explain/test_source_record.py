@@ -14,6 +14,7 @@ from harvester_dagster.explain.why import FoundDocument
 from harvester_dagster.releases import taking_down
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.sets import fetch
+from harvester_dagster.sets.locked_set import lock_set
 from tests.sets.conftest import OpenWorld
 from tests.sets.harvest_once import SETTINGS
 from tests.sets.paged_source import paged_source
@@ -73,7 +74,8 @@ def test_of_pages_in_xml_whatever_their_encoding(
             key = world.one("SELECT object_key FROM page_bundle")
             pages = [page.decode().replace("UTF-8", "UTF-16") for page in fetch.bundled(world.installation, key)]
             for encoding in ("utf-16-le", "utf-16-be"):
-                fetch.put_bundle(world.installation, key, [f"\ufeff{page}".encode(encoding) for page in pages])
+                with lock_set(world.installation, KEY) as locked:
+                    fetch.put_bundle(locked, key, [f"\ufeff{page}".encode(encoding) for page in pages])
                 assert look(world, name).record, encoding
 
 
