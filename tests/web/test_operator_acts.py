@@ -191,6 +191,22 @@ def test_a_night_is_stopped(site: Site, page: Page) -> None:
     assert acts == [("local", "stop night", str(night.night_id), outcome) for outcome in ("done", "refused")]
 
 
+def test_a_night_that_begins_is_seen_where_the_page_stands_open(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    page.get_by_role("heading", name="Sets").evaluate("heading => { heading.stays = true }")
+    with site.world.installation.pool.connection() as connection:
+        night = nights.open_night(connection, site.world.installation.config, site.world.now)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Night {night.night_id} goes on")
+    expect(page.get_by_role("region", name="The night that goes on")).to_be_visible()
+    assert page.get_by_role("heading", name="Sets").evaluate("heading => heading.stays") is True
+    page.get_by_text(f"Stop night {night.night_id}", exact=True).click()
+    with site.world.installation.pool.connection() as connection:
+        nights.set_ended(connection, night.night_id, KEY, "success", site.world.now)
+    page.wait_for_timeout(5_000)
+    expect(page.get_by_role("button", name=f"Stop night {night.night_id} now")).to_be_visible()
+
+
 def test_what_a_task_could_not_have_is_retried_from_the_night(site: Site, page: Page) -> None:
     names = [f"{number:02}" for number in range(30)]
     site.world.source.put(*names)
