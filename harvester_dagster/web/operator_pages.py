@@ -76,6 +76,7 @@ class OperatorPages:
                 found=found,
                 news=self._news_told(connection),
                 running=running[-1] if running else None,
+                open_nights=running,
                 progress=self._progress(connection, running[-1].night_id) if running else [],
                 nights=night_report.nights(connection, _NIGHTS),
                 missing=missing_nights.missing(self._installation, connection, self._since),

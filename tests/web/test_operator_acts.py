@@ -207,6 +207,17 @@ def test_a_night_that_begins_is_seen_where_the_page_stands_open(site: Site, page
     expect(page.get_by_role("button", name=f"Stop night {night.night_id} now")).to_be_visible()
 
 
+def test_of_two_nights_each_has_its_stop(site: Site) -> None:
+    with site.world.installation.pool.connection() as connection:
+        for _ in range(2):
+            nights.open_night(connection, site.world.installation.config, site.world.now)
+    text = get(site, "/").text
+    assert 'action="/night/1/stop"' in text and 'action="/night/2/stop"' in text
+    assert press(site, "/night/1/stop").status_code == 303
+    text = get(site, "/").text
+    assert 'action="/night/2/stop"' in text and 'action="/night/1/stop"' not in text
+
+
 def test_what_a_task_could_not_have_is_retried_from_the_night(site: Site, page: Page) -> None:
     names = [f"{number:02}" for number in range(30)]
     site.world.source.put(*names)
