@@ -83,18 +83,25 @@ class PushReports:
     def __call__(self, found: Taken) -> None:
         """A materialization of each entity's set. An event that Dagster's store does not take is told on stderr only:
         what was pushed is published all the same."""
-        try:
+        with _told_or_said(found.key):
             jobs.report_pushed(self._instance, self._harvester, found)
-        except Exception as error:
-            if not is_away(error):
-                raise
-            print(f"{found.key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
     def __enter__(self) -> "PushReports":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._instance.dispose()
+
+
+@contextmanager
+def _told_or_said(key: str) -> Iterator[None]:
+    """Around telling Dagster of a set what stands all the same: on stderr where its store is away."""
+    try:
+        yield
+    except Exception as error:
+        if not is_away(error):
+            raise
+        print(f"{key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
 
 def end_runs(night: Night) -> list[str]:
@@ -254,13 +261,9 @@ class DagsterLauncher:
     def accepted(self, installation: Installation, key: str) -> None:
         """The set's red checks turn green. That Dagster's store does not take it is told on stderr only: the candidate
         is accepted all the same."""
-        try:
+        with _told_or_said(key):
             partitions.synchronise(self._instance, installation)
             jobs.report_accepted(self._instance, installation, key)
-        except Exception as error:
-            if not is_away(error):
-                raise
-            print(f"{key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
     def end_runs(self, night: Night) -> list[str]:
         """Those in the queue are taken out of it, those that go on are told to end."""

@@ -63,7 +63,7 @@ class MissingNights:
             self._settled = tick
         if has_night or is_queued or now < self._back_at + STORE_PATIENCE:
             return None
-        found = _alert(tick)
+        found = _missed(tick)
         told = self._tell(found)
         if found.cause in self._told:
             self._settled = tick
@@ -98,10 +98,10 @@ def missing(installation: Installation, connection: Connection[Any], since: date
         {"tick": tick},
     ).fetchone()
     has_begun, had_nights = row or (False, False)
-    return _alert(tick) if not has_begun and (had_nights or tick > since) else None
+    return _missed(tick) if not has_begun and (had_nights or tick > since) else None
 
 
-def _alert(tick: datetime) -> Alert:
+def _missed(tick: datetime) -> Alert:
     return Alert(f"no-night {nights.tick_name(tick)}", f"no night has begun at {tick:%Y-%m-%d %H:%M}", _MEND)
 
 

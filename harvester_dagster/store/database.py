@@ -122,7 +122,7 @@ def _opened(url: str, made: dict[str, Any], **options: Any) -> Pool:
 
 def _has_said_something(connection: Connection[Any]) -> bool:
     """Whether there is something to be read on an idle connection: a backend that goes says so, others are silent. To
-    look costs 2 µs, to ask each time 50."""
+    look costs 1 µs, to ask each time 40."""
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     return bool(waiting.poll(0))

@@ -17,7 +17,7 @@ from psycopg import Connection, OperationalError, sql
 from psycopg.errors import LockNotAvailable
 
 from harvester_dagster.failures import HarvesterError
-from harvester_dagster.store.database import Pool
+from harvester_dagster.store.database import Pool, connected
 
 
 @unique
@@ -96,12 +96,7 @@ def held(
 def session(pool: Pool) -> Iterator[Connection[Any]]:
     """A connection that commits by itself, for as long as locks are held on it. It is none of the pool's (3 ms more):
     those who wait for a lock would keep these from the one that holds it, and works."""
-    with Connection.connect(
-        str(pool.conninfo),
-        autocommit=True,
-        options="-c search_path=harvester,public -c timezone=UTC",
-        application_name="harvester lock",
-    ) as connection:
+    with connected(str(pool.conninfo), "harvester lock") as connection:
         yield connection
 
 
