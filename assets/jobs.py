@@ -16,7 +16,7 @@ from assets import again, doing, names, night_runs
 from assets import release as release_assets
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
-from harvester_dagster.releases import release
+from harvester_dagster.releases import asking_anew, release
 from harvester_dagster.sets import failed_results, reconcile, sets, steps, versions
 from harvester_dagster.sets.enrich import Portion
 from harvester_dagster.sets.pushed import Taken
@@ -292,6 +292,9 @@ def mend_what_was_cut(context: dg.OpExecutionContext, harvester: dg.ResourcePara
     with again.when_the_store_was_away():
         if behind := release.catch_up(harvester, context.log.info):
             context.log.warning("the index is behind: %s", behind)
+        for wished in asking_anew.due(harvester):
+            asked = asking_anew.ask(harvester, wished, context.log.info)
+            context.log.info("%s:%s: asked for anew: %s", wished.key, wished.external_id, asked.reason or asked.did)
         release_assets.report_search(context.instance, harvester)
         sets.synchronise(harvester.pool, harvester.config, harvester.clock())
         night_id = night_runs.release_begins(context.instance, context.run, harvester)
@@ -305,7 +308,8 @@ def mend_what_was_cut(context: dg.OpExecutionContext, harvester: dg.ResourcePara
     name=names.MEND_JOB,
     executor_def=dg.in_process_executor,
     hooks={again.run_again},
-    description="What a killed run left: an alias behind the version, a night that nobody closed. Sensors ask for it.",
+    description="What a killed run left: an alias behind the version, a night that nobody closed; records whose purge "
+    "was undone. Sensors ask for it.",
 )
 def mend() -> None:
     """One step: `mend_what_was_cut`."""

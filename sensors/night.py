@@ -15,8 +15,8 @@ from assets.jobs import AssetJob, ReconcileConfig, mend, reconcile_set
 from assets.names import RELEASE_TAG, SET_TAG, SOURCE_TAG, TICK_TAG
 from harvester_dagster.config import Config, source_of
 from harvester_dagster.installation import Installation
+from harvester_dagster.releases import asking_anew, nights
 from harvester_dagster.releases import day_work as days
-from harvester_dagster.releases import nights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.search import aliases
 from harvester_dagster.sets import reconcile
@@ -185,13 +185,13 @@ def day_work(config: Config, job: AssetJob) -> dg.SensorDefinition:
         default_status=automation.sensor(config),
         description="Releases work done by day (a backfill, an accept, a retry) when sets have advanced, nothing runs, "
         "and nothing has moved for release_quiet_period. Has an alias mended that a crash left behind the version; an "
-        "index that does not obey a takedown whatever runs.",
+        "index that does not obey a takedown, and a record whose purge was undone, whatever runs.",
     )
     def watch(
         context: dg.SensorEvaluationContext, harvester: dg.ResourceParam[Installation]
     ) -> Sequence[dg.RunRequest] | dg.SkipReason:
-        disobeys = aliases.may_show_taken_down(harvester)
-        requests = [_mending("takedowns", harvester.clock(), {})] if disobeys else []
+        cut = {"takedowns": aliases.may_show_taken_down(harvester), "asked-anew": bool(asking_anew.due(harvester))}
+        requests = [_mending(what, harvester.clock(), {}) for what, is_due in cut.items() if is_due]
         found = _by_day(context.instance, harvester)
         if isinstance(found, dg.SkipReason):
             return requests or found

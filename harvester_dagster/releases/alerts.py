@@ -8,6 +8,7 @@ visible in the store, the reports and the checks.
 
 import logging
 import shlex
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from harvester_dagster.failures import HarvesterError, OutsideError, StorageErro
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.publication import audit, inbox, takedowns
-from harvester_dagster.releases import nights
+from harvester_dagster.releases import asking_anew, nights
+from harvester_dagster.releases.asking_anew import Wish
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import attempts, pushed, sets
 from harvester_dagster.store import locks
@@ -29,6 +31,8 @@ from harvester_dagster.vocabularies.current import VocabularyLost
 
 TAKEN_AFTER = timedelta(hours=1)
 """Pushes are taken within seconds, but for those that come while their set is harvested."""
+ASKED_AFTER = timedelta(days=1)
+"""A record whose purge was undone is asked for within minutes, but while its set waits for somebody."""
 _LOG = logging.getLogger(__name__)
 SEARCH = "search"
 """What the causes that lie on the search side begin with."""
@@ -54,6 +58,7 @@ def standing(installation: Installation) -> list[Alert]:
     that does not show what is published, a vocabulary that was lost."""
     found = [*of_search(installation), *_of_vocabularies(installation)]
     with installation.pool.connection() as connection:
+        found += _of_wishes(asking_anew.wishes(connection), installation.clock())
         left_behind = nights.left_behind(connection)
         inboxes = {row.set_id: row for row in inbox.counts(connection)}
         for state in sets.all_sets(connection):
@@ -79,6 +84,16 @@ def _of_vocabularies(installation: Installation) -> list[Alert]:
     except StorageError:
         return []
     return []
+
+
+def _of_wishes(wishes: Sequence[Wish], now: datetime) -> list[Alert]:
+    found = []
+    for wish in wishes:
+        if now - wish.since > ASKED_AFTER:
+            message = f"{wish.key}:{wish.external_id}: its purge was undone, and its source gave it not: {wish.reason}"
+            mend = f"mend that; it is asked for again by itself, and by `harvester harvest {wish.key} --full`"
+            found.append(Alert(f"asked-anew {wish.doc_id}", message, mend, wish.since, wish.key))
+    return found
 
 
 def _of_set(connection: Connection[Any], installation: Installation, state: sets.SetState) -> Alert | None:

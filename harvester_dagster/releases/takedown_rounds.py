@@ -1,8 +1,8 @@
 """What takedowns have begun and could not end, brought to its end within seconds: beside the rounds of pushes.
 
-A takedown is one transaction; killed behind it, or with a server that is away, its index, those who are to be told and
-what is asked of a source anew are still to come. All that is read from the store, so a round that is killed is done by
-the next one. Each kind of work has a thread of its own: an address of alerts that hangs keeps no index waiting.
+A takedown is one transaction; killed behind it, or with a server that is away, its index and those who are to be told
+are still to come. That is read from the store, so a round that is killed is done by the next one. Each kind of work has
+a thread of its own: an address of alerts that hangs keeps no index waiting.
 
 Belongs here: which of it is due, and the pause after what failed. Does not belong here: doing it (`taking_down.py`,
 `alerts.py`), who runs it (`cli/push.py`).

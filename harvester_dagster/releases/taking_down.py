@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, log, takedowns
 from harvester_dagster.publication.takedowns import NotTakenDown, Purge
-from harvester_dagster.releases import alerts, purging, value_counts
+from harvester_dagster.releases import alerts, asking_anew, purging, value_counts
 from harvester_dagster.search import aliases, build, index, overlay
 from harvester_dagster.search.connection import NoIndex, SearchError, connected
 from harvester_dagster.search.mapping import BadMapping
@@ -72,6 +72,7 @@ def take_down(
         is_act = before is None or (purge and before.purge != "asked")
         if is_act:
             takedowns.check_number(connection, [named.srn], now, confirmed=confirmed)
+        asking_anew.forget(connection, named.doc_id)
         takedowns.put(connection, named.doc_id, named.set_id, reason, now, mark)
         family = withheld.family(connection, named.doc_id)
         value_counts.turn(connection, installation.catalog, family, -1)
@@ -92,8 +93,8 @@ def take_down(
 
 
 def undo(installation: Installation, named: Named) -> TakenDown:
-    """Show a record and what it owns again, as its source has it. What was purged comes back when its source sends it.
-    Raises NotTakenDown."""
+    """Show a record and what it owns again, as its source has it. What was purged is asked for anew, by whoever asks
+    next (`asking_anew.py`). Raises NotTakenDown."""
     with (
         audit.trying(installation.pool, takedowns.UNDO, named.srn, installation.clock),
         installation.pool.connection() as connection,
@@ -109,6 +110,8 @@ def undo(installation: Installation, named: Named) -> TakenDown:
         turned = withheld.give_back(connection, named.set_id, family)
         value_counts.turn(connection, installation.catalog, family, 1)
         now = installation.clock()
+        if before.purge == "done":
+            asking_anew.wish(connection, named.doc_id, now)
         seq = log.write_documents(connection, named.set_id, turned, now)
         audit.write(connection, takedowns.UNDO, named.srn, now, tell=True, purge=before.purge, seq=seq)
     behind = reach_index(installation)

@@ -6,6 +6,7 @@ once more by themselves, then left out and named. All of it can be repeated: eve
 """
 
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -209,8 +210,19 @@ class _Sender:
             self.rejected.append(Rejected(line.doc_id, line.srn, reason))
             if len(self.rejected) > self.allowed:
                 raise TooManyRejected(
-                    f"{self.index}: more than {self.allowed} documents are refused; the last one, {line.srn}: {reason}"
+                    f"{self.index}: more than {self.allowed} documents are refused; the last one, {line.srn}: "
+                    f"{_without_values(reason)}"
                 )
+
+
+_FIELD = re.compile(r"(?:(?<!date )field|mapping for) ?[=\[\"' ]+([\w.]+)[\]\"']")
+
+
+def _without_values(reason: str) -> str:
+    """Its kind, and the field that is named first: what else is said quotes what the document holds, and this is told
+    to many."""
+    found = _FIELD.search(reason)
+    return reason.partition(":")[0] + (f" (field {found[1]})" if found else "")
 
 
 def _by_content(error: Refused) -> bool:

@@ -148,14 +148,14 @@ def _length_of(params: Mapping[str, str]) -> str:
 
 
 def looks_like(body: bytes) -> str:
-    """What arrived instead of a page, in words for a message: a web page or something else, and its first 120
-    characters."""
+    """What arrived instead of a page, in words for a message: a web page, and its first 120 characters, or something
+    else and its first 40: a page that is broken begins with a record."""
     if b"\0" in body[:400] or sum(byte < 9 or 13 < byte < 32 for byte in body[:400]) > len(body[:400]) / 10:
         return f"{len(body):,} bytes that are no text"
     start = body[:400].decode("utf-8", "replace").strip()
     if "<html" in start.lower() or "<!doctype html" in start.lower():
         return f"a web page that begins with {' '.join(start.split())[:120]!r}"
-    return f"something that begins with {' '.join(start.split())[:120]!r}"
+    return f"something that begins with {' '.join(start.split())[:40]!r}"
 
 
 def short_name(host: str) -> str:

@@ -1,6 +1,10 @@
 """`harvester takedown`: what a person types, what they are shown, and what must be said twice."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,33 @@ def test_a_purge_and_its_undoing(shown: World, run: Run) -> None:
     assert run("takedown", SRN, "--undo").exit_code == 0
     release.release(shown.installation, by_hand=True)
     assert "a" in shown.outputs()
+
+
+def test_a_source_that_is_away_is_asked_by_saying_it_once_more(shown: World, run: Run) -> None:
+    said(run, SRN, "--reason", "case 12", "--purge")
+    shown.source.records["one"]["kept"] = shown.source.records["one"].pop("a")
+    shown.source.status = 503
+    away = run("takedown", SRN, "--undo")
+    assert away.exit_code == 1 and "0 documents are shown again" in away.stdout and "once more" in away.stderr
+    shown.source.status = 200
+    shown.source.records["one"]["a"] = shown.source.records["one"].pop("kept")
+    assert said(run, SRN, "--undo")["asked"]["did"] == "new"
+    refused = run("takedown", SRN, "--undo")
+    assert refused.exit_code == 1 and "is not taken down" in refused.stderr
+
+
+def test_at_a_terminal_it_is_asked_whether_the_same_record_goes_too(shown: World) -> None:
+    for answer, there in ((b"n\n", True), (b"y\n", False)):
+        ours, theirs = pty.openpty()
+        line = [sys.executable, "-m", "harvester_dagster.cli.main", "takedown", SRN, "--reason", "case 12"]
+        process = subprocess.Popen(line, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE)
+        os.write(ours, answer)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert "Take src:two:a down, too?" in os.read(ours, 65536).decode()
+        assert "a" not in shown.outputs() and ("a" in shown.outputs("src:two")) is there
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_what_is_refused(shown: World, run: Run) -> None:

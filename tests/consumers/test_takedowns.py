@@ -247,6 +247,27 @@ def test_the_same_record_by_another_route_is_named_and_stays(api: Api) -> None:
     assert api.get("/product/src:two:b/").status_code == api.get(f"/product/{KEY}:e/").status_code == 200
 
 
+def test_a_doi_and_an_address_are_known_however_they_are_written(api: Api) -> None:
+    api.world.source.put("d", doi="https://doi.org/10.1234/Abc(1)", files=())
+    for name, written in (
+        ("e", "10.1234/abc(1)"),
+        ("f", "doi:10.1234/ABC(1)"),
+        ("g", "http://dx.doi.org/10.1234/aBc(1)"),
+    ):
+        api.world.source.put(name, doi=written, files=())
+    api.world.source.put("h", doi="10.1234/abc(12)", files=())
+    api.world.source.put("i", title="10.1234/abc(1)", files=())
+    link = api.world.source.url.removeprefix("http:")
+    api.world.source.put("j", links=[{"url": f"http:{link}/files/page/"}], files=())
+    api.world.source.put("k", links=[{"url": f"https:{link}/files/page"}], files=())
+    published(api.world)
+    said = {name: api.act(f"{KEY}:{name}", reason="x", dry_run=True).json()["same"] for name in "dej"}
+    assert {one["srn"] for one in said["d"]} == {f"{KEY}:{name}" for name in "efg"}
+    assert {one["srn"] for one in said["e"]} == {f"{KEY}:{name}" for name in "dfg"}
+    assert {one["both_have"] for one in said["d"]} == {"the same DOI"}
+    assert said["j"] == [{"srn": f"{KEY}:k", "both_have": "the same address"}]
+
+
 def test_a_takedown_looks_at_one_document_by_indices_and_readers_pay_nothing(api: Api) -> None:
     api.world.change(
         """INSERT INTO document (doc_id, set_id, entity, external_id)

@@ -5,6 +5,7 @@ What is to be remembered is written by the runs that they ask for, each of itsel
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,13 @@ def dagster(open_world: OpenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     world = open_world(catalog=catalog(task.row), min_documents=5)
     world.source.put("a", "b")
     monkeypatch.setenv(world.installation.config.store.postgres_url_env, world.url)
-    home = tmp_path / "dagster"
+    with in_dagster(world, tmp_path / "dagster") as found:
+        yield found
+
+
+@contextmanager
+def in_dagster(world: World, home: Path) -> Iterator[Dagster]:
+    """A world whose store is Dagster's, too; what Dagster keeps as files is in that folder."""
     home.mkdir()
     (home / "dagster.yaml").write_text(
         "storage: {postgres: {postgres_url: {env: HARVESTER_POSTGRES_URL}}}\ntelemetry: {enabled: false}\n"
@@ -203,6 +210,21 @@ def test_an_index_that_does_not_obey_a_takedown_is_mended_whatever_runs(
     assert taking_down.take_down(world.installation, Named(doc_id, set_id, "src:one:a"), "x").behind
     (request,) = there.evaluate("day_work")
     assert request.job_name == "mend" and request.run_key and request.run_key.startswith("mend-takedowns-")
+
+
+def test_a_record_whose_purge_was_undone_is_asked_for_by_a_run(dagster: Dagster) -> None:
+    world = dagster.world
+    world.night()
+    ((doc_id, set_id),) = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = 'a' AND set_id = 1")
+    named = Named(doc_id, set_id, "src:one:a")
+    assert taking_down.take_down(world.installation, named, "case 12", purge=True).purge == "done"
+    assert [request.job_name for request in dagster.evaluate("day_work")] == ["release"]
+    taking_down.undo(world.installation, named)
+    asked, _ = dagster.evaluate("day_work")
+    assert asked.job_name == "mend" and asked.run_key and asked.run_key.startswith("mend-asked-anew-")
+    assert "a" not in world.outputs()
+    assert dagster.run(asked).status is dg.DagsterRunStatus.SUCCESS
+    assert "a" in world.outputs()
 
 
 def test_the_sensor_asks_for_the_partitions_of_new_sets(dagster: Dagster) -> None:

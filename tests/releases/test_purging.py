@@ -16,7 +16,7 @@ from opensearchpy import OpenSearch
 from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.publication import takedowns
 from harvester_dagster.publication.takedowns import NotTakenDown, Takedown
-from harvester_dagster.releases import purging, release, retention, taking_down
+from harvester_dagster.releases import alerts, asking_anew, purging, release, retention, taking_down
 from harvester_dagster.releases.taking_down import Named, TakenDown
 from harvester_dagster.search import aliases
 from harvester_dagster.sets import one_record, remap, steps, versions
@@ -253,12 +253,62 @@ def test_undone_its_source_is_asked_for_it_anew(world: World) -> None:
     prepared(world)
     purge(world)
     assert taking_down.undo(world.installation, named(world)).documents == 0
-    came, _ = one_record.harvest(world.installation, KEY, "secret")
-    assert came.did == "new"
+    (wished,) = asking_anew.due(world.installation)
+    assert asking_anew.ask(world.installation, wished) == (wished, "new", "", True)
     release.release(world.installation, by_hand=True)
     assert world.outputs()["secret"]["title"] == f"{MARKER} second"
     check(world)
-    assert world.outputs() == world.rebuilt()
+    assert world.outputs() == world.rebuilt() and asking_anew.due(world.installation) == []
+
+
+def test_a_source_that_is_away_is_asked_later(world: World) -> None:
+    prepared(world)
+    purge(world)
+    taking_down.undo(world.installation, named(world))
+    (wished,) = asking_anew.due(world.installation)
+    kept = world.source.records["one"].pop("secret")
+    world.source.status = 503
+    asked = asking_anew.ask(world.installation, wished)
+    assert not asked.is_over and asked.reason
+    assert asking_anew.due(world.installation) == [], "not at once again"
+    world.source.status = 200
+    world.source.records["one"]["secret"] = kept
+    world.forward(asking_anew.PAUSE)
+    (wished,) = asking_anew.due(world.installation)
+    assert wished.reason
+    world.forward(timedelta(days=1))
+    assert [alert.cause for alert in alerts.standing(world.installation)] == [f"asked-anew {wished.doc_id}"]
+    assert asking_anew.ask(world.installation, wished).did == "new"
+    assert asking_anew.due(world.installation) == alerts.standing(world.installation) == []
+
+
+def test_while_its_set_waits_for_somebody_it_waits_with_it(open_world: OpenWorld) -> None:
+    world = open_world(catalog=TASKS, min_documents=1, max_shrink=0.1)
+    prepared(world)
+    purge(world)
+    world.source.forget("a", "z")
+    assert world.night(asked="full").is_replaced
+    taking_down.undo(world.installation, named(world))
+    (wished,) = asking_anew.due(world.installation)
+    assert "candidate waits" in asking_anew.ask(world.installation, wished).reason
+    steps.accept(world.installation, KEY)
+    world.forward(asking_anew.PAUSE)
+    assert [asking_anew.ask(world.installation, one).did for one in asking_anew.due(world.installation)] == ["new"]
+
+
+def test_nobody_asks_for_what_its_source_has_no_more_nor_for_what_is_taken_down_again(world: World) -> None:
+    prepared(world)
+    purge(world)
+    kept = world.source.records["one"].pop("secret")
+    taking_down.undo(world.installation, named(world))
+    (wished,) = asking_anew.due(world.installation)
+    asked = asking_anew.ask(world.installation, wished)
+    assert asked.is_over and asked.did is None and "no record" in asked.reason
+    world.source.records["one"]["secret"] = kept
+    purge(world)
+    taking_down.undo(world.installation, named(world))
+    taking_down.take_down(world.installation, named(world), "case 13")
+    assert asking_anew.due(world.installation) == []
 
 
 def test_a_list_that_was_cut_goes_on_and_is_whole(world: World) -> None:

@@ -174,6 +174,18 @@ def test_too_many_refusals_leave_everything_as_it_was(world: World) -> None:
     assert world.indices() == world.aliased() == {first.name}
 
 
+def test_refusals_tell_nothing_of_what_a_document_holds(world: World) -> None:
+    """They are told to Dagster, and kept there; its own row has all that the server said."""
+    odd = {"study_vocabulary": {"keyword": {"Zeldzaamwoord": 1}}}
+    refused = {f"b{n}": {**product(f"b{n}", "Titel"), **odd} for n in range(5)}
+    world.accept({**_many(10), "b0": refused["b0"]})
+    assert "Zeldzaamwoord" in _release(world).examples[0].reason
+    world.accept({**refused})
+    report = build.bring_up(world.installation, world.prepare())
+    assert "documents are refused" in report.reason and "study_vocabulary" in report.reason
+    assert "Zeldzaamwoord" not in report.reason
+
+
 def test_an_index_that_somebody_changed_is_found_out_and_made_anew(world: World) -> None:
     world.accept(_many(6))
     first = _release(world)
