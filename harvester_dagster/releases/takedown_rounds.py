@@ -22,15 +22,19 @@ from harvester_dagster.publication import audit
 from harvester_dagster.releases import alerts, taking_down
 from harvester_dagster.search import aliases
 
-LONGEST_PAUSE = 30.0
-"""Seconds after what failed: within a minute of its server's return an index obeys."""
+INDEX_PAUSE = 30.0
+"""Seconds at most after what failed: within a minute of its server's return an index obeys."""
+TELLING_PAUSE = 600.0
+"""Whoever hears of it in several ways hears of it again with each try."""
 Progress = Callable[[str], None]
 
 
 class _Work(NamedTuple):
-    """`is_due`: read from the store; `do`: why it could not be done, or ""."""
+    """`is_due`: read from the store; `do`: why it could not be done, or "". `pause`: seconds at most behind a
+    failure."""
 
     what: str
+    pause: float
     is_due: Callable[[], bool]
     do: Callable[[], str]
 
@@ -50,8 +54,8 @@ class TakedownRounds:
     def __init__(self, installation: Installation, progress: Progress = lambda _: None) -> None:
         self._installation, self._progress = installation, progress
         self._works = {
-            _Work("the search index obeys", self._is_index_due, self._reach_index): _Standing(),
-            _Work("people are told", self._is_telling_due, self._tell): _Standing(),
+            _Work("the search index obeys", INDEX_PAUSE, self._is_index_due, self._reach_index): _Standing(),
+            _Work("people are told", TELLING_PAUSE, self._is_telling_due, self._tell): _Standing(),
         }
         self._beside = ThreadPoolExecutor(len(self._works), "takedowns")
 
@@ -73,7 +77,7 @@ class TakedownRounds:
 
     def _look(self, work: _Work, standing: _Standing, failed: str) -> None:
         standing.failures = min(standing.failures + 1, 16) if failed else 0
-        pause = min(2.0 ** (standing.failures - 1), LONGEST_PAUSE) if failed else 0.0
+        pause = min(2.0 ** (standing.failures - 1), work.pause) if failed else 0.0
         standing.not_before = time.monotonic() + pause
         if failed:
             self._progress(f"takedowns: not yet so that {work.what}: {failed}")

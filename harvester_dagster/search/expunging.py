@@ -48,6 +48,8 @@ def expunge(installation: Installation, patience: float) -> str:
             for name in merged:
                 _merge(work.client, name)
             made = _others(work, merged)
+        if not aliases.may_show_taken_down(installation):
+            behind = ""  # the alias lacks something else, which keeps no purge
         return behind or (f"{made} was made meanwhile, perhaps from what was deleted" if made else "")
     except NoIndex:
         return ""

@@ -205,6 +205,7 @@ def test_while_the_current_version_has_no_index_it_goes_from_the_one_that_is_sea
     assert not aliases.may_show_taken_down(world.installation)
     assert taking_down.undo(world.installation, _named(world, "p1")).behind != "", "it is not back yet"
     assert _take(world, "p2") == ""
+    assert expunging.expunge(world.installation, patience=5) == "", "nor does a purge wait for that index"
     assert release.catch_up(world.installation) == ""
     assert world.shown() == {"a:one:p0": "Nieuw"} | {f"a:one:p{n}": f"Titel {n}" for n in (1, 3, 4, 5)}
 
