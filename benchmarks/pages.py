@@ -55,8 +55,10 @@ PAGES = {
     "/alerts/": "alerts",
     "/audit/": "audit",
     "/harvest/status": "access, status",
+    "/access/runs/": "access, every run",
     "/harvest/log": "access, log",
     "/debug/article": "access, a document",
+    "/access/what-if/": "access, what if",
     "/cache/update": "access, journals",
 }
 

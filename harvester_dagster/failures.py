@@ -36,8 +36,9 @@
     ├── NothingToReconcile           sets: a set cannot be compared with its source's list of identifiers now
     ├── NothingToRemap               sets: the stored pages do not hold all of the set
     ├── NotPromotable                sets: no such version, or it must not become current
-    │   ├── Held                     a rollback holds automatic releases
+    │   ├── Held                     automatic releases are held
     │   └── Superseded               another version has become current meanwhile
+    ├── NotHeld                      sets: automatic releases are not held, or not by what was seen
     ├── SearchError                  search: the search server did not do what was asked
     │   ├── Unreachable              later it may
     │   ├── Refused                  somebody must act first

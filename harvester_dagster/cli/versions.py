@@ -9,10 +9,14 @@ from harvester_dagster.cli.commands import Commands, DryRun, Json
 from harvester_dagster.cli.session import opened
 from harvester_dagster.consumers import changes
 from harvester_dagster.consumers.field_differences import described
+from harvester_dagster.consumers.version_differences import compared
+from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import release
 from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import Version
 
+_SAMPLES = 20
 version_app = Commands("Dataset versions: list, compare, go back.")
 
 
@@ -69,6 +73,18 @@ def version_hold(
         )
 
 
+@version_app.command("end-hold")
+def version_end_hold(as_json: Json = False) -> None:
+    """Let automatic releases go on, without one now; `harvester release` releases at once, and ends a hold too."""
+    with opened() as installation:
+        with audit.trying(installation.pool, "end hold", "", installation.clock):
+            held = versions.let_go_on(installation)
+        if as_json:
+            printing.as_json(held)
+        else:
+            printing.console.print(f"Automatic releases go on; they were held: {printing.text(held.reason)}.")
+
+
 @version_app.command("rollback")
 def version_rollback(
     version: Annotated[int, typer.Argument(help="0: the one that was current before.")] = 0,
@@ -80,11 +96,7 @@ def version_rollback(
         with installation.pool.connection() as connection:
             earlier = versions.by_id(connection, version) if version else versions.before_current(connection)
         if dry_run:
-            if as_json:
-                printing.as_json({"version": earlier, "rolled_back": False})
-                return
-            prepared = printing.moment(earlier.prepared_at, installation.config.zone)
-            printing.console.print(f"Version {earlier.version_id} of {prepared} would be current.")
+            _look(installation, earlier, as_json=as_json)
             return
         with audit.trying(installation.pool, "rollback", str(earlier.version_id), installation.clock):
             report, published = release.roll_back(installation, earlier, progress=printing.progress)
@@ -95,3 +107,22 @@ def version_rollback(
         if behind:
             printing.console.print(f"[yellow]The index is behind: {printing.text(behind)}[/yellow]")
         printing.console.print(f"Version {earlier.version_id} is current. Automatic releases are held.")
+
+
+def _look(installation: Installation, earlier: Version, *, as_json: bool) -> None:
+    """What going back would do."""
+    with installation.pool.connection() as connection:
+        versions.check_rollback(connection, earlier)
+        found = compared(connection, versions.current(connection), earlier, _SAMPLES)
+    if as_json:
+        printing.as_json({"version": earlier, "rolled_back": False, "counts": found.counts, "samples": found.samples})
+        return
+    prepared = printing.moment(earlier.prepared_at, installation.config.zone)
+    printing.console.print(
+        f"Version {earlier.version_id} of {prepared} would be current, with {found.sets} sets moved."
+    )
+    for entity, counts in found.counts.items():
+        listed = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("added", "changed", "removed"))
+        printing.console.print(f"  {entity}: {listed}{'' if found.is_whole else ', and more'}")
+    printing.console.print("Some of them:")
+    printing.differences(found.samples)

@@ -75,6 +75,8 @@ def why(installation: Installation, srn: str) -> list[Stage]:
             if not unread:
                 raise
             return unread
+    vocabularies = current.load(installation.pool, installation.objects).vocabularies
+    with installation.pool.connection() as connection:
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
         stages += _family(connection, found, state)

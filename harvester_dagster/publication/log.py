@@ -25,6 +25,26 @@ class Shown(NamedTuple):
     generations: Mapping[int, int]
 
 
+class Entry(NamedTuple):
+    """One row a seq, for people: what it made current, in the place of which version (None: of none), and how many
+    sets moved, or documents were taken down or came back. `back`: who went back to an earlier version; empty: nobody
+    did, or it is no longer known who."""
+
+    seq: int
+    at: datetime
+    version_id: int
+    before: int | None
+    takedown: bool
+    sets: int
+    documents: int
+    back: str
+
+    @property
+    def is_back(self) -> bool:
+        """Whether an earlier version became current again."""
+        return bool(self.back) or (self.before is not None and self.version_id < self.before)
+
+
 class Move(NamedTuple):
     """One set that a seq moved."""
 
@@ -151,3 +171,25 @@ def moves_after(connection: Connection[Any], moment: datetime, up_to: int) -> li
         (moment, up_to),
     )
     return [Move._make(row) for row in rows]
+
+
+_ENTRIES = """
+SELECT p.seq, min(p.at), min(p.version_id),
+       (SELECT b.version_id FROM publication b WHERE b.seq < p.seq ORDER BY b.seq DESC LIMIT 1), bool_or(p.takedown),
+       count(*) FILTER (WHERE NOT p.takedown),
+       (SELECT count(*) FROM publication_document d WHERE d.seq = p.seq),
+       coalesce((SELECT a.actor FROM audit a
+                 WHERE a.act = 'rollback' AND a.outcome = 'done' AND a.subject = min(p.version_id)::text
+                   AND a.at <= min(p.at) AND a.at > min(p.at) - interval '1 second'
+                 ORDER BY a.at DESC LIMIT 1), '')
+FROM publication p WHERE %(before)s::bigint IS NULL OR p.seq < %(before)s
+GROUP BY p.seq ORDER BY p.seq DESC LIMIT %(most)s
+"""
+"""A row of the audit is written in the transaction that writes the seq, with the time from which that of the seq is
+made."""
+
+
+def entries(connection: Connection[Any], most: int, before: int | None = None) -> list[Entry]:
+    """The newest entries, newest first, at most so many; `before`: those before a seq."""
+    rows = connection.execute(_ENTRIES, {"before": before, "most": most})
+    return [Entry._make(row) for row in rows]

@@ -31,6 +31,10 @@ class Held(NotPromotable):
     """Automatic releases are held; one that was under way does not undo a rollback."""
 
 
+class NotHeld(HarvesterError):
+    """Automatic releases are not held, or not by what was seen."""
+
+
 class Superseded(NotPromotable):
     """A set would go back: another version has become current meanwhile."""
 
@@ -240,6 +244,19 @@ def _check_release(version: Version, present: Version | None, held: Hold | None,
         )
 
 
+def check_rollback(connection: Connection[Any], version: Version) -> None:
+    """Whether one can go back to a version now. Raises NotPromotable, which says why not."""
+    _check_rollback(version, current(connection))
+
+
+def check_seen(connection: Connection[Any], seen: str) -> None:
+    """Whether the current version is the one that somebody has seen, by its number. Raises Superseded."""
+    present = current(connection)
+    if present is None or str(present.version_id) != seen:
+        said = f"version {present.version_id} is current by now" if present else "no version is current"
+        raise Superseded(f"nothing was done: {said}", "look again at what going back would do")
+
+
 def _check_rollback(version: Version, present: Version | None) -> None:
     earlier = "`harvester versions list` shows those that one can go back to"
     if version.promoted_at is None:
@@ -291,6 +308,21 @@ def holding(connection: Connection[Any]) -> Hold | None:
     """The hold itself, for a release by hand."""
     row = connection.execute("SELECT since, reason FROM release_hold").fetchone()
     return Hold(*row) if row else None
+
+
+def let_go_on(installation: Installation, since: datetime | None = None) -> Hold:
+    """End the hold by hand, without a release: automatic ones go on. `since`: only the hold that was seen, which
+    began then. The hold that was ended. Raises NotHeld."""
+    with installation.pool.connection() as connection:
+        locks.take_until_end(connection, Lock.PROMOTION)
+        held = holding(connection)
+        if held is None:
+            raise NotHeld("automatic releases are not held", "nothing is to be ended")
+        if since is not None and since != held.since:
+            raise NotHeld(f"another hold is there by now: {held.reason}", "look at it, then end it")
+        end_hold(connection)
+        audit.write(connection, "end hold", "", installation.clock(), reason=held.reason)
+        return held
 
 
 def end_hold(connection: Connection[Any], seen: Hold | None = None) -> None:

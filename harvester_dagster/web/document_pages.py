@@ -29,6 +29,7 @@ from harvester_dagster.publication.overwrites import BadOverwrite, OverwriteMove
 from harvester_dagster.sets import failed_results
 from harvester_dagster.sets.failed_results import Choice
 from harvester_dagster.web import guard
+from harvester_dagster.web.dear_questions import DearQuestions
 from harvester_dagster.web.page_frame import PageFrame, asked_srn, form_texts
 
 _GROUPS = 20
@@ -46,6 +47,7 @@ class DocumentPages:
 
     def __init__(self, installation: Installation, dagster: str) -> None:
         self._installation, self._frame = installation, PageFrame(installation.config.zone, dagster)
+        self._searches = DearQuestions()
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -115,7 +117,8 @@ class DocumentPages:
         srn = request.query_params.get("srn", "").strip()
         with _known(), self._installation.pool.connection() as connection:
             found = self._found(connection, srn)
-        looked = source_record.look(self._installation, found)
+        with self._searches.one():
+            looked = source_record.look(self._installation, found)
         text = looked.record.content.decode("utf-8", "replace") if looked.record else ""
         shown: dict[str, Any] = {"text": text[:_SHOWN], "is_cut": len(text) > _SHOWN}
         return self._frame.page(

@@ -8,6 +8,7 @@ to the audit.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 
 from starlette.concurrency import run_in_threadpool
@@ -49,6 +50,7 @@ class OperatorActs:
             "/tasks/{task}/retry": self.retry,
             "/release": self.release,
             "/hold": self.hold,
+            "/hold/end": self.end_hold,
             "/versions/{version:int}/rollback": self.roll_back,
             "/night/{night:int}/stop": self.stop,
         }
@@ -122,12 +124,27 @@ class OperatorActs:
     def _hold(self, why: str) -> Response:
         with self._trying("hold", ""):
             versions.hold_releases(self._installation, why.strip())
-        return RedirectResponse("/", 303)
+        return RedirectResponse("/versions/", 303)
 
-    def roll_back(self, request: Request) -> Response:
-        """Go back to a version; automatic releases are held then."""
-        version = request.path_params["version"]
-        return self._begun("rollback", str(version), partial(self._acts.roll_back, version))
+    async def end_hold(self, request: Request) -> Response:
+        """End the hold that was on the page: automatic releases go on."""
+        (since,) = await form_texts(request, "since", longest=_LONGEST)
+        return await run_in_threadpool(self._end_hold, _moment("since", since))
+
+    def _end_hold(self, since: datetime) -> Response:
+        with self._trying("end hold", ""):
+            versions.let_go_on(self._installation, since)
+        return RedirectResponse("/versions/", 303)
+
+    async def roll_back(self, request: Request) -> Response:
+        """Go back to a version, where what is current is what was on the page; automatic releases are held then."""
+        (instead_of,) = await form_texts(request, "instead_of", longest=_LONGEST)
+        return await run_in_threadpool(self._roll_back, request.path_params["version"], instead_of)
+
+    def _roll_back(self, number: int, instead_of: str) -> Response:
+        with self._trying("rollback", str(number)), self._installation.pool.connection() as connection:
+            versions.check_seen(connection, instead_of)
+        return self._begun("rollback", str(number), partial(self._acts.roll_back, number))
 
     def stop(self, request: Request) -> Response:
         """Stop a night that goes on; what its sets have accepted stays."""
@@ -169,3 +186,13 @@ def _number(name: str, given: str) -> int:
     if not (given.isascii() and given.isdigit()) or len(given) > 18:
         raise HTTPException(400, f"{name}: a number is needed")
     return int(given)
+
+
+def _moment(name: str, given: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise HTTPException(400, f"{name}: a time with its zone is needed")
+    return moment

@@ -1,4 +1,4 @@
-"""The pages of the morning: the night, a set, versions, what was done.
+"""The pages of the morning: the night, a set, what was done.
 
 Belongs here: requests, and which answers of `explain/` a page shows. Does not belong here: any answer, and the buttons
 on these pages (`operator_acts.py`).
@@ -58,7 +58,6 @@ class OperatorPages:
         return [
             Route("/", self.night),
             Route("/set/{key:path}/", self.set),
-            Route("/versions/", self.versions),
             Route("/audit/", self.audit),
             *OperatorActs(self._installation, self._acts).routes(),
             *RunPages(self._installation, self._acts, self._dagster).routes(),
@@ -111,12 +110,6 @@ class OperatorPages:
             looked=self._candidate(state, line.waits.attempt) if line.waits else None,
             inbox=push_pages.inbox_of(self._installation, state),
         )
-
-    def versions(self, request: Request) -> Response:
-        """Every version that is kept, and going back to one."""
-        with self._installation.pool.connection() as connection:
-            found, hold = versions.all_versions(connection), versions.hold(connection)
-        return self._page(request, "versions.html", versions=found, hold=hold)
 
     def audit(self, request: Request) -> Response:
         """Who did what, newest first."""

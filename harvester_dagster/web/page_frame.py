@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import msgspec
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from harvester_dagster import page_addresses
 from harvester_dagster.config import Web
-from harvester_dagster.web import guard
+from harvester_dagster.web import guard, shown_values
 
 FOLDER = Path(__file__).parent
 
@@ -36,7 +35,8 @@ _templates.filters["shell"] = shlex.quote  # a word of a command line that a per
 _templates.filters["set_page"] = page_addresses.set_page
 _templates.filters["in_path"] = page_addresses.in_path
 _templates.filters["run_page"] = page_addresses.run_page
-_templates.filters["plain"] = lambda value: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+_templates.filters["plain"] = shown_values.plain
+_templates.globals["apart"] = shown_values.apart
 
 _LONGEST_SRN = 2_000
 

@@ -37,6 +37,7 @@ from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.takedown_pages import TakedownPages
 from harvester_dagster.web.token_login import TokenLogin
+from harvester_dagster.web.version_pages import VersionPages
 from harvester_dagster.web.webhook import Webhook
 from harvester_dagster.web.what_if_page import WhatIfPage
 
@@ -54,6 +55,7 @@ def routes_of(installation: Installation, launcher: RunsAndActs, dagster: str = 
     runs = LaunchedRuns(launcher, installation.pool, installation.clock)
     return [
         *OperatorPages(installation, launcher, dagster).routes(),
+        *VersionPages(installation, dagster).routes(),
         *SourcePages(installation, dagster).routes(),
         *SearchPage(installation, dagster).routes(),
         *AlertPage(installation, dagster).routes(),

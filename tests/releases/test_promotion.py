@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester_dagster.explain import status
+from harvester_dagster.publication import audit, log
+from harvester_dagster.publication.audit import Doer
 from harvester_dagster.releases import day_work, release
 from harvester_dagster.releases.day_work import Waiting
 from harvester_dagster.sets import steps, versions
@@ -266,3 +268,40 @@ def test_a_candidate_that_was_accepted_late_is_quiet_from_then_on(world: World) 
     assert isinstance(waits, str) and "quiet for" in waits
     world.forward(world.installation.config.night.release_quiet_period)
     assert isinstance(day_work.waiting(world.installation), Waiting)
+def test_a_hold_is_ended_by_hand_where_it_is_the_one_that_was_seen(world: World) -> None:
+    with pytest.raises(versions.NotHeld, match="are not held"):
+        versions.let_go_on(world.installation)
+    seen = versions.hold_releases(world.installation, "a demonstration")
+    world.forward(timedelta(hours=1))
+    versions.let_go_on(world.installation, seen.since)
+    later = versions.hold_releases(world.installation, "another")
+    with pytest.raises(versions.NotHeld, match=r"another hold is there by now: .* another"):
+        versions.let_go_on(world.installation, seen.since)
+    assert versions.let_go_on(world.installation) == later
+    acts = world.rows("SELECT act, outcome, detail ->> 'reason' FROM audit WHERE act LIKE '%%hold' ORDER BY audit_id")
+    assert [act for act, *_ in acts] == ["hold", "end hold", "hold", "end hold"]
+    assert acts[-1] == ("end hold", "done", "held by dagster: another")
+
+
+def test_what_was_published_when_and_who_went_back(world: World) -> None:
+    for name in "ab":
+        world.source.put(name)
+        world.night()
+        promoted = release.prepare(world.installation)
+        assert promoted
+        versions.promote(world.installation, promoted)
+    world.forward()
+    with world.installation.pool.connection() as connection:
+        first = versions.by_id(connection, 1)
+    with audit.acting(Doer("cli:alice")):
+        versions.promote(world.installation, first, rollback=True)
+    with world.installation.pool.connection() as connection:
+        found = log.entries(connection, 9)
+        assert [(one.seq, one.version_id, one.before, one.is_back, one.back, one.sets) for one in found] == [
+            (3, 1, 2, True, "cli:alice", 1),
+            (2, 2, 1, False, "", 1),
+            (1, 1, None, False, "", 1),
+        ]
+        assert [one.seq for one in log.entries(connection, 1, before=3)] == [2]
+        connection.execute("DELETE FROM audit")
+        assert log.entries(connection, 1)[0].is_back, "its version is an earlier one"

@@ -180,7 +180,7 @@ def test_each_endpoint_has_its_state_its_stop_and_its_start(collection: Collecti
 def rows(pool: Pool, selected: str) -> list[tuple[Any, ...]]:
     with pool.connection() as connection:
         return connection.execute(
-            f"{selected} FROM access_run JOIN access_endpoint USING (endpoint_id) ORDER BY run_id"  # type: ignore[arg-type]
+            f"{selected} FROM access_run JOIN access_endpoint USING (endpoint_id) ORDER BY run_id"
         ).fetchall()
 
 

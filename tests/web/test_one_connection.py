@@ -1,5 +1,5 @@
-"""Every page and every route of the API, over a store to which there is one connection: nobody asks for a second while
-holding one. Where eight ask at once each would wait for another's, and all of them for the pool's patience."""
+"""Every page and every route of the API, over a store to which there is one connection: nobody asks for a second
+while holding one. Where eight ask at once each would wait for another's, and all of them for the pool's patience."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,6 +35,8 @@ PRESSED = (
     ("/document/overwrite/clear", {"srn": f"{KEY}:00"}),
     ("/failures/retry", {"task": "check_url", "reason": "answered 404", "host": "127.0.0.1"}),
     (f"/set/{KEY}/dismiss", {"attempt": "1"}),
+    ("/hold", {"why": "x"}),
+    ("/hold/end", {"since": "2026-03-01T00:00:00+00:00"}),
 )
 """What is done at once, without a run in Dagster."""
 

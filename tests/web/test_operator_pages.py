@@ -154,8 +154,8 @@ def get(site: Site, path: str, **query: str) -> requests.Response:
 
 def test_before_the_first_night_pages_say_what_to_do(site: Site) -> None:
     assert "first night makes it" in get(site, "/").text
-    assert "first release makes it" in get(site, "/versions/").text
     assert "Nobody has done anything yet" in get(site, "/audit/").text
+    assert "It was never harvested" in get(site, "/set/src:two/").text
     assert get(site, "/document/").status_code == 200
 
 
@@ -198,22 +198,6 @@ def test_a_candidate_is_dismissed_at_once(site: Site, page: Page) -> None:
     assert again.status_code == 409
     acts = [(row["act"], row["outcome"]) for row in audited(site.world)]
     assert acts[-2:] == [("dismiss", "done"), ("dismiss", "refused")]
-
-
-def test_a_version_is_gone_back_to(site: Site, page: Page) -> None:
-    site.world.source.put("a")
-    site.world.night()
-    released(site.world)
-    site.world.source.put("b")
-    site.world.night()
-    released(site.world)
-    page.goto(f"{site.url}/versions/")
-    asked_back(page, "Roll back")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Going back to version 1")
-    expect(page.locator("main")).to_contain_text("Automatic releases are held: rolled back to version 1.")
-    assert site.world.one("SELECT version_id FROM current_version") == 1
-    page.get_by_role("link", name="Versions").click()
-    expect(page.locator("main")).to_contain_text("Automatic releases are held")
 
 
 def test_what_cannot_be_begun_is_said_and_written_down(site: Site) -> None:

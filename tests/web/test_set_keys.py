@@ -144,8 +144,8 @@ def test_a_slash_that_is_missing_is_added_whatever_comes_before_it(open_world: O
         assert heading(requests.get(f"{url}/set/src:a%3Fb%2F/", timeout=30)) == "src:a?b/"
         there = requests.get(f"{url}//elsewhere.example/set/src:a", timeout=30, allow_redirects=False)
         assert there.status_code == 404
-        there = requests.get(f"{url}/versions?a=b%26c", timeout=30, allow_redirects=False)
-        assert there.headers["Location"] == "/versions/?a=b%26c"
+        there = requests.get(f"{url}/audit?a=b%26c", timeout=30, allow_redirects=False)
+        assert there.headers["Location"] == "/audit/?a=b%26c"
 
 
 def harvested(open_world: OpenWorld) -> World:

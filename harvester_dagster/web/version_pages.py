@@ -1,0 +1,111 @@
+"""The pages of versions: those that are kept, what was published when, what differs, and what going back would do.
+
+Belongs here: requests. Does not belong here: comparing (`consumers/`), and the buttons on these pages
+(`operator_acts.py`).
+"""
+
+import re
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from harvester_dagster.consumers import changes
+from harvester_dagster.consumers.changes import Along, FeedPlace
+from harvester_dagster.consumers.field_differences import described
+from harvester_dagster.consumers.version_differences import compared
+from harvester_dagster.installation import Installation
+from harvester_dagster.publication import log
+from harvester_dagster.sets import versions
+from harvester_dagster.sets.versions import NotPromotable, Version
+from harvester_dagster.web.dear_questions import DearQuestions
+from harvester_dagster.web.page_frame import PageFrame
+
+_ENTRIES = 50
+_SAMPLES = 20
+_DIFFERENCES = 50
+_LARGEST = 2**62
+_PLACE = re.compile(r"(?P<set>\d{1,9})~(?P<along>from_gen|to_gen)~(?P<gen>\d{1,9})~(?P<doc>\d{1,18})", re.ASCII)
+
+
+class VersionPages:
+    """The pages of one installation. `dagster` is where the Dagster UI is."""
+
+    def __init__(self, installation: Installation, dagster: str) -> None:
+        self._installation = installation
+        self._page = PageFrame(installation.config.zone, dagster).page
+        self._comparisons = DearQuestions()
+
+    def routes(self) -> list[Route]:
+        """The routes, for the application."""
+        return [
+            Route("/versions/", self.versions),
+            Route("/versions/difference/", self.difference),
+            Route("/versions/{version:int}/rollback/", self.look),
+        ]
+
+    def versions(self, request: Request) -> Response:
+        """Every version that is kept, and what was published when: the newest entries, or those before one."""
+        before = _number(request, "before")
+        with self._installation.pool.connection() as connection:
+            entries = log.entries(connection, _ENTRIES + 1, before)
+            values: dict[str, Any] = {
+                "versions": versions.all_versions(connection),
+                "hold": versions.holding(connection),
+                "entries": entries[:_ENTRIES],
+                "older": entries[_ENTRIES - 1].seq if len(entries) > _ENTRIES else None,
+                "is_newest": before is None,
+            }
+        return self._page(request, "versions.html", **values)
+
+    def difference(self, request: Request) -> Response:
+        """What differs between two versions, field by field, some documents a page."""
+        old, new = _number(request, "old"), _number(request, "new")
+        if old is None or new is None:
+            raise HTTPException(400, "old and new: the numbers of two versions are needed")
+        with self._comparisons.one(), self._installation.reading.connection() as connection:
+            before, after = _kept(connection, old), _kept(connection, new)
+            between = changes.of_generations(connection, before.generations, after.generations)
+            read = changes.page(connection, between, _place(request), _DIFFERENCES, with_before=True)
+        found = [described(change) for change in read.changes]
+        place = "~".join(map(str, read.place)) if read.place else ""
+        is_first = "place" not in request.query_params
+        values: dict[str, Any] = {"old": old, "new": new, "found": found, "place": place, "is_first": is_first}
+        return self._page(request, "version_difference.html", **values)
+
+    def look(self, request: Request) -> Response:
+        """What going back to a version would do, and the button that does it."""
+        reading = self._installation.reading
+        with self._comparisons.one(), reading.connection() as connection, connection.transaction():
+            earlier, present = _kept(connection, request.path_params["version"]), versions.current(connection)
+            try:
+                versions.check_rollback(connection, earlier)
+                hindered = ""
+            except NotPromotable as error:
+                hindered = str(error)
+            found = compared(connection, present, earlier, _SAMPLES)
+        return self._page(request, "rollback.html", earlier=earlier, present=present, found=found, hindered=hindered)
+
+
+def _kept(connection: Any, number: int) -> Version:
+    """Raises HTTPException for what is not there."""
+    try:
+        return versions.by_id(connection, min(number, _LARGEST))
+    except NotPromotable as error:
+        raise HTTPException(404, str(error)) from error
+
+
+def _number(request: Request, name: str) -> int | None:
+    given = request.query_params.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
+
+
+def _place(request: Request) -> FeedPlace:
+    """Where a page begins; at the beginning for what none of ours says."""
+    found = _PLACE.fullmatch(request.query_params.get("place", ""))
+    if found is None:
+        return FeedPlace()
+    along: Along = "from_gen" if found["along"] == "from_gen" else "to_gen"
+    return FeedPlace(int(found["set"]), along, int(found["gen"]), int(found["doc"]))

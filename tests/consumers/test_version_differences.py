@@ -1,0 +1,84 @@
+"""What going to another version would do, counted and in samples; and the command that says so before it does it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harvester_dagster.cli.main import app
+from harvester_dagster.consumers.version_differences import Compared, compared
+from harvester_dagster.releases import release
+from harvester_dagster.sets import versions
+from tests.sets.conftest import open_world, source, world
+from tests.sets.world import World, commanded
+
+__all__ = ["open_world", "source", "world"]
+
+
+def released(world: World) -> None:
+    version = release.prepare(world.installation)
+    assert version is not None
+    release.publish(world.installation, version)
+
+
+@pytest.fixture
+def told(world: World) -> World:
+    """Version 2 has b as well, another title of a, and no c."""
+    world.source.put("a", "c", title="As it was")
+    world.night()
+    released(world)
+    world.source.put("a", "b", title="As it is")
+    world.source.delete("c")
+    world.night()
+    released(world)
+    return world
+
+
+def back(world: World, samples: int = 20, most: int = 1_000) -> Compared:
+    with world.installation.reading.connection() as connection, connection.transaction():
+        old, new = versions.by_id(connection, 2), versions.by_id(connection, 1)
+        return compared(connection, old, new, samples, most)
+
+
+def test_what_would_come_change_and_go(told: World) -> None:
+    found = back(told)
+    assert found.counts == {
+        "products": {"added": 1, "changed": 1, "removed": 1},
+        "files": {"added": 1, "removed": 1},
+    }
+    assert (found.sets, found.is_whole) == (1, True)
+    changed = {each.srn: each for each in found.samples}
+    assert changed["src:one:c"].change == "added" and changed["src:one:b"].change == "removed"
+    titles = [(field.before, field.after) for field in changed["src:one:a"].fields if field.field == "title"]
+    assert titles == [("As it is", "As it was")]
+
+
+def test_it_counts_no_more_than_it_is_told_to(told: World) -> None:
+    found = back(told, samples=2, most=4)
+    assert sum(sum(counts.values()) for counts in found.counts.values()) == 4
+    assert not found.is_whole and len(found.samples) == 2
+    assert back(told, most=5).is_whole
+
+
+def test_the_command_says_what_it_would_do(told: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commanded(told, tmp_path, monkeypatch)
+
+    def harvester(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["versions", *arguments])
+        assert result.exit_code == 0, result.output
+        return " ".join(result.output.split())
+
+    said = harvester("rollback", "--dry-run")
+    assert "Version 1 of" in said and "products: 1 added, 1 changed, 1 removed" in said
+    assert 'title: "As it is" → "As it was"' in said
+    plain = json.loads(harvester("rollback", "1", "--dry-run", "--json"))
+    assert plain["rolled_back"] is False and plain["counts"]["products"] == {"added": 1, "changed": 1, "removed": 1}
+    assert told.one("SELECT version_id FROM current_version") == 2
+    refused = CliRunner().invoke(app, ["versions", "rollback", "9", "--dry-run"])
+    assert refused.exit_code == 1 and "there is no version 9" in refused.stderr
+
+    assert "are held: held by" in harvester("hold", "--why", "a demonstration")
+    assert "a demonstration" in harvester("end-hold")
+    ended = CliRunner().invoke(app, ["versions", "end-hold"])
+    assert ended.exit_code == 1 and "are not held" in ended.stderr
