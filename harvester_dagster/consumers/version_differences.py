@@ -22,7 +22,7 @@ MOST = 200_000
 """Documents that are counted."""
 
 
-class Compared(NamedTuple):
+class VersionsCompared(NamedTuple):
     """`counts`: entity → change (added, changed, removed) → documents; `is_whole`: false where there are more of
     them. `sets`: how many are at another generation."""
 
@@ -34,7 +34,7 @@ class Compared(NamedTuple):
 
 def compared(
     connection: Connection[Any], old: Version | None, new: Version, samples: int, most: int = MOST
-) -> Compared:
+) -> VersionsCompared:
     """What would come, change and go, were the new one current in the place of the old (None: nothing). In a
     transaction of the caller's."""
     counts: dict[str, Counter[str]] = {}
@@ -46,4 +46,4 @@ def compared(
     between = changes.of_generations(connection, before, new.generations)
     read = changes.page(connection, between, FeedPlace(), samples, with_before=True)
     ordered = dict(sorted(counts.items(), reverse=True))
-    return Compared(ordered, counted <= most, len(between.keys), [*map(described, read.changes)])
+    return VersionsCompared(ordered, counted <= most, len(between.keys), [*map(described, read.changes)])

@@ -25,7 +25,7 @@ class Shown(NamedTuple):
     generations: Mapping[int, int]
 
 
-class Entry(NamedTuple):
+class PublicationEntry(NamedTuple):
     """One row a seq, for people: what it made current, in the place of which version (None: of none), and how many
     sets moved, or documents were taken down or came back. `back`: who went back to an earlier version; empty: nobody
     did, or it is no longer known who."""
@@ -189,7 +189,7 @@ GROUP BY p.seq ORDER BY p.seq DESC LIMIT %(most)s
 made."""
 
 
-def entries(connection: Connection[Any], most: int, before: int | None = None) -> list[Entry]:
+def entries(connection: Connection[Any], most: int, before: int | None = None) -> list[PublicationEntry]:
     """The newest entries, newest first, at most so many; `before`: those before a seq."""
     rows = connection.execute(_ENTRIES, {"before": before, "most": most})
-    return [Entry._make(row) for row in rows]
+    return [PublicationEntry._make(row) for row in rows]

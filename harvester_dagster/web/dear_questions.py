@@ -1,7 +1,7 @@
 """Pages that read much: so many are made at once, and who asks for more is told to come again.
 
 What they share with all others is a pool of eight connections, and the threads that wait for them. Belongs here:
-counting. Does not belong here: what is asked; the API's own bounds (`api/limits.py`).
+counting. Does not belong here: what is asked; the API's own bounds (`web/api/limits.py`).
 """
 
 import threading

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harvester_dagster.cli.main import app
-from harvester_dagster.consumers.version_differences import Compared, compared
+from harvester_dagster.consumers.version_differences import VersionsCompared, compared
 from harvester_dagster.releases import release
 from harvester_dagster.sets import versions
 from tests.sets.conftest import open_world, source, world
@@ -35,7 +35,7 @@ def told(world: World) -> World:
     return world
 
 
-def back(world: World, samples: int = 20, most: int = 1_000) -> Compared:
+def back(world: World, samples: int = 20, most: int = 1_000) -> VersionsCompared:
     with world.installation.reading.connection() as connection, connection.transaction():
         old, new = versions.by_id(connection, 2), versions.by_id(connection, 1)
         return compared(connection, old, new, samples, most)

@@ -268,6 +268,8 @@ def test_a_candidate_that_was_accepted_late_is_quiet_from_then_on(world: World) 
     assert isinstance(waits, str) and "quiet for" in waits
     world.forward(world.installation.config.night.release_quiet_period)
     assert isinstance(day_work.waiting(world.installation), Waiting)
+
+
 def test_a_hold_is_ended_by_hand_where_it_is_the_one_that_was_seen(world: World) -> None:
     with pytest.raises(versions.NotHeld, match="are not held"):
         versions.let_go_on(world.installation)
