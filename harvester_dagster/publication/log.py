@@ -178,7 +178,10 @@ SELECT p.seq, min(p.at), min(p.version_id),
        (SELECT b.version_id FROM publication b WHERE b.seq < p.seq ORDER BY b.seq DESC LIMIT 1), bool_or(p.takedown),
        count(*) FILTER (WHERE NOT p.takedown),
        (SELECT count(*) FROM publication_document d WHERE d.seq = p.seq),
-       coalesce((SELECT a.actor FROM audit a
+       coalesce((SELECT coalesce((SELECT asked.actor FROM audit asked
+                                  WHERE asked.act = a.act AND asked.subject = a.subject AND asked.outcome = 'asked for'
+                                    AND 'run ' || (asked.detail ->> 'run') = a.address LIMIT 1), a.actor)
+                 FROM audit a
                  WHERE a.act = 'rollback' AND a.outcome = 'done' AND a.subject = min(p.version_id)::text
                    AND a.at <= min(p.at) AND a.at > min(p.at) - interval '1 second'
                  ORDER BY a.at DESC LIMIT 1), '')
@@ -186,7 +189,7 @@ FROM publication p WHERE %(before)s::bigint IS NULL OR p.seq < %(before)s
 GROUP BY p.seq ORDER BY p.seq DESC LIMIT %(most)s
 """
 """A row of the audit is written in the transaction that writes the seq, with the time from which that of the seq is
-made."""
+made. Where a run wrote it, another row tells who asked for that run."""
 
 
 def entries(connection: Connection[Any], most: int, before: int | None = None) -> list[PublicationEntry]:
