@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harvester_dagster.config import Store
 from harvester_dagster.store.objects import Objects, open_objects
-from resources.objects import ObjectsResource, objects_folder
+from resources.kept_objects import ObjectsResource, objects_folder
 
 
 class BucketResource(ObjectsResource):

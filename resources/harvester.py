@@ -15,7 +15,8 @@ from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
 from harvester_dagster.installation import Installation
 from harvester_dagster.store import database, sign_of_life
-from resources.objects import ObjectsResource, objects_resource
+from resources.kept_objects import ObjectsResource
+from resources.objects import objects_resource
 from resources.outside import OutsideResource, outside_resource
 from resources.search import SearchResource, search_resource
 from resources.settings import SettingsResource, settings_resource

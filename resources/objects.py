@@ -4,26 +4,13 @@ Belongs here: which of them, and how either says itself in the configuration. Wh
 domain (`store/objects.py`). Dagster's page: https://docs.dagster.io/guides/build/external-resources
 """
 
-from abc import abstractmethod
 from pathlib import Path
 
-import dagster as dg
 from pydantic import Field
 
-from harvester_dagster.config import Store, home
+from harvester_dagster.config import Store
 from harvester_dagster.store.objects import Objects, open_objects
-
-
-class ObjectsResource(dg.ConfigurableResource):
-    """What takes, gives and lists objects."""
-
-    @abstractmethod
-    def opened(self) -> Objects:
-        """Raises ConfigError when it refuses us, StorageError when it cannot be used now."""
-
-    @abstractmethod
-    def section(self) -> dict[str, str]:
-        """What `[store]` of the configuration says of it."""
+from resources.kept_objects import ObjectsResource, objects_folder
 
 
 class FolderResource(ObjectsResource):
@@ -47,8 +34,3 @@ def objects_resource(store: Store) -> ObjectsResource:
     from resources.bucket import bucket_resource
 
     return bucket_resource(store)
-
-
-def objects_folder() -> Path:
-    """Objects, or copies of those of a bucket, in the state folder."""
-    return home() / "objects"

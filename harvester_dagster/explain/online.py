@@ -21,7 +21,8 @@ from harvester_dagster.config_mistakes import unknown
 from harvester_dagster.failures import PermanentError, mendable
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.search import connection
-from harvester_dagster.sources.kind import Kind, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import Kind, Request, Unreadable
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.store import objects
 from harvester_dagster.store.objects import Objects
 from harvester_dagster.tasks import tika

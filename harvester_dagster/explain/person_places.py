@@ -21,7 +21,8 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.sets import fetch
 from harvester_dagster.sets.generations import live
-from harvester_dagster.sources.kind import Request, SourceError
+from harvester_dagster.sources.kind import Request
+from harvester_dagster.sources.source_error import SourceError
 
 SHORTEST = 4
 """Characters: what is shorter stands everywhere."""

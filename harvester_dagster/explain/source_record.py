@@ -18,7 +18,8 @@ from harvester_dagster.failures import PermanentError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import takedowns
 from harvester_dagster.sets import fetch
-from harvester_dagster.sources.kind import Kind, Request, SourceError
+from harvester_dagster.sources.kind import Kind, Request
+from harvester_dagster.sources.source_error import SourceError
 
 SECONDS = 10.0
 """So long at most, and until the bundle that is being read is read: to decode 8 MB takes 20 ms."""

@@ -24,7 +24,7 @@ from harvester_dagster.search import expunging
 from harvester_dagster.sets import fetch, withheld
 from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 
 PATIENCE = 5.0
 """Seconds for runs that work on the sets, all together, and for others at the indices."""

@@ -24,7 +24,8 @@ from harvester_dagster.sets import attempts, problems, replay
 from harvester_dagster.sets.attempts import Attempt, Mode
 from harvester_dagster.sets.left_out import LeftOut
 from harvester_dagster.sets.locked_set import LockedSet
-from harvester_dagster.sources.kind import Kind, Request, SourceError
+from harvester_dagster.sources.kind import Kind, Request
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
 from harvester_dagster.sources.whole_pages import Unanswered
 from harvester_dagster.store import keys

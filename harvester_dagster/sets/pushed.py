@@ -32,7 +32,7 @@ from harvester_dagster.sets.locked_set import LockedSet, lock_set
 from harvester_dagster.sets.one_record import Came
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sets.stage import stage
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import Walk
 
 MOST_TAKEN, MOST_BYTES = 500, 20_000_000

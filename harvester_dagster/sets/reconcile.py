@@ -27,7 +27,8 @@ from harvester_dagster.sets.listed import Differences
 from harvester_dagster.sets.locked_set import LockedSet, lock_set
 from harvester_dagster.sets.sets import SetState, all_sets, find
 from harvester_dagster.sets.steps import SetOutcome
-from harvester_dagster.sources.kind import IdentifierLists, Single, SourceError, UnknownRecord
+from harvester_dagster.sources.kind import IdentifierLists, Single, UnknownRecord
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
 from harvester_dagster.sources.whole_pages import NoAnswer, Unanswered
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 
 MAX_BYTES = 32 * 1024 * 1024
 """Of an answer, unpacked."""

@@ -23,10 +23,10 @@ from harvester_dagster.sources.kind import (
     Record,
     Request,
     Single,
-    SourceError,
     UnknownRecord,
     Unreadable,
 )
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.failures import HarvesterError
+from harvester_dagster.sources.source_error import SourceError
 
 if TYPE_CHECKING:
     from harvester_dagster.outside.http import Outside
@@ -23,13 +23,6 @@ MOST_NOTES = 20
 """So much that is odd is told of one record."""
 
 State = Literal["active", "inactive", "skipped", "deleted"]
-
-
-class SourceError(HarvesterError):
-    """A source cannot be harvested now: unreachable, refusing, or not saying what its protocol demands.
-
-    The message names the cause and the mend; the set falls back to its accepted state.
-    """
 
 
 class Request(NamedTuple):

@@ -21,8 +21,9 @@ from harvester_dagster.sources import (
     vcards,
     xml,
 )
-from harvester_dagster.sources.kind import Document, Request, SourceError
+from harvester_dagster.sources.kind import Document, Request
 from harvester_dagster.sources.oai_page import Format
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.values import line, unique
 
 if TYPE_CHECKING:

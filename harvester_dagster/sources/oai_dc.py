@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harvester_dagster.sources import access_rights, dates, identifiers, languages, licences, product_shape, xml
-from harvester_dagster.sources.kind import Document, Request, SourceError
+from harvester_dagster.sources.kind import Document, Request
 from harvester_dagster.sources.oai_page import Format
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.values import line, text, unique
 
 if TYPE_CHECKING:

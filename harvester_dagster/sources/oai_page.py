@@ -10,16 +10,8 @@ from html import escape, unescape
 from typing import TYPE_CHECKING, NamedTuple
 
 from harvester_dagster.sources import encodings, oai_borders, whole_pages, xml
-from harvester_dagster.sources.kind import (
-    LONGEST_ID,
-    MOST_NOTES,
-    Document,
-    Listed,
-    Record,
-    Request,
-    SourceError,
-    Unreadable,
-)
+from harvester_dagster.sources.kind import LONGEST_ID, MOST_NOTES, Document, Listed, Record, Request, Unreadable
+from harvester_dagster.sources.source_error import SourceError
 
 if TYPE_CHECKING:
     from harvester_dagster.sources.xml import Element

@@ -14,7 +14,7 @@ from harvester_dagster.config import SetSettings, Source
 from harvester_dagster.failures import OutsideError
 from harvester_dagster.outside.http import Answer, Cookies, shown
 from harvester_dagster.sources import whole_pages, xml
-from harvester_dagster.sources.kind import IdentifierLists, Kind, Request, Single, SourceError, UnknownRecord
+from harvester_dagster.sources.kind import IdentifierLists, Kind, Request, Single, UnknownRecord
 from harvester_dagster.sources.oai_page import (
     OAI,
     Format,
@@ -33,6 +33,7 @@ from harvester_dagster.sources.oai_page import (
     sets_of,
     without,
 )
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
 
 if TYPE_CHECKING:

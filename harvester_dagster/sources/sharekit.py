@@ -19,10 +19,10 @@ from harvester_dagster.sources.kind import (
     Record,
     Request,
     Single,
-    SourceError,
     UnknownRecord,
     Unreadable,
 )
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.values import digest, line, lines, text, unique
 from harvester_dagster.sources.walk import Walk
 

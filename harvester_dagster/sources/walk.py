@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.outside.http import Cookies, shown
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.whole_pages import MUST_MEND, Circle
 
 MOST_NOTES = 20

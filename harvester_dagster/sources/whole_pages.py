@@ -17,7 +17,7 @@ from harvester_dagster import shown_text
 from harvester_dagster.failures import OutsideError, TransientError
 from harvester_dagster.outside.http import Answer, shown
 from harvester_dagster.sources import encodings
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 
 if TYPE_CHECKING:
     from harvester_dagster.outside.http import Cookies, Outside

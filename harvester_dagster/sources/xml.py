@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from xml.parsers import expat
 
 from harvester_dagster.sources import encodings
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.whole_pages import looks_like
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from harvester_dagster.cli.main import app
 from harvester_dagster.sets import one_record, remap, steps
 from harvester_dagster.sets.one_record import NotByItself
-from harvester_dagster.sources.kind import SourceError, UnknownRecord
+from harvester_dagster.sources.kind import UnknownRecord
+from harvester_dagster.sources.source_error import SourceError
 from tests.sets.harvest_once import SETTINGS, SMALL
 from tests.sets.paged_source import PagedSource, paged_source
 from tests.sets.scripted_source import scripted_source

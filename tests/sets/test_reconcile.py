@@ -18,7 +18,7 @@ from harvester_dagster.explain.status import SetLine
 from harvester_dagster.releases import alerts, retention
 from harvester_dagster.sets import attempts, reconcile, remap, steps
 from harvester_dagster.sets.reconcile import NothingToReconcile
-from harvester_dagster.sources.kind import SourceError
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import NotWhole
 from tests.sets.harvest_once import SETTINGS, SMALL
 from tests.sets.paged_source import PagedSource, paged_source

@@ -10,8 +10,9 @@ from lxml import etree
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.sources import oai_borders, oai_page
-from harvester_dagster.sources.kind import Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import Record, Request, Unreadable
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 from tests.sources.misbehaving import deleted_record, lom_record, oai_list
 
 OAI = KINDS["oai-pmh"]

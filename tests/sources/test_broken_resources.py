@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.sources import json_borders
-from harvester_dagster.sources.kind import Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import Record, Request, Unreadable
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 
 SHAREKIT = KINDS["sharekit"]
 REQUEST = Request(SetSettings(kind="sharekit", url="http://example.org"), "a", None)

@@ -8,8 +8,8 @@ import pytest
 
 from harvester_dagster.config import SetSettings, parse
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.sources.kind import SourceError
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 from tests.sources.misbehaving import OAI_HEAD, Answering, Asked, Reply, identify, oai_errors, server
 
 

@@ -13,8 +13,9 @@ from lxml import etree
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.sources import oai_page
-from harvester_dagster.sources.kind import Kind, Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import Kind, Record, Request, Unreadable
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 from tests.sources.misbehaving import OAI_HEAD, deleted_record, lom_record, oai_list
 
 OAI, SHAREKIT = KINDS["oai-pmh"], KINDS["sharekit"]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from harvester_dagster.config import SetSettings
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.sources import encodings, oai_page
-from harvester_dagster.sources.kind import Record, Request, SourceError
+from harvester_dagster.sources.kind import Record, Request
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import Walk
 from tests.sources.misbehaving import Asked, Reply, deleted_record, lom_record, oai_list, server
 

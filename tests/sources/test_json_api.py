@@ -8,8 +8,9 @@ import pytest
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.sources.kind import Request, SourceError
+from harvester_dagster.sources.kind import Request
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 from harvester_dagster.sources.walk import NotWhole, Walk
 from harvester_dagster.sources.whole_pages import MAX_PAGE_BYTES
 from tests.sources.misbehaving import Asked, Reply, Server, server

@@ -7,9 +7,10 @@ import pytest
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.sources.kind import Record, Request, SourceError, Unreadable
+from harvester_dagster.sources.kind import Record, Request, Unreadable
 from harvester_dagster.sources.oai_page import read_page
 from harvester_dagster.sources.registry import KINDS
+from harvester_dagster.sources.source_error import SourceError
 from tests.sources.misbehaving import (
     Asked,
     Reply,
