@@ -1,10 +1,11 @@
 """What was pushed or overwritten is taken and published, round after round: the work of `harvester push work`.
 
 A set gets at most one generation and one version in `EVERY`. Its version is the current one with this set's new
-generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Tasks that
-call somebody outside follow when a set's inbox has been quiet, in a generation and version of their own, beside the
-rounds; none begins in a night or shortly before one. All that is to be done is read from the store: a round that is
-killed is done by the next one. What failed for a set has a pause there, twice as long each time.
+generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Of several
+workers one is at it at a time. Tasks that call somebody outside follow when a set's inbox has been quiet, in a
+generation and version of their own, beside the rounds; none begins in a night or shortly before one. All that is to be
+done is read from the store: a round that is killed is done by the next one. What failed for a set has a pause there,
+twice as long each time.
 
 Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`, `sets/corrected.py`), publishing
 (`release.py`), who runs it (`cli/push.py`).
@@ -25,7 +26,8 @@ from harvester_dagster.publication import inbox
 from harvester_dagster.releases import missing_nights, nights, release
 from harvester_dagster.sets import corrected, pushed, versions
 from harvester_dagster.sets.pushed import Taken
-from harvester_dagster.store.locks import Busy
+from harvester_dagster.store import locks
+from harvester_dagster.store.locks import Busy, Lock
 
 EVERY = timedelta(seconds=2)
 QUIET = timedelta(seconds=3)
@@ -53,8 +55,15 @@ class PushRounds:
         self._following: Future[None] | None = None
 
     def round(self) -> bool:
-        """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done.
-        Overwrites first: they are few."""
+        """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done. While
+        another worker is at it, nothing."""
+        with locks.session(self._installation.pool) as connection:
+            if not locks.try_take(connection, Lock.PUSHES):
+                return False
+            return self._all()
+
+    def _all(self) -> bool:
+        """Overwrites first: they are few."""
         was_following = self._following is not None
         done = [self._safely(key, self._correct) for key in self._in_turn(corrected.sets_waiting)]
         done += [self._safely(key, self._take) for key in self._in_turn(inbox.sets_waiting)]

@@ -37,6 +37,8 @@ class Lock(IntEnum):
     sources should share one, they wait for each other once in a while."""
     ALERTS = 7_405_007
     """Telling people what was done: one process at a time, so that each hears of it once."""
+    PUSHES = 7_405_008
+    """Rounds over what was pushed: one worker at a time, so that each set has its rest."""
     ENDPOINT = 7_405_060
     """With an endpoint's id: one run of the access enricher."""
 

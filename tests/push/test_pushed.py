@@ -1,5 +1,6 @@
 """From a push to what consumers see: one generation, one version with this set only, judged, and never undone."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,8 @@ from harvester_dagster.releases.missing_nights import newest_tick
 from harvester_dagster.releases.push_rounds import BEFORE_A_NIGHT, EVERY, QUIET, PushRounds
 from harvester_dagster.sets import pushed, remap, steps, versions
 from harvester_dagster.sets.locked_set import lock_set
+from harvester_dagster.store import locks
+from harvester_dagster.store.locks import Lock
 from tests.push.pushing import WITH_SECRET, current, post, push, released, rounds, states, titles
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import DAY, KEY, World, check, check_objects
@@ -388,6 +391,20 @@ def test_a_set_gets_one_generation_in_two_seconds(world: World) -> None:
     world.forward(EVERY)
     worker.round()
     assert world.state().accepted_gen == 3 and [state for _, state in states(world)] == ["taken"] * 3
+
+
+def test_of_several_workers_one_is_at_it(world: World) -> None:
+    workers = [PushRounds(world.installation) for _ in range(4)]
+    push(world, world.source.record("a", title="Another a"))
+    with locks.session(world.installation.pool) as other, locks.held(other, Lock.PUSHES):
+        assert not workers[0].round() and states(world) == [("a", "waiting")]
+    for generation, name in enumerate("abcde", start=2):
+        push(world, world.source.record(name, title=f"New {name}"))
+        with ThreadPoolExecutor(len(workers)) as pool:
+            for future in [pool.submit(worker.round) for worker in workers * 3]:
+                future.result()
+        assert world.state().accepted_gen == generation, "no two of one rest"
+        world.forward(EVERY)
 
 
 def test_a_set_that_was_never_harvested_keeps_what_is_pushed(world: World) -> None:

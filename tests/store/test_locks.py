@@ -32,6 +32,7 @@ def test_the_numbers_are_those_that_running_processes_of_another_release_take() 
         "INDICES": 7_405_004,
         "SOURCE": 7_405_005,
         "ALERTS": 7_405_007,
+        "PUSHES": 7_405_008,
         "ENDPOINT": 7_405_060,
     }
     assert locks.url_key("https://example.org/a.pdf") == -7_087_217_089_119_703_128
