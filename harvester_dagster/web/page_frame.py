@@ -23,7 +23,7 @@ from harvester_dagster.web import guard, shown_values
 
 FOLDER = Path(__file__).parent
 
-_BELOW: Mapping[str, tuple[str, ...]] = {"/": ("/set/",), "/sources/": ("/sources/", "/source/")}
+_BELOW: Mapping[str, tuple[str, ...]] = {"/": ("/set/", "/run/"), "/sources/": ("/sources/", "/source/")}
 """Whose pages belong to one that the frame links, where that is not said by their paths."""
 _templates = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
