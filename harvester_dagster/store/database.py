@@ -7,6 +7,7 @@ store is away (`away.py`).
 Every `with pool.connection()` block is one transaction; there is no other way to commit in this project.
 """
 
+import logging
 import re
 import select
 import time
@@ -44,6 +45,8 @@ _SESSION = {
 }
 BACK_WITHIN = 300.0
 """Seconds; a server that recovers from a crash reads its log first."""
+TRIED_EVERY = 1.0
+"""Seconds: so often a pool whose store is away tries whether it is back."""
 _CLIENT = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 4, "connect_timeout": 10}
 
 
@@ -105,7 +108,9 @@ def open_reading_pool(url: str, max_size: int = 8) -> Pool:
 
 
 def _opened(url: str, made: dict[str, Any], **options: Any) -> Pool:
-    """A pool that hands out no connection whose backend has gone."""
+    """A pool that hands out no connection whose backend has gone. That its store is away it tells whoever asks it for
+    one, not the log each second."""
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
     def check(connection: Connection[tuple[Any, ...]]) -> None:
         if not _has_said_something(connection):
@@ -116,7 +121,15 @@ def _opened(url: str, made: dict[str, Any], **options: Any) -> Pool:
             pool.check()  # most often all have gone: the pool by itself would wait longer for each of them
             raise
 
-    pool: Pool = ConnectionPool(url, kwargs=made, check=check, open=True, **options)
+    pool: Pool = ConnectionPool(
+        url,
+        kwargs=made,
+        check=check,
+        reconnect_timeout=TRIED_EVERY,
+        reconnect_failed=ConnectionPool.check,  # and begins again: by itself it waits ever longer, up to two minutes
+        open=True,
+        **options,
+    )
     return pool
 
 

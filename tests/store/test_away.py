@@ -108,6 +108,26 @@ def test_no_session_that_has_ended_is_handed_out_and_nobody_waits_for_others(poo
         opened.close()
 
 
+def test_a_store_that_was_long_away_is_found_within_seconds_of_its_return(pool: Pool, empty_database: str) -> None:
+    """However long nobody answered, and whether or not anybody asked meanwhile."""
+    reading = database.open_reading_pool(empty_database)
+    name = psycopg.conninfo.conninfo_to_dict(empty_database)["dbname"]
+    with psycopg.connect(empty_database, dbname="postgres", autocommit=True) as beside:
+        beside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        beside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        for opened in (pool, reading):
+            with pytest.raises(PoolTimeout), opened.connection(timeout=1):
+                pass
+        time.sleep(8)
+        beside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    back = time.monotonic()
+    for opened in (pool, reading):
+        with opened.connection() as connection:
+            connection.execute("SELECT 1")
+    assert time.monotonic() - back < 4
+    reading.close()
+
+
 def test_what_is_said_on_an_idle_connection_ends_none_that_works(pool: Pool) -> None:
     with pool.connection() as connection:
         pid = connection.info.backend_pid
