@@ -292,7 +292,7 @@ def test_who_was_asked_to_stop_does_not_go_on_when_the_lock_is_lost(
     assert [run.state for run in run_rows.latest(make().pool, count=5)] == ["stopped"]
 
 
-@pytest.mark.parametrize(("act", "seconds", "most"), [("terminate", 0.2, 100), ("kill", 1, 4)])
+@pytest.mark.parametrize(("act", "seconds", "most"), [("terminate", 0.2, 100), ("kill", 0.4, 4)])
 def test_the_store_lets_sessions_go_all_the_time(
     make: Make, collection: Collection, proxy: Proxy, tmp_path: Path, act: str, seconds: float, most: int
 ) -> None:
