@@ -1,8 +1,9 @@
 """Being asked to stop: SIGINT and SIGTERM, and a wait that they end.
 
-A handler runs between any two steps of the main thread, also while that takes a lock or holds one. So it takes none:
-one that sets an Event may wait for ever for a lock that its own thread holds, as soon as two signals come in a row. It
-writes a byte into a pipe, and whoever waits, waits for that.
+A handler in Python runs between any two steps of the main thread, also of another handler and of whoever takes a lock
+or holds one: signals in a row, each within the handler of the one before, end the process at Python's depth of
+recursion, and an Event may wait for ever for a lock that its own thread holds. So there is none: the interpreter writes
+a byte into a pipe (`signal.set_wakeup_fd`), and whoever waits, waits for that.
 
 Belongs here: these two signals, for a process that ends in order. Does not belong here: what is ended how.
 """
@@ -11,28 +12,30 @@ import contextlib
 import os
 import select
 import signal
+import threading
 
 
 class StopSignals:
     """From its making on, SIGINT and SIGTERM ask this process to stop, and do nothing else. In the main thread only;
-    as long as the process lives. `answer` is written to stderr at once when the first one comes."""
+    as long as the process lives, which runs no event loop there. `answer` is written to stderr as soon as one comes."""
 
     def __init__(self, answer: str = "") -> None:
-        self._answer = answer.encode()
-        asked, self._ask = os.pipe()
-        os.set_blocking(self._ask, False)
-        self._waiting = select.poll()
-        self._waiting.register(asked, select.POLLIN)
+        self._asked, wakes = os.pipe()
+        for end in (self._asked, wakes):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)  # full: it was asked often enough
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._note())
+            signal.signal(number, "".format)  # which takes whatever it is given and, not in Python, runs no other one
+        if answer:
+            threading.Thread(target=self._answer, args=(answer.encode(),), name="stop", daemon=True).start()
 
-    def _note(self) -> None:
-        answer, self._answer = self._answer, b""
+    def _answer(self, answer: bytes) -> None:
+        self.wait()
         with contextlib.suppress(OSError):
             os.write(2, answer)
-        with contextlib.suppress(BlockingIOError):  # full: it was asked often enough
-            os.write(self._ask, b"!")
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether it was asked to stop, before or within so many seconds; None: until it is."""
-        return bool(self._waiting.poll(None if seconds is None else seconds * 1000))
+        waiting = select.poll()  # one for each thread
+        waiting.register(self._asked, select.POLLIN)
+        return bool(waiting.poll(None if seconds is None else seconds * 1000))

@@ -140,6 +140,7 @@ def test_what_is_said_on_an_idle_connection_ends_none_that_works(pool: Pool) -> 
         assert connection.info.backend_pid == pid
 
 
+@pytest.mark.service
 def test_what_is_begun_anew_comes_to_its_end_and_a_mistake_does_not(tmp_path: Path) -> None:
     with launcher.postgres(tmp_path) as url, open_pool(url) as pool:
         ender = Ender(url, seed=1)
