@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 LEAVE_SECONDS = 5.0
-"""For a piece of work that is under way at the end; then it ends with the process."""
+"""Seconds for a piece of work that is under way at the end; then it ends with the process."""
 
 
 @contextmanager
-def beside(name: str, work: Callable[[], object], seconds: float) -> Iterator[None]:
+def beside(
+    name: str, work: Callable[[], object], seconds: float, leave_seconds: float = LEAVE_SECONDS
+) -> Iterator[None]:
     """While the block lasts, do this again and again, so many seconds after it was done. What it raises is told on
-    stderr, and it is done again all the same."""
+    stderr, and it is done again all the same. At the block's end it is waited for `leave_seconds` at most."""
     over = threading.Event()
     thread = threading.Thread(target=_go_on, args=(work, seconds, over), name=name, daemon=True)
     thread.start()
@@ -22,7 +24,7 @@ def beside(name: str, work: Callable[[], object], seconds: float) -> Iterator[No
         yield
     finally:
         over.set()
-        thread.join(LEAVE_SECONDS)
+        thread.join(leave_seconds)
 
 
 def _go_on(work: Callable[[], object], seconds: float, over: threading.Event) -> None:

@@ -5,8 +5,7 @@ import time
 
 import pytest
 
-from harvester_dagster.processes import beside
-from harvester_dagster.processes.beside import beside as doing
+from harvester_dagster.processes.beside import beside
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -23,7 +22,7 @@ def test_it_goes_on_after_what_it_raises_and_is_told(capsys: pytest.CaptureFixtu
     said: list[BaseException | None] = []
     usual, threading.excepthook = threading.excepthook, lambda told: said.append(told.exc_value)
     try:
-        with doing("worker", work, 0.01):
+        with beside("worker", work, 0.01):
             assert third.wait(10)
     finally:
         threading.excepthook = usual
@@ -40,7 +39,7 @@ def test_nobody_waits_for_it() -> None:
         over.wait(30)
 
     at = time.monotonic()
-    with doing("slow", work, 0):
+    with beside("slow", work, 0, leave_seconds=0.2):
         assert begun.wait(10)
-    assert time.monotonic() - at < beside.LEAVE_SECONDS + 2
+    assert time.monotonic() - at < 2
     over.set()

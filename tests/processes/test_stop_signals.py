@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.house.trees import ROOT
 
 WAITING = """
@@ -43,6 +45,7 @@ def _waiting() -> "Iterator[subprocess.Popen[str]]":
             process.kill()
 
 
+@pytest.mark.service
 def test_signals_in_a_row_and_within_one_another_hold_nothing_up() -> None:
     """With an Event: a lock is waited for that the same thread holds, or handlers begin in one another without end."""
     with _waiting() as process:
@@ -57,6 +60,7 @@ def test_signals_in_a_row_and_within_one_another_hold_nothing_up() -> None:
         assert process.stdout.readline() == "over\n"
 
 
+@pytest.mark.service
 def test_it_waits_as_long_as_nobody_asks() -> None:
     with _waiting() as process:
         assert process.stdout

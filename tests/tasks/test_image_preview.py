@@ -196,6 +196,7 @@ def test_a_decoder_that_dies_or_hungers_takes_nothing_with_it() -> None:
     assert pictures.limited(exec, FINE)[0] is None
 
 
+@pytest.mark.service
 @pytest.mark.parametrize("hang", ["import time; time.sleep(60)", "while True: pass"])
 def test_a_decoder_that_hangs_is_ended(hang: str) -> None:
     with pytest.raises(pictures.TooSlowError):

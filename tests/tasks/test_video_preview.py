@@ -149,6 +149,7 @@ def take_turns(turn: Path, times: int, between: tuple[float, float], found: "mul
         found.put(time.time())
 
 
+@pytest.mark.service
 def test_turns_hold_across_processes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     found: multiprocessing.Queue[float] = context.Queue()
