@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount
 from harvester_dagster.config import Web
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
+from harvester_dagster.processes.cycle_collection import spared
 from harvester_dagster.web import guard
 from harvester_dagster.web.access_pages import AccessPages
 from harvester_dagster.web.access_run_pages import AccessRunPages
@@ -102,7 +103,8 @@ def served(installation: Installation, launcher: RunsAndActs, dagster: str = "")
             raise NotServed("the pages ended while they started", "look at the log")
         time.sleep(0.05)
     try:
-        yield f"http://[{web.host}]:{port}" if ":" in web.host else f"http://{web.host}:{port}"
+        with spared():
+            yield f"http://[{web.host}]:{port}" if ":" in web.host else f"http://{web.host}:{port}"
     finally:
         server.should_exit = True
         thread.join(10)
