@@ -27,22 +27,24 @@ class Shown(NamedTuple):
 
 class PublicationEntry(NamedTuple):
     """One row a seq, for people: what it made current, in the place of which version (None: of none), and how many
-    sets moved, or documents were taken down or came back. `back`: who went back to an earlier version; empty: nobody
-    did, or it is no longer known who."""
+    sets moved, or documents were taken down or came back. `goes_down`: a set moved to an earlier generation, which no
+    release does; `back`: who went back to an earlier version; empty: nobody did, or it is no longer known who."""
 
     seq: int
     at: datetime
     version_id: int
     before: int | None
     takedown: bool
+    goes_down: bool
     sets: int
     documents: int
     back: str
 
     @property
     def is_back(self) -> bool:
-        """Whether an earlier version became current again."""
-        return bool(self.back) or (self.before is not None and self.version_id < self.before)
+        """Whether somebody went back. Numbers of versions do not say it: a release that was prepared before a push is
+        promoted after it."""
+        return bool(self.back) or self.goes_down
 
 
 class Move(NamedTuple):
@@ -176,7 +178,7 @@ def moves_after(connection: Connection[Any], moment: datetime, up_to: int) -> li
 _ENTRIES = """
 SELECT p.seq, min(p.at), min(p.version_id),
        (SELECT b.version_id FROM publication b WHERE b.seq < p.seq ORDER BY b.seq DESC LIMIT 1), bool_or(p.takedown),
-       count(*) FILTER (WHERE NOT p.takedown),
+       bool_or(p.to_gen < p.from_gen), count(*) FILTER (WHERE NOT p.takedown),
        (SELECT count(*) FROM publication_document d WHERE d.seq = p.seq),
        coalesce((SELECT coalesce((SELECT asked.actor FROM audit asked
                                   WHERE asked.act = a.act AND asked.subject = a.subject AND asked.outcome = 'asked for'

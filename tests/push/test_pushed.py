@@ -8,7 +8,7 @@ import pytest
 from opensearchpy import OpenSearch
 
 from harvester_dagster.failures import StorageError
-from harvester_dagster.publication import inbox
+from harvester_dagster.publication import inbox, log
 from harvester_dagster.releases import nights, release
 from harvester_dagster.releases.missing_nights import newest_tick
 from harvester_dagster.releases.push_rounds import BEFORE_A_NIGHT, EVERY, QUIET, PushRounds
@@ -452,6 +452,21 @@ def test_going_back_leads_before_the_release_and_not_before_a_push(world: World,
     assert titles(url)["b"] == "Two"
     with world.installation.pool.connection() as connection:
         assert versions.before_current(connection).generations == before
+
+
+def test_a_release_that_was_prepared_before_a_push_goes_back_to_nothing(world: World) -> None:
+    world.source.put("z", spec="two")
+    world.night("src:two")
+    push(world, world.source.record("b", title="Pushed"))
+    pushed.take(world.installation, KEY)
+    prepared = versions.prepare(world.installation)
+    ahead = versions.advance(world.installation, KEY)
+    assert prepared and ahead and prepared.version_id < ahead.version_id
+    versions.promote(world.installation, prepared)
+    with world.installation.pool.connection() as connection:
+        newest, *_ = log.entries(connection, 9)
+    assert (newest.version_id, newest.before) == (prepared.version_id, ahead.version_id)
+    assert not newest.is_back
 
 
 def test_all_that_waits_is_accepted_by_hand_and_taken_by_a_release(world: World) -> None:
