@@ -5,6 +5,8 @@ feed costs what has changed, however it is cut into pages. Belongs here: that wa
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from psycopg import Connection
@@ -38,7 +40,8 @@ class FeedPlace(NamedTuple):
 
 
 class ChangePage(NamedTuple):
-    """Some changes, and where the next page begins; None: these were the last."""
+    """Some changes, and where the next page begins; None: these were the last. A page may have fewer than were asked
+    for, or none, and not be the last: of what differs in rows much may be shown as it was."""
 
     changes: Sequence[PublishedChange]
     place: FeedPlace | None
@@ -70,41 +73,54 @@ def between(connection: Connection[Any], seq: int, found: Snapshot) -> Differenc
     return of_generations(connection, before, after, turned)
 
 
-_PAGE = f"""
+MOST_READ = 1_000
+"""Rows that one statement reads, where the first found too little."""
+MOST_WALKED = 50_000
+"""Rows that are read for one page, about: then it is given as it is."""
+_TOLD = f"""
+told AS (
+    SELECT rows.gen, rows.doc_id, rows.is_told, x.from_gen AS was, y.from_gen AS is_now FROM rows
+    LEFT JOIN output x ON x.doc_id = rows.doc_id AND x.published AND {live("x", "%(old)s")}
+    LEFT JOIN output y ON y.doc_id = rows.doc_id AND y.published AND {live("y", "%(new)s")}
+    WHERE x.hash IS DISTINCT FROM y.hash OR rows.is_told
+    ORDER BY 1, 2 LIMIT %(most)s)
+(SELECT (SELECT count(*) FROM rows), gen, doc_id, NULL, NULL, NULL, NULL FROM rows ORDER BY 2 DESC, 3 DESC LIMIT 1)
+UNION ALL
+SELECT NULL, told.gen, told.doc_id, d.external_id, d.entity, b.body,
+       CASE WHEN %(before)s AND NOT told.is_told THEN (
+           SELECT body FROM output_body e WHERE e.doc_id = told.doc_id AND e.from_gen = told.was) END
+FROM told JOIN document d ON d.doc_id = told.doc_id
+LEFT JOIN output_body b ON b.doc_id = told.doc_id AND b.from_gen = told.is_now
+"""
+"""How many rows were read, and the last of them; and of these, in no order, those whose documents are shown
+otherwise."""
+_WALK = f"""
 WITH rows AS (
-    SELECT o.{{along}} AS gen, o.doc_id FROM output o
+    SELECT o.{{along}} AS gen, o.doc_id, false AS is_told FROM output o
     WHERE o.set_id = %(set)s AND (o.{{along}}, o.doc_id) > (%(gen)s, %(doc)s) AND o.{{along}} <= %(high)s
       AND (%(entities)s::text[] IS NULL OR o.entity = ANY (%(entities)s))
       AND NOT o.doc_id = ANY (%(turned)s)
       AND NOT EXISTS (
           SELECT FROM output e WHERE e.doc_id = o.doc_id AND {{seen}})
-    ORDER BY 1, 2 LIMIT %(most)s)
-SELECT rows.gen, rows.doc_id, d.external_id, d.entity, x.hash IS NOT DISTINCT FROM y.hash, b.body,
-       CASE WHEN %(before)s THEN (
-           SELECT body FROM output_body was WHERE was.doc_id = x.doc_id AND was.from_gen = x.from_gen) END
-FROM rows JOIN document d USING (doc_id)
-LEFT JOIN output x ON x.doc_id = rows.doc_id AND x.published AND {live("x", "%(old)s")}
-LEFT JOIN output y ON y.doc_id = rows.doc_id AND y.published AND {live("y", "%(new)s")}
-LEFT JOIN output_body b ON b.doc_id = y.doc_id AND b.from_gen = y.from_gen
-ORDER BY 1, 2
+    ORDER BY 1, 2 LIMIT %(read)s),
+{_TOLD}
 """
 # "+ 0": by its document alone, for right after a promotion the statistics know of no newer generation, and to look at
 # all that has changed for each that has took a second for two thousand.
-_BEGINS = _PAGE.format(along="from_gen", seen="e.from_gen + 0 > %(low)s AND e.from_gen + 0 < o.from_gen")
-_ENDS = _PAGE.format(
+_BEGINS = _WALK.format(along="from_gen", seen="e.from_gen + 0 > %(low)s AND e.from_gen + 0 < o.from_gen")
+_ENDS = _WALK.format(
     along="to_gen",
     seen="""(e.from_gen + 0 > %(low)s AND e.from_gen + 0 <= %(high)s
              OR e.to_gen + 0 > %(low)s AND e.to_gen + 0 < o.to_gen)""",
 )
 # What was taken down or came back is told as it is shown now, whatever it was: where it was seen, it must be put right.
 _TURNED = f"""
-SELECT 0, d.doc_id, d.external_id, d.entity, false, b.body, NULL
-FROM document d
-LEFT JOIN output y ON y.doc_id = d.doc_id AND y.published AND {live("y", "%(new)s")}
-LEFT JOIN output_body b ON b.doc_id = y.doc_id AND b.from_gen = y.from_gen
-WHERE d.doc_id = ANY (%(turned)s) AND d.doc_id > %(doc)s
-  AND (%(entities)s::text[] IS NULL OR d.entity = ANY (%(entities)s))
-ORDER BY 2 LIMIT %(most)s
+WITH rows AS (
+    SELECT 0 AS gen, d.doc_id, true AS is_told FROM document d
+    WHERE d.doc_id = ANY (%(turned)s) AND d.doc_id > %(doc)s
+      AND (%(entities)s::text[] IS NULL OR d.entity = ANY (%(entities)s))
+    ORDER BY 2 LIMIT %(read)s),
+{_TOLD}
 """
 _WALKS: Final[tuple[tuple[Along, str], ...]] = (("from_gen", _BEGINS), ("to_gen", _ENDS), ("takedowns", _TURNED))
 _ORDER = [along for along, _ in _WALKS]
@@ -121,19 +137,23 @@ def page(
 ) -> ChangePage:
     """The changes from a place on, at most so many; of these entities (None: of all)."""
     changes: list[PublishedChange] = []
-    for at, rows in _batches(connection, difference, place, most, {"entities": entities, "before": with_before}):
+    walked = 0
+    for read, at, rows in _batches(connection, difference, place, most, {"entities": entities, "before": with_before}):
         changes += rows
-        if len(changes) >= most:
+        walked += read
+        if len(changes) >= most or walked >= MOST_WALKED:
             return ChangePage(changes, at)
     return ChangePage(changes, None)
 
 
 def _batches(
     connection: Connection[Any], difference: Difference, place: FeedPlace, most: int, wanted: Mapping[str, Any]
-) -> Iterator[tuple[FeedPlace, list[PublishedChange]]]:
-    """What one statement after another finds, and where the next would begin; never more than `most` in all."""
-    left = most
-    for set_id in difference.keys:
+) -> Iterator[tuple[int, FeedPlace, list[PublishedChange]]]:
+    """What one statement after another finds: the rows that it read, where the next would begin, and the changes; never
+    more than `most` in all. The first reads no more rows than there may be changes, each further one four times as
+    many as the one before, up to MOST_READ."""
+    left = read = most
+    for set_id, set_key in difference.keys.items():
         if set_id < place.set_id:
             continue
         old, new = difference.before.get(set_id, 0), difference.after.get(set_id, 0)
@@ -147,19 +167,25 @@ def _batches(
             gen, doc_id = (start.gen, start.doc_id) if along == start.along else (0, 0)
             if along != "takedowns":
                 gen, doc_id = max((gen, doc_id), (low, 2**62))
-            while True:
-                values = {**asked, "gen": gen, "doc": doc_id, "most": left}
+            is_over = False
+            while not is_over:
+                values = {**asked, "gen": gen, "doc": doc_id, "most": left, "read": read}
                 rows = connection.execute(statement, values, prepare=False).fetchall()  # planned for these values
                 if not rows:
                     break
-                gen, doc_id = rows[-1][:2]
-                found = [
-                    PublishedChange(f"{difference.keys[set_id]}:{external_id}", entity, body, before)
-                    for _, _, external_id, entity, same, body, before in rows
-                    if not same
-                ]
-                left -= len(found)
-                yield FeedPlace(set_id, along, gen, doc_id), found
+                (last,) = (row for row in rows if row[0] is not None)
+                told = sorted((row for row in rows if row[0] is None), key=itemgetter(1, 2))
+                # The rows behind the last change that fits are read again, by whatever statement comes next.
+                _, gen, doc_id, *_ = told[-1] if len(told) == left else last
+                is_over = last[0] < read and len(told) < left
+                left -= len(told)
+                yield last[0], FeedPlace(set_id, along, gen, doc_id), [*map(partial(_change, set_key), told)]
+                read = max(read, min(4 * read, MOST_READ))
+
+
+def _change(set_key: str, row: Sequence[Any]) -> PublishedChange:
+    _, _, _, external_id, entity, body, before = row
+    return PublishedChange(f"{set_key}:{external_id}", entity, body, before)
 
 
 def whole(connection: Connection[Any], difference: Difference, at_once: int = 1_000) -> Iterator[PublishedChange]:
