@@ -123,6 +123,8 @@ def _look(installation: Installation, earlier: Version, *, as_json: bool) -> Non
     )
     for entity, counts in found.counts.items():
         listed = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("added", "changed", "removed"))
-        printing.console.print(f"  {entity}: {listed}{'' if found.is_whole else ', and more'}")
+        printing.console.print(f"  {entity}: {listed}")
+    if not found.is_whole:
+        printing.console.print("  That is what was counted: there may be more.")
     printing.console.print("Some of them:")
     printing.differences(found.samples)

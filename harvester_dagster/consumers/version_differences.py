@@ -1,16 +1,15 @@
 """What differs between two versions, before somebody acts on it: how many documents, and some of them field by
 field.
 
-Belongs here: counting within bounds, and the first of them. Does not belong here: the walk along all that differs
-(`changes.py`), which documents differ (`sets/versions.py`).
+Belongs here: both within bounds, and what is told where even that takes too long. Does not belong here: the walk along
+all that differs (`changes.py`), counting (`sets/versions.py`).
 """
 
-from collections import Counter
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import Connection
+from psycopg.errors import QueryCanceled
 
 from harvester_dagster.consumers import changes
 from harvester_dagster.consumers.changes import FeedPlace
@@ -23,7 +22,7 @@ MOST = 200_000
 
 
 class VersionsCompared(NamedTuple):
-    """`counts`: entity → change (added, changed, removed) → documents; `is_whole`: false where there are more of
+    """`counts`: entity → change (added, changed, removed) → documents; `is_whole`: false where there may be more of
     them. `sets`: how many are at another generation."""
 
     counts: Mapping[str, Mapping[str, int]]
@@ -36,14 +35,14 @@ def compared(
     connection: Connection[Any], old: Version | None, new: Version, samples: int, most: int = MOST
 ) -> VersionsCompared:
     """What would come, change and go, were the new one current in the place of the old (None: nothing). In a
-    transaction of the caller's."""
-    counts: dict[str, Counter[str]] = {}
-    counted = 0
-    for counted, change in enumerate(islice(versions.difference(connection, old, new), most + 1), 1):
-        if counted <= most:
-            counts.setdefault(change.entity, Counter())[change.change] += 1
+    transaction of the caller's. What takes longer than a statement of this connection may, is not told."""
     before = old.generations if old else {}
     between = changes.of_generations(connection, before, new.generations)
-    read = changes.page(connection, between, FeedPlace(), samples, with_before=True)
-    ordered = dict(sorted(counts.items(), reverse=True))
-    return VersionsCompared(ordered, counted <= most, len(between.keys), [*map(described, read.changes)])
+    try:
+        with connection.transaction():
+            found = versions.counted(connection, old, new, most)
+            read = changes.page(connection, between, FeedPlace(), samples, with_before=True)
+    except QueryCanceled:
+        return VersionsCompared({}, False, len(between.keys), [])
+    ordered = dict(sorted(found.counts.items(), reverse=True))
+    return VersionsCompared(ordered, found.is_whole, len(between.keys), [*map(described, read.changes)])

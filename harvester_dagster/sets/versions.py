@@ -4,6 +4,7 @@ Belongs here: preparing a version, promoting it in one statement, rolling back, 
 search index follows (`search/`), retention is in `retention.py`.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib import metadata
@@ -59,6 +60,20 @@ class Version(NamedTuple):
     generations: Mapping[int, int]
 
 
+class VersionLine(NamedTuple):
+    """A version as a list shows it. `sets`: how many it names; `pushes`: versions that pushes have made after it,
+    before the next one of the list."""
+
+    version_id: int
+    prepared_at: datetime
+    code_version: str
+    promoted_at: datetime | None
+    ceased_at: datetime | None
+    is_current: bool
+    sets: int
+    pushes: int
+
+
 class Change(NamedTuple):
     """One published document that differs between two versions."""
 
@@ -101,6 +116,30 @@ def by_id(connection: Connection[Any], version_id: int) -> Version:
 def all_versions(connection: Connection[Any]) -> list[Version]:
     """Newest first."""
     return [_version(row) for row in connection.execute(f"{_SELECT} ORDER BY v.version_id DESC")]
+
+
+_LINES = """
+WITH line AS (
+    SELECT v.version_id, v.prepared_at, v.code_version, v.promoted_at, v.ceased_at,
+           c.version_id IS NOT NULL AS is_current
+    FROM dataset_version v LEFT JOIN current_version c USING (version_id)
+    WHERE (NOT v.pushed OR c.version_id IS NOT NULL) AND v.version_id < %(before)s
+    ORDER BY v.version_id DESC LIMIT %(most)s),
+listed AS (
+    SELECT *, lag(version_id::bigint, 1, %(before)s::bigint) OVER (ORDER BY version_id DESC) AS next FROM line)
+SELECT version_id, prepared_at, code_version, promoted_at, ceased_at, is_current,
+       (SELECT count(*) FROM dataset_version_set s WHERE s.version_id = listed.version_id),
+       (SELECT count(*) FROM dataset_version p
+        WHERE p.pushed AND p.version_id > listed.version_id AND p.version_id < listed.next)
+FROM listed ORDER BY version_id DESC
+"""
+
+
+def lines(connection: Connection[Any], most: int, before: int | None = None) -> list[VersionLine]:
+    """Newest first, at most so many: the current version, and those that no push has made, for pushes may make one
+    every two seconds. `before`: those before a version."""
+    rows = connection.execute(_LINES, {"most": most, "before": 2**62 if before is None else before})
+    return [VersionLine._make(row) for row in rows]
 
 
 def prepare(installation: Installation, *, run_id: str | None = None, night_id: int | None = None) -> Version | None:
@@ -384,11 +423,17 @@ WHERE a.hash IS DISTINCT FROM b.hash ORDER BY d.doc_id
 
 def difference(connection: Connection[Any], old: Version | None, new: Version) -> Iterator[Change]:
     """Every published document that differs, streamed; what differs costs, not what there is. `old` None: nothing."""
+    for set_id, x, y in _moved(old, new):
+        yield from set_difference(connection, set_id, x, y)
+
+
+def _moved(old: Version | None, new: Version) -> Iterator[tuple[int, int, int]]:
+    """Each set that is at another generation, with both."""
     before = old.generations if old else {}
     for set_id in sorted({*before, *new.generations}):
         x, y = before.get(set_id, 0), new.generations.get(set_id, 0)
         if x != y:
-            yield from set_difference(connection, set_id, x, y)
+            yield set_id, x, y
 
 
 def set_difference(connection: Connection[Any], set_id: int, x: int, y: int) -> Iterator[Change]:
@@ -396,6 +441,48 @@ def set_difference(connection: Connection[Any], set_id: int, x: int, y: int) -> 
     with connection.cursor(name="difference") as cursor:
         cursor.itersize = 5_000
         yield from map(_change, cursor.execute(_DIFFERENCE, _between(set_id, x, y, None)))
+
+
+class Counted(NamedTuple):
+    """How many documents differ: entity → change → documents. Not whole: more rows differ than were looked at."""
+
+    counts: Mapping[str, Mapping[str, int]]
+    is_whole: bool
+
+
+_COUNT = f"""
+WITH begun AS MATERIALIZED (
+    SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s
+    LIMIT %(most)s + 1),
+ended AS MATERIALIZED (
+    SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s
+    LIMIT %(most)s + 1),
+differ AS MATERIALIZED (
+    SELECT d.entity, b.hash IS NOT NULL AS was, a.hash IS NOT NULL AS is_now
+    FROM (SELECT doc_id FROM begun UNION SELECT doc_id FROM ended) ids JOIN document d USING (doc_id)
+    LEFT JOIN output b ON b.doc_id = ids.doc_id AND b.published AND {live("b", "%(old)s")}
+    LEFT JOIN output a ON a.doc_id = ids.doc_id AND a.published AND {live("a", "%(new)s")}
+    WHERE a.hash IS DISTINCT FROM b.hash LIMIT %(most)s + 1)
+SELECT entity, CASE WHEN was AND is_now THEN 'changed' WHEN is_now THEN 'added' ELSE 'removed' END, count(*)
+FROM (SELECT * FROM differ LIMIT %(most)s) counted GROUP BY 1, 2
+UNION ALL
+SELECT NULL, NULL, greatest(
+    (SELECT count(*) FROM begun), (SELECT count(*) FROM ended), (SELECT count(*) FROM differ))
+"""
+"""No more rows are looked at than are to be counted, whatever differs, and none is sorted."""
+
+
+def counted(connection: Connection[Any], old: Version | None, new: Version, most: int) -> Counted:
+    """How many documents differ, at most so many; where more do, those of which sets come last are not among them."""
+    counts: dict[str, Counter[str]] = {}
+    for set_id, x, y in _moved(old, new):
+        left = most - sum(map(Counter.total, counts.values()))
+        rows = connection.execute(_COUNT, _between(set_id, x, y, left)).fetchall()
+        for entity, change, count in rows[:-1]:
+            counts.setdefault(entity, Counter())[change] += count
+        if rows[-1][2] > left:
+            return Counted(counts, is_whole=False)
+    return Counted(counts, is_whole=True)
 
 
 def sample(connection: Connection[Any], set_id: int, x: int, y: int, most: int) -> list[Change]:

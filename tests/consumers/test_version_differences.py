@@ -61,6 +61,21 @@ def test_it_counts_no_more_than_it_is_told_to(told: World) -> None:
     assert back(told, most=5).is_whole
 
 
+def test_no_more_rows_are_looked_at_than_are_to_be_counted(told: World) -> None:
+    """Of rows that are not published none differs; how many there are costs nothing."""
+    told.change(
+        """WITH made AS (
+               INSERT INTO document (doc_id, set_id, entity, external_id)
+               SELECT (SELECT max(doc_id) FROM document) + n, set_id, 'products', 'x' || n
+               FROM harvest_set, generate_series(1, 300) n WHERE key = 'src:one' RETURNING *)
+           INSERT INTO output (doc_id, set_id, entity, from_gen, published, hash, made_from)
+           SELECT doc_id, set_id, entity, 2, false, '', '' FROM made"""
+    )
+    assert not back(told, most=100).is_whole
+    found = back(told, most=1_000)
+    assert found.is_whole and found.counts["products"] == {"added": 1, "changed": 1, "removed": 1}
+
+
 def test_the_command_says_what_it_would_do(told: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commanded(told, tmp_path, monkeypatch)
 
