@@ -255,9 +255,11 @@ def retry() -> None:
 
 
 class RollbackConfig(dg.Config):
-    """0: the version that was current before."""
+    """0: the version that was current before. `instead_of`: the one that was current when somebody looked at what
+    going back would do; another one stays."""
 
     version: int = 0
+    instead_of: int | None = None
 
 
 @dg.op(
@@ -267,11 +269,11 @@ class RollbackConfig(dg.Config):
 def roll_back(
     context: dg.OpExecutionContext, config: RollbackConfig, harvester: dg.ResourceParam[Installation]
 ) -> None:
-    """Bring the earlier version's index up, then move the pointer and the aliases. Raises NotPromotable."""
+    """Bring the earlier version's index up, then move the pointer and the aliases. Raises Superseded, NotPromotable."""
     with harvester.pool.connection() as connection:
         earlier = versions.by_id(connection, config.version) if config.version else versions.before_current(connection)
     with doing.by_run(harvester, context.run_id, "rollback", str(earlier.version_id)):
-        release.roll_back(harvester, earlier, progress=context.log.info)
+        release.roll_back(harvester, earlier, instead_of=config.instead_of, progress=context.log.info)
     context.log.info("version %s is current; automatic releases are held", earlier.version_id)
 
 

@@ -15,9 +15,11 @@ from harvester_dagster.sets import versions
 
 
 class ReleaseConfig(dg.Config):
-    """By hand, a release goes through although a rollback holds automatic ones, and ends that hold."""
+    """By hand, a release goes through although a rollback holds automatic ones, and ends that hold. `hold_seen`: only
+    the one that somebody has seen, by when it began; empty: they have seen none."""
 
     by_hand: bool = False
+    hold_seen: str | None = None
 
 
 def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -60,6 +62,7 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
                     released = release.release(
                         harvester,
                         by_hand=config.by_hand,
+                        hold_seen=config.hold_seen,
                         run_id=run_id,
                         night_id=night_id,
                         progress=context.log.info,

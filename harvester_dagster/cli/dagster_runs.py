@@ -239,14 +239,16 @@ class DagsterLauncher:
         config = {"ops": {names.RETRY_RESULTS_OP: {"config": given}}}
         return self._begin(names.RETRY_JOB, config, {names.ORIGIN_TAG: names.PAGE, names.RETRY_TAG: task})
 
-    def release(self) -> str:
+    def release(self, hold_seen: str) -> str:
         """Queue a release by hand."""
-        config = {"ops": {names.SET_CURRENT_DATASET_VERSION: {"config": {"by_hand": True}}}}
+        given = {"by_hand": True, "hold_seen": hold_seen}
+        config = {"ops": {names.SET_CURRENT_DATASET_VERSION: {"config": given}}}
         return self._begin(names.RELEASE_JOB, config, {names.RELEASE_TAG: "hand", names.ORIGIN_TAG: names.PAGE})
 
-    def roll_back(self, version: int) -> str:
+    def roll_back(self, version: int, instead_of: int) -> str:
         """Queue going back to a version."""
-        config = {"ops": {names.ROLL_BACK_OP: {"config": jobs.RollbackConfig(version=version).model_dump()}}}
+        given = jobs.RollbackConfig(version=version, instead_of=instead_of).model_dump()
+        config = {"ops": {names.ROLL_BACK_OP: {"config": given}}}
         return self._begin(names.ROLLBACK_JOB, config, {names.ORIGIN_TAG: names.PAGE})
 
     def seen(self, run_id: str) -> RunSeen | None:

@@ -8,6 +8,8 @@ by `aliases.reconcile`; what else keeps the search side behind, by `catch_up`.
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from typing import NamedTuple
 
 from harvester_dagster.failures import HarvesterError
@@ -98,10 +100,15 @@ def hindrance(installation: Installation, version: Version) -> HarvesterError | 
 
 
 def publish(
-    installation: Installation, version: Version, *, rollback: bool = False, ends: Hold | None = None
+    installation: Installation,
+    version: Version,
+    *,
+    rollback: bool = False,
+    ends: Hold | None = None,
+    instead_of: int | None = None,
 ) -> Published:
-    """Make a version current, and let the aliases follow. `ends`: the hold that this release goes on in spite of.
-    Raises Held, Superseded, NotPromotable.
+    """Make a version current, and let the aliases follow. `ends`: the hold that this release goes on in spite of;
+    `instead_of`: the version that a rollback was looked at beside. Raises Held, Superseded, NotPromotable.
 
     A version that nobody has brought up yet (a set moved on since the release began) is brought up now.
     """
@@ -109,7 +116,7 @@ def publish(
         build.bring_up(installation, version)
     if hindered := hindrance(installation, version):
         raise NotPromotable(f"version {version.version_id} is not announced: {hindered.sentence}", hindered.mend)
-    promoted = versions.promote(installation, version, rollback=rollback, ends=ends)
+    promoted = versions.promote(installation, version, rollback=rollback, ends=ends, instead_of=instead_of)
     return Published(promoted, aliases.move(installation))
 
 
@@ -127,18 +134,27 @@ def release(
     installation: Installation,
     *,
     by_hand: bool,
+    hold_seen: str | None = None,
     run_id: str | None = None,
     night_id: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Released:
-    """Promote what the sets have accepted, count its values, clean up. By hand it ends the hold of a rollback.
+    """Promote what the sets have accepted, count its values, clean up. By hand it ends the hold of a rollback, where
+    that is the one that was seen: `hold_seen` is when it began (ISO 8601), "" where there was none; None: whatever
+    holds when the release begins.
 
-    Raises NotPromotable when its index is wanted and not there, or a rollback came in between; people are told.
+    Raises Held for another hold, NotPromotable when its index is wanted and not there, or a rollback came in between;
+    people are told.
     """
     if by_hand:
         audit.told(installation.pool, "release", "", installation.clock())
     try:
-        said = _promoted(installation, by_hand, run_id, night_id, progress)
+        held = _held(installation, hold_seen)
+        if held and not by_hand:
+            aliases.reconcile(installation)
+            said = f"held: {held.reason}; `harvester release` goes on"
+        else:
+            said = _promoted(installation, held, by_hand, run_id, night_id, progress)
     finally:
         alerts.tell(installation, alerts.of_search(installation), kind=alerts.SEARCH)
     value_counts.count(installation)
@@ -150,21 +166,33 @@ def release(
     return Released(said, current, generations, cleaned)
 
 
-def _promoted(
-    installation: Installation, by_hand: bool, run_id: str | None, night_id: int | None, progress: Callable[[str], None]
-) -> str:
-    """What came of it, in a sentence. A set that moves on meanwhile, or a release beside this one, is no failure."""
+def _held(installation: Installation, seen: str | None) -> Hold | None:
+    """What holds automatic releases when a release begins. Raises Held where that is not what somebody has seen."""
     with installation.pool.connection() as connection:
         held = versions.holding(connection)
-    if held and not by_hand:
-        aliases.reconcile(installation)
-        return f"held: {held.reason}; `harvester release` goes on"
+    if held and seen is not None and (not seen or datetime.fromisoformat(seen) != held.since):
+        raise versions.Held(
+            f"nothing was released: automatic releases are held, which was not seen: {held.reason}",
+            "look at what holds them, then release",
+        )
+    return held
+
+
+def _promoted(
+    installation: Installation,
+    held: Hold | None,
+    by_hand: bool,
+    run_id: str | None,
+    night_id: int | None,
+    progress: Callable[[str], None],
+) -> str:
+    """What came of it, in a sentence. A set that moves on meanwhile, or a release beside this one, is no failure.
+    `held`: the hold that it ends."""
     for _ in range(PREPARED_AT_MOST):
         version = prepare(installation, run_id=run_id, night_id=night_id, progress=progress)
         if version is None:
             if held:
-                with installation.pool.connection() as connection:
-                    versions.end_hold(connection, held)
+                _let_go_on(installation, held)
             return "no set has moved: the current version stays"
         try:
             published = publish(installation, version, ends=held)
@@ -178,6 +206,12 @@ def _promoted(
         said = f"version {version.version_id} is current"
         return f"{said}; the index is behind: {published.behind}" if published.behind else said
     raise NotPromotable("other releases went on at the same time", "look at their runs, then `harvester release`")
+
+
+def _let_go_on(installation: Installation, held: Hold) -> None:
+    """End this hold. One that came in its place, or that somebody else has ended, is left as it is."""
+    with suppress(versions.NotHeld):
+        versions.let_go_on(installation, held.since)
 
 
 def publish_pushed(
@@ -247,12 +281,17 @@ def end_night(installation: Installation, night_id: int, failed_run: str = "", w
 
 
 def roll_back(
-    installation: Installation, version: Version, *, progress: Callable[[str], None] = lambda _: None
+    installation: Installation,
+    version: Version,
+    *,
+    instead_of: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[IndexReport, Published]:
-    """Go back to a version, pointer and aliases together, after bringing its index up. Raises NotPromotable."""
+    """Go back to a version, pointer and aliases together, after bringing its index up. `instead_of`: the number of the
+    version beside which that was looked at; None: whatever is current then. Raises Superseded, NotPromotable."""
     try:
         report = build.bring_up(installation, version, progress=progress)
-        return report, publish(installation, version, rollback=True)
+        return report, publish(installation, version, rollback=True, instead_of=instead_of)
     finally:
         alerts.tell(installation, alerts.of_search(installation), kind=alerts.SEARCH)
 

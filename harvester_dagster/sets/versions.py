@@ -169,18 +169,26 @@ def prepare(installation: Installation, *, run_id: str | None = None, night_id: 
 
 
 def promote(
-    installation: Installation, version: Version, *, rollback: bool = False, ends: Hold | None = None
+    installation: Installation,
+    version: Version,
+    *,
+    rollback: bool = False,
+    ends: Hold | None = None,
+    instead_of: int | None = None,
 ) -> Version:
     """Make a version current: one statement moves the pointer. A version that is current stays as it is.
 
-    A rollback holds automatic releases. `ends`: the hold that this release goes on in spite of, and ends with the same
-    commit. Raises Held, Superseded, NotPromotable.
+    A rollback holds automatic releases. `instead_of`: the number of the version that was current when somebody looked
+    at what going back would do; None: nobody did, whatever is current now. `ends`: the hold that this release goes on
+    in spite of, and ends with the same commit. Raises Held, Superseded, NotPromotable.
     """
     with installation.pool.connection() as connection:
         locks.take_until_end(connection, Lock.PROMOTION)
         present = current(connection)
         if rollback:
             _check_rollback(version, present)
+            if instead_of is not None and not (present and present.version_id == version.version_id):
+                _check_seen(present, str(instead_of))
         else:
             _check_release(version, present, holding(connection), ends)
         now = installation.clock()
@@ -288,12 +296,27 @@ def check_rollback(connection: Connection[Any], version: Version) -> None:
     _check_rollback(version, current(connection))
 
 
-def check_seen(connection: Connection[Any], seen: str) -> None:
-    """Whether the current version is the one that somebody has seen, by its number. Raises Superseded."""
-    present = current(connection)
+def check_seen(connection: Connection[Any], seen: str) -> int:
+    """The number of the current version, where it is the one that somebody has seen. Raises Superseded."""
+    return _check_seen(current(connection), seen)
+
+
+def _check_seen(present: Version | None, seen: str) -> int:
     if present is None or str(present.version_id) != seen:
         said = f"version {present.version_id} is current by now" if present else "no version is current"
-        raise Superseded(f"nothing was done: {said}", "look again at what going back would do")
+        mend = "hold releases (`harvester versions hold`), then look again at what going back would do"
+        raise Superseded(f"nothing was done: {said}", mend)
+    return present.version_id
+
+
+def pushed_since(connection: Connection[Any], moment: datetime) -> int:
+    """How many versions pushes have made since then: whoever looks at a rollback meanwhile has seen another one."""
+    row = connection.execute(
+        "SELECT count(*) FROM dataset_version WHERE pushed AND promoted_at >= %s", (moment,)
+    ).fetchone()
+    assert row is not None
+    count: int = row[0]
+    return count
 
 
 def _check_rollback(version: Version, present: Version | None) -> None:
@@ -323,18 +346,18 @@ def _move_pointer(connection: Connection[Any], version: Version, present: Versio
 
 
 def hold_releases(installation: Installation, why: str = "") -> Hold:
-    """Hold automatic releases until one by hand; what holds already. A hold that is there stays as it is."""
+    """Hold automatic releases until one by hand; what holds already. A hold that is there stays as it is, and the row
+    of the audit says which one stood."""
     with installation.pool.connection() as connection:
         locks.take_until_end(connection, Lock.PROMOTION)
         now, by, why = installation.clock(), audit.doer().name, shown_text.one_line(why)[:_LONGEST_WHY]
-        connection.execute(
-            "INSERT INTO release_hold (since, reason) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            (now, f"held by {by}: {why}" if why else f"held by {by}"),
-        )
+        if stood := holding(connection):
+            audit.write(connection, "hold", "", now, why=why, stood=stood.reason)
+            return stood
+        made = Hold(now, f"held by {by}: {why}" if why else f"held by {by}")
+        connection.execute("INSERT INTO release_hold (since, reason) VALUES (%s, %s)", made)
         audit.write(connection, "hold", "", now, why=why)
-        found = holding(connection)
-        assert found is not None
-        return found
+        return made
 
 
 def hold(connection: Connection[Any]) -> str | None:
@@ -364,12 +387,9 @@ def let_go_on(installation: Installation, since: datetime | None = None) -> Hold
         return held
 
 
-def end_hold(connection: Connection[Any], seen: Hold | None = None) -> None:
-    """Let automatic releases go on. `seen`: only where it is this one."""
-    connection.execute(
-        "DELETE FROM release_hold WHERE %(since)s::timestamptz IS NULL OR (since, reason) = (%(since)s, %(reason)s)",
-        {"since": seen.since if seen else None, "reason": seen.reason if seen else None},
-    )
+def end_hold(connection: Connection[Any]) -> None:
+    """Let automatic releases go on. The caller holds the promotion lock."""
+    connection.execute("DELETE FROM release_hold")
 
 
 def before_current(connection: Connection[Any]) -> Version:

@@ -31,7 +31,7 @@ class AccessRunPages:
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
-        return [Route("/access/runs/", self.runs), Route("/access/runs/{run:int}/", self.run)]
+        return [Route("/access/runs/", self.runs), Route("/access/runs/{run:number}/", self.run)]
 
     def runs(self, request: Request) -> Response:
         """The newest runs, of all endpoints or of one, or those before one."""
@@ -51,9 +51,9 @@ class AccessRunPages:
     def run(self, request: Request) -> Response:
         """One run: its figures, some of the documents with bad data, what it said."""
         run_id = request.path_params["run"]
-        found = run_rows.by_id(self._pool, run_id) if run_id < 2**63 else None
+        found = run_rows.by_id(self._pool, run_id)
         if found is None:
-            raise HTTPException(404, f"There is no run {str(run_id)[:20]} of the enricher")
+            raise HTTPException(404, f"There is no run {run_id} of the enricher")
         said = run_rows.messages(self._pool, None, _MESSAGES, run_id)
         met = run_rows.findings(self._pool, run_id, _FINDINGS)
         return self._frame.page(request, "access_run.html", run=shown(found), messages=said, findings=met)

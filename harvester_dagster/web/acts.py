@@ -55,11 +55,12 @@ class Acts(Protocol):
     def retry(self, task: str, sets: Sequence[str]) -> str:
         """Make what is due of a task anew, in these sets."""
 
-    def release(self) -> str:
-        """What the sets have accepted; it ends a hold."""
+    def release(self, hold_seen: str) -> str:
+        """What the sets have accepted; it ends the hold that was seen, by when it began (ISO 8601), and no other one.
+        Empty: none was."""
 
-    def roll_back(self, version: int) -> str:
-        """Make an earlier version current again."""
+    def roll_back(self, version: int, instead_of: int) -> str:
+        """Make an earlier version current again, where the one is current that was seen."""
 
     def seen(self, run_id: str) -> RunSeen | None:
         """How a run goes now; None: there is none of this id."""

@@ -51,8 +51,8 @@ class OperatorActs:
             "/release": self.release,
             "/hold": self.hold,
             "/hold/end": self.end_hold,
-            "/versions/{version:int}/rollback": self.roll_back,
-            "/night/{night:int}/stop": self.stop,
+            "/versions/{version:number}/rollback": self.roll_back,
+            "/night/{night:number}/stop": self.stop,
         }
         return [Route(path, act, methods=["POST"]) for path, act in paths.items()]
 
@@ -112,9 +112,11 @@ class OperatorActs:
         then = failed_results.command_of_work(name, found.sets)
         return self._begun("retry task", name, partial(self._acts.retry, name, found.sets), f"or now: {then}")
 
-    def release(self, request: Request) -> Response:
-        """Have what the sets have accepted promoted."""
-        return self._begun("release", "", self._acts.release)
+    async def release(self, request: Request) -> Response:
+        """Have what the sets have accepted promoted. What holds releases is ended where it was on the page."""
+        (seen,) = await form_texts(request, "hold_seen", longest=_LONGEST)
+        since = _moment("hold_seen", seen).isoformat() if seen else ""
+        return await run_in_threadpool(self._begun, "release", "", partial(self._acts.release, since))
 
     async def hold(self, request: Request) -> Response:
         """Hold automatic releases until one by hand."""
@@ -143,8 +145,8 @@ class OperatorActs:
 
     def _roll_back(self, number: int, instead_of: str) -> Response:
         with self._trying("rollback", str(number)), self._installation.pool.connection() as connection:
-            versions.check_seen(connection, instead_of)
-        return self._begun("rollback", str(number), partial(self._acts.roll_back, number))
+            seen = versions.check_seen(connection, instead_of)
+        return self._begun("rollback", str(number), partial(self._acts.roll_back, number, seen))
 
     def stop(self, request: Request) -> Response:
         """Stop a night that goes on; what its sets have accepted stays."""

@@ -81,6 +81,7 @@ class OperatorPages:
                 missing=missing_nights.missing(self._installation, connection, self._since),
                 failed=nights.failed_release(connection),
                 earlier=_earlier(connection),
+                hold=versions.holding(connection),
                 marks=marks(usual, found.sets),
                 usual=usual,
                 troubled=[line for line in found.sets if line.needs_a_hand],
@@ -94,6 +95,7 @@ class OperatorPages:
             raise HTTPException(404, f"{state.key} is withdrawn")
         with self._installation.pool.connection() as connection:
             back = night_report.harvests(connection, state.set_id, _HARVESTS + night_report.LOOKED_BACK)
+            hold = versions.holding(connection)
         harvests, usually = back[:_HARVESTS], night_report.usual_then(back)
         usual = usually[0] if usually else None
         return self._page(
@@ -107,6 +109,7 @@ class OperatorPages:
             source=source_of(state.key),
             marks=marks({(state.key, line.mode): usual} if usual else {}, [line]).get(state.key, []),
             usual=usual,
+            hold=hold,
             looked=self._candidate(state, line.waits.attempt) if line.waits else None,
             inbox=push_pages.inbox_of(self._installation, state),
         )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -39,6 +40,16 @@ _templates.filters["plain"] = shown_values.plain
 _templates.globals["apart"] = shown_values.apart
 
 _LONGEST_SRN = 2_000
+
+
+class _Number(IntegerConvertor):
+    """A number in a path, as `{night:number}`. Longer ones are no page of ours: Starlette's own convertor reads digits
+    without end, and Python refuses more than 4,300."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", _Number())
 
 
 class PageFrame(NamedTuple):

@@ -60,7 +60,7 @@ class RunPages:
             with self._installation.pool.connection() as connection:
                 current = versions.current(connection)
                 version = current.version_id if current else None
-                values = {"line": line, "hold": versions.hold(connection), "version": version}
+                values = {"line": line, "hold": versions.holding(connection), "version": version}
         return self._frame.page(request, "run.html", seen=seen, **values)
 
     async def events(self, request: Request) -> Response:

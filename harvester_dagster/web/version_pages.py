@@ -5,8 +5,10 @@ Belongs here: requests. Does not belong here: comparing (`consumers/`), and the 
 """
 
 import re
+from datetime import timedelta
 from typing import Any
 
+from psycopg.errors import QueryCanceled
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,9 +26,10 @@ from harvester_dagster.web.dear_questions import DearQuestions
 from harvester_dagster.web.page_frame import PageFrame
 
 _ENTRIES = 50
+_VERSIONS = 50
 _SAMPLES = 20
 _DIFFERENCES = 50
-_LARGEST = 2**62
+_LATELY = timedelta(hours=1)
 _PLACE = re.compile(r"(?P<set>\d{1,9})~(?P<along>from_gen|to_gen)~(?P<gen>\d{1,9})~(?P<doc>\d{1,18})", re.ASCII)
 
 
@@ -43,16 +46,20 @@ class VersionPages:
         return [
             Route("/versions/", self.versions),
             Route("/versions/difference/", self.difference),
-            Route("/versions/{version:int}/rollback/", self.look),
+            Route("/versions/{version:number}/rollback/", self.look),
         ]
 
     def versions(self, request: Request) -> Response:
-        """Every version that is kept, and what was published when: the newest entries, or those before one."""
-        before = _number(request, "before")
+        """Versions that are kept, and what was published when: the newest of both, or those before one."""
+        before, version = _number(request, "before"), _number(request, "version")
         with self._installation.pool.connection() as connection:
             entries = log.entries(connection, _ENTRIES + 1, before)
+            lines = versions.lines(connection, _VERSIONS + 1, version)
             values: dict[str, Any] = {
-                "versions": versions.all_versions(connection),
+                "versions": lines,
+                "shown": _VERSIONS,
+                "earlier": lines[_VERSIONS - 1].version_id if len(lines) > _VERSIONS else None,
+                "is_first": version is None,
                 "hold": versions.holding(connection),
                 "entries": entries[:_ENTRIES],
                 "older": entries[_ENTRIES - 1].seq if len(entries) > _ENTRIES else None,
@@ -68,7 +75,11 @@ class VersionPages:
         with self._comparisons.one(), self._installation.reading.connection() as connection:
             before, after = _kept(connection, old), _kept(connection, new)
             between = changes.of_generations(connection, before.generations, after.generations)
-            read = changes.page(connection, between, _place(request), _DIFFERENCES, with_before=True)
+            try:
+                read = changes.page(connection, between, _place(request), _DIFFERENCES, with_before=True)
+            except QueryCanceled as error:
+                told = f"To compare versions {old} and {new} takes longer than a page may"
+                raise HTTPException(503, f"{told}; `harvester versions diff {old} {new}` takes its time") from error
         found = [described(change) for change in read.changes]
         place = "~".join(map(str, read.place)) if read.place else ""
         is_first = "place" not in request.query_params
@@ -85,14 +96,18 @@ class VersionPages:
                 hindered = ""
             except NotPromotable as error:
                 hindered = str(error)
-            found = compared(connection, present, earlier, _SAMPLES)
-        return self._page(request, "rollback.html", earlier=earlier, present=present, found=found, hindered=hindered)
+            values: dict[str, Any] = {
+                "found": compared(connection, present, earlier, _SAMPLES),
+                "hold": versions.holding(connection),
+                "pushes": versions.pushed_since(connection, self._installation.clock() - _LATELY),
+            }
+        return self._page(request, "rollback.html", earlier=earlier, present=present, hindered=hindered, **values)
 
 
 def _kept(connection: Any, number: int) -> Version:
     """Raises HTTPException for what is not there."""
     try:
-        return versions.by_id(connection, min(number, _LARGEST))
+        return versions.by_id(connection, number)
     except NotPromotable as error:
         raise HTTPException(404, str(error)) from error
 

@@ -17,7 +17,7 @@ from harvester_dagster.releases import day_work, release
 from harvester_dagster.releases.day_work import Waiting
 from harvester_dagster.sets import steps, versions
 from harvester_dagster.sets.locked_set import lock_set
-from harvester_dagster.sets.versions import Held, NotPromotable, Version
+from harvester_dagster.sets.versions import Held, NotPromotable, Superseded, Version
 from tests.sets.world import KEY, World
 
 MINUTE = timedelta(minutes=1)
@@ -88,12 +88,42 @@ class TestARollbackDuringARelease:
         assert released(world, by_hand=True).version_id == version.version_id
         assert held(world) is None
 
+    def test_a_hold_that_was_not_seen_stays(self, world: World) -> None:
+        night(world, "1")
+        held_now = versions.hold_releases(world.installation, "a demonstration")
+        earlier = (held_now.since - timedelta(minutes=1)).isoformat()
+        for seen in ("", earlier):
+            with pytest.raises(Held, match="which was not seen: held by dagster: a demonstration"):
+                release.release(world.installation, by_hand=True, hold_seen=seen)
+        assert held(world) == held_now.reason and world.one("SELECT count(*) FROM current_version") == 0
+        release.release(world.installation, by_hand=True, hold_seen=held_now.since.isoformat())
+        assert held(world) is None and current(world).version_id == 1
+        night(world, "2")
+        release.release(world.installation, by_hand=True, hold_seen=earlier)
+        assert current(world).version_id == 2, "what was seen is over"
+
+    def test_it_goes_back_only_from_what_was_seen(self, world: World) -> None:
+        for number in "123":
+            night(world, number)
+            released(world)
+        with world.installation.pool.connection() as connection:
+            first = versions.by_id(connection, 1)
+        for seen in (2, 0):
+            with pytest.raises(Superseded, match="version 3 is current by now; hold releases"):
+                release.roll_back(world.installation, first, instead_of=seen)
+        assert current(world).version_id == 3 and held(world) is None
+        for _ in "ab":  # a run that was killed after it had gone back is run again
+            release.roll_back(world.installation, first, instead_of=3)
+        assert current(world).version_id == 1 and held(world) == "rolled back to version 1"
+
     def test_a_release_by_hand_with_nothing_to_promote_ends_the_hold_too(self, world: World) -> None:
         night(world, "1")
         version = released(world)
         versions.promote(world.installation, version, rollback=True)
         assert "held" in release.release(world.installation, by_hand=False).said
         assert "stays" in release.release(world.installation, by_hand=True).said and held(world) is None
+        ended = world.rows("SELECT outcome, detail ->> 'reason' FROM audit WHERE act = 'end hold'")
+        assert ended == [("done", "rolled back to version 1")]
 
 
 class TestASetThatIsLate:
@@ -251,6 +281,8 @@ def test_releases_are_held_until_one_by_hand(world: World) -> None:
     held_now = versions.hold_releases(world.installation, "a demonstration\0 goes on")
     assert held_now.reason == "held by dagster: a demonstration\\x00 goes on"
     assert versions.hold_releases(world.installation, "another") == held_now, "the first reason stays"
+    acts = world.rows("SELECT detail ->> 'why', detail ->> 'stood' FROM audit WHERE act = 'hold' ORDER BY audit_id")
+    assert acts == [("a demonstration\\x00 goes on", None), ("another", held_now.reason)]
     assert release.release(world.installation, by_hand=False).said.startswith("held: held by dagster")
     assert world.titles() == {"a": "2"} and current(world).version_id == 1
     assert released(world, by_hand=True).version_id == 2 and held(world) is None
@@ -306,4 +338,4 @@ def test_what_was_published_when_and_who_went_back(world: World) -> None:
         ]
         assert [one.seq for one in log.entries(connection, 1, before=3)] == [2]
         connection.execute("DELETE FROM audit")
-        assert log.entries(connection, 1)[0].is_back, "its version is an earlier one"
+        assert log.entries(connection, 1)[0].is_back, "its set went to an earlier generation"

@@ -13,10 +13,11 @@ from starlette.routing import Mount
 
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import nights, release
-from harvester_dagster.sets import steps
+from harvester_dagster.sets import steps, versions
 from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.web.api.consumer_api import PATH, consumer_api
 from harvester_dagster.web.operator_pages import OperatorPages
+from harvester_dagster.web.version_pages import VersionPages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.test_tasks import statements
 from tests.sets.world import KEY
@@ -32,6 +33,7 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
     world = open_world(min_documents=0, max_shrink=0.2)
     acts = Here(world)
     pages = OperatorPages(world.installation, acts, DAGSTER).routes()
+    pages += VersionPages(world.installation, DAGSTER).routes()
     with listening([*pages, Mount(PATH, consumer_api(world.installation))], world.installation.config.web) as url:
         yield Site(url, world, acts)
 
@@ -136,6 +138,8 @@ def test_automatic_releases_are_held_and_released_by_hand(site: Site, page: Page
     page.get_by_text("Hold automatic releases").click()
     page.get_by_label("Why").fill(f"a demonstration {EVIL}")
     page.get_by_role("button", name="Hold now").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Versions")
+    page.get_by_role("link", name="Night").click()
     hand = page.get_by_role("region", name="Needs a hand")
     expect(hand).to_contain_text("held by local: a demonstration <img")
     assert page.title() != "hacked"
@@ -156,11 +160,51 @@ def test_one_goes_back_from_the_night(site: Site, page: Page) -> None:
         site.world.night()
         released(site.world)
     page.goto(site.url)
-    expect(page.get_by_role("button", name="Roll back to version 1 now")).to_be_hidden()
-    page.get_by_text("Roll back to version 1", exact=True).click()
-    page.get_by_role("button", name="Roll back to version 1 now").click()
+    page.get_by_role("link", name="See what going back to version 1 would do").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Back to version 1?")
+    assert products(site) == ["a", "b"], "nothing is done yet"
+    page.get_by_role("button", name="Roll back to version 1").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Going back to version 1")
     assert products(site) == ["a"]
+
+
+def test_what_became_current_after_the_press_stays(site: Site) -> None:
+    for name in "ab":
+        site.world.source.put(name)
+        site.world.night()
+        released(site.world)
+
+    def another() -> None:
+        site.world.source.put("c")
+        site.world.night()
+        released(site.world)
+
+    site.acts.before_going_back = another
+    run = press(site, "/versions/1/rollback", instead_of="2").headers["location"]
+    assert products(site) == ["a", "b", "c"]
+    text = get(site, run).text
+    assert "version 3 is current by now" in text and "harvester versions hold" in text
+    assert 'href="/versions/1/rollback/">Look again' in text
+    assert "Automatic releases are held" not in text
+
+
+def test_a_release_ends_the_hold_that_was_on_its_page_and_no_other(site: Site) -> None:
+    installation = site.world.installation
+    site.world.source.put("a")
+    site.world.night()
+    seen = versions.hold_releases(installation, "a demonstration")
+    for page in ("/", "/versions/", f"/set/{KEY}/"):
+        assert f'name="hold_seen" value="{seen.since.isoformat()}"' in get(site, page).text, page
+    for other in ("", (seen.since - timedelta(hours=1)).isoformat()):
+        text = get(site, press(site, "/release", hold_seen=other).headers["location"]).text
+        assert "nothing was released: automatic releases are held, which was not seen: held by dagster" in text
+        assert "Automatic releases are held: <bdi>held by dagster: a demonstration" in text
+        assert f'name="hold_seen" value="{seen.since.isoformat()}"' in text, "Release again ends it"
+    assert press(site, "/release", hold_seen="yesterday").status_code == 400
+    assert site.world.one("SELECT count(*) FROM current_version") == 0
+    assert press(site, "/release", hold_seen=seen.since.isoformat()).status_code == 303
+    assert products(site) == ["a"]
+    assert site.world.one("SELECT count(*) FROM release_hold") == 0
 
 
 def test_a_night_is_stopped(site: Site, page: Page) -> None:

@@ -45,6 +45,8 @@ class Here:
         self.runs: dict[str, RunSeen] = {}
         self.of_nights: list[str] = []
         """Runs of the night that go on; they end when they were asked to twice."""
+        self.before_going_back: Callable[[], object] = lambda: None
+        """What happens between a press and its run."""
 
     def _run(self, act: str, subject: str, run: Callable[[], object]) -> str:
         """The run's id. What it raises is why it failed."""
@@ -75,14 +77,18 @@ class Here:
     def retry(self, task: str, sets: Sequence[str]) -> str:
         return self._run("retry", task, lambda: self.retried.append((task, tuple(sets))))
 
-    def release(self) -> str:
-        return self._run("release", "", lambda: release.release(self._world.installation, by_hand=True))
+    def release(self, hold_seen: str) -> str:
+        def now() -> None:
+            release.release(self._world.installation, by_hand=True, hold_seen=hold_seen)
 
-    def roll_back(self, version: int) -> str:
+        return self._run("release", "", now)
+
+    def roll_back(self, version: int, instead_of: int) -> str:
         def back() -> None:
             with self._world.installation.pool.connection() as connection:
                 earlier = versions.by_id(connection, version)
-            release.roll_back(self._world.installation, earlier)
+            self.before_going_back()
+            release.roll_back(self._world.installation, earlier, instead_of=instead_of)
 
         return self._run("rollback", str(version), back)
 
@@ -333,12 +339,12 @@ def test_a_document_is_overwritten_seen_and_given_back(site: Site, page: Page) -
     expect(page.get_by_role("rowheader", name="overwrite")).to_be_visible()
     expect(page.locator("main")).to_contain_text("title overwritten by local")
     assert page.title() != "hacked"
-    site.acts.release()
+    site.acts.release("")
     assert site.world.titles() == {"a": EVIL}
     asked_back(page, "Take it away")
     expect(part.get_by_role("table")).to_contain_text("taken away")
     expect(part.get_by_role("button", name="Take it away")).to_have_count(0)
-    site.acts.release()
+    site.acts.release("")
     assert site.world.titles() == {"a": "As harvested"}
 
 

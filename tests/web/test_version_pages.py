@@ -2,6 +2,7 @@
 published when; a hold, and its end."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
@@ -108,8 +109,10 @@ def test_what_is_not_what_was_looked_at_is_not_done(site: Site) -> None:
     assert [row["outcome"] for row in audited(site.world)] == ["refused"] * 4
     assert site.post("/versions/1/rollback", instead_of="3") == 303
     assert site.current == 1
-    for path in ("/versions/9/rollback/", f"/versions/{'9' * 40}/rollback/", "/versions/x/rollback/"):
-        assert site.get(path).status_code == 404, path
+    for path in ("9", "9" * 18, "9" * 40, "9" * 5_000, "x"):
+        assert site.get(f"/versions/{path}/rollback/").status_code == 404, path
+    for path in (f"/versions/{'9' * 5_000}/rollback", f"/night/{'9' * 5_000}/stop"):
+        assert site.post(path, instead_of="3") == 404
     assert "holds the same documents" not in site.get("/versions/2/rollback/").text
 
 
@@ -123,6 +126,24 @@ def test_where_there_is_nothing_to_go_back_to_the_page_says_why(site: Site) -> N
     assert prepared
     text = site.get(f"/versions/{prepared.version_id}/rollback/").text
     assert "has never been current" in text and "<button" not in text
+
+
+def test_where_pushes_flow_one_is_told_to_hold_first(site: Site, page: Page) -> None:
+    two_versions(site.world)
+    assert "Hold releases first" not in site.get("/versions/1/rollback/").text
+    site.world.change("UPDATE dataset_version SET pushed = true WHERE version_id = 2")
+    page.goto(f"{site.url}/versions/1/rollback/")
+    first = page.get_by_role("region", name="Hold releases first")
+    expect(first).to_contain_text("Pushes have made 1 version within the last hour")
+    first.get_by_role("button", name="Hold releases").click()
+    hand = page.get_by_role("region", name="Automatic releases are held")
+    expect(hand).to_contain_text("held by local: going back to version 1")
+    page.get_by_role("link", name="see what going back to 1 would do").click()
+    expect(page.get_by_role("button", name="Roll back to version 1")).to_be_visible()
+    expect(first).to_have_count(0)
+    site.world.change("DELETE FROM release_hold")
+    site.world.forward(timedelta(hours=2))
+    assert "Hold releases first" not in site.get("/versions/1/rollback/").text
 
 
 def test_what_differs_is_read_a_page_at_a_time(site: Site, page: Page) -> None:
@@ -148,6 +169,45 @@ def test_what_differs_is_read_a_page_at_a_time(site: Site, page: Page) -> None:
         assert site.get(f"/versions/difference/{odd}").status_code == 404, odd
     for place in ("x", "1~to_gen~9~9", "1~takedowns~0~0", f"{'9' * 40}~from_gen~1~1", "1~from_gen~1~" + "9" * 18):
         assert site.get(f"/versions/difference/?old=1&new=2&place={place}").status_code == 200, place
+
+
+def test_versions_are_read_a_page_at_a_time_and_those_of_pushes_are_counted(site: Site) -> None:
+    two_versions(site.world)
+    site.world.change(
+        """INSERT INTO dataset_version (version_id, prepared_at, promoted_at, code_version, pushed)
+           OVERRIDING SYSTEM VALUE
+           SELECT n, now(), now(), '', n %% 100 > 0 FROM generate_series(3, %s) n""",
+        6_000,
+    )
+    text = site.get("/versions/").text
+    assert text.count('<th scope="row" class="number">') == 50 + 2, "and two rows of the log"
+    assert "99 versions that pushes have made since" in text
+    assert '<input name="old" inputmode="numeric" pattern="[0-9]{1,18}" size="8" required value="5900">' in text
+    assert "version=1100" in text
+    rest = site.get("/versions/?version=1100").text
+    assert rest.count('<th scope="row" class="number">') == 12 + 2 and "Earlier versions" not in rest
+    assert "2, current" in rest and "97 versions that pushes have made since" in rest
+    assert "/versions/difference/?old=1&amp;new=2" in rest
+    assert "There are none before that" in site.get("/versions/?version=1").text
+    site.world.change("UPDATE current_version SET version_id = 5950")
+    text = site.get("/versions/").text
+    assert "5950, current" in text and text.count("49 versions that pushes have made since") == 2
+
+
+def test_what_takes_too_long_to_compare_is_told_so(site: Site, page: Page) -> None:
+    two_versions(site.world)
+    with site.world.installation.reading.connection() as connection:
+        connection.execute("SET statement_timeout = '300ms'")  # the only connection of that pool
+    with site.world.installation.pool.connection() as connection:
+        connection.execute("LOCK TABLE output IN ACCESS EXCLUSIVE MODE")
+        page.goto(f"{site.url}/versions/1/rollback/")
+        expect(page.locator("main")).to_contain_text("More differs than could be counted")
+        difference = site.get("/versions/difference/?old=1&new=2")
+    assert difference.status_code == 503 and "takes longer than a page may" in difference.text
+    assert "harvester versions diff 1 2" in difference.text
+    page.get_by_role("button", name="Roll back to version 1").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Going back to version 1")
+    assert site.current == 1
 
 
 def test_releases_are_held_and_go_on(site: Site, page: Page) -> None:
