@@ -162,5 +162,5 @@ def _name(others: Others) -> None:
     """What may be the same record: whoever reads this decides about each."""
     for other in others.found:
         printing.console.print(printing.text(f"  stays: {other.srn} has {other.both_have}"), soft_wrap=True)
-    if not others.is_whole:
-        printing.console.print("  There was no time to look for its DOI and addresses elsewhere.")
+    for unseen in others.unseen:
+        printing.console.print(printing.text(f"  Not looked for everywhere: {unseen}."), soft_wrap=True)
