@@ -323,6 +323,15 @@ def test_so_many_are_looked_at_at_once(open_world: OpenWorld) -> None:
         assert site.post("/document/takedown/look", srn=SRN).status_code == 200
 
 
+def test_a_record_that_was_given_up_is_not_said_to_be_asked_for(site: Site) -> None:
+    took(site, purge="yes", sure="yes")
+    assert site.post("/document/takedown/undo", srn=SRN).status_code == 200
+    assert "is asked for at its source within minutes" in site.get("/document/", srn=SRN)
+    site.world.change("DELETE FROM asked_anew")
+    text = site.get("/document/", srn=SRN)
+    assert "comes with the next harvest" in text and "within minutes" not in text
+
+
 def test_the_search_index_is_told_of(open_world: OpenWorld, indexed: dict[str, Any]) -> None:
     world = open_world(min_documents=0, installed=indexed)
     for site in serving(world):
