@@ -294,9 +294,6 @@ def mend_what_was_cut(context: dg.OpExecutionContext, harvester: dg.ResourcePara
     with again.when_the_store_was_away():
         if behind := release.catch_up(harvester, context.log.info):
             context.log.warning("the index is behind: %s", behind)
-        for wished in asking_anew.due(harvester):
-            asked = asking_anew.ask(harvester, wished, context.log.info)
-            context.log.info("%s:%s: asked for anew: %s", wished.key, wished.external_id, asked.reason or asked.did)
         release_assets.report_search(context.instance, harvester)
         sets.synchronise(harvester.pool, harvester.config, harvester.clock())
         night_id = night_runs.release_begins(context.instance, context.run, harvester)
@@ -304,6 +301,9 @@ def mend_what_was_cut(context: dg.OpExecutionContext, harvester: dg.ResourcePara
             failed = night_runs.failed_release(context.instance, harvester, night_id)
             release.end_night(harvester, night_id, failed_run=failed)
             context.log.info("night %s is closed", night_id)
+        for asked in asking_anew.ask_due(harvester, context.log.info):  # last: a source may be slow to answer
+            then = "" if asked.is_over else "; it is asked for again"
+            context.log.info("%s: asked for anew: %s%s", asked.wish.srn, asked.did or "it did not come", then)
 
 
 @dg.job(

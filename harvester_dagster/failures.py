@@ -31,6 +31,7 @@
     ├── NothingToAccept              sets: no candidate waits, or the set is not retired
     ├── CandidateMoved               sets: what would be accepted is not what was looked at
     ├── NotByItself                  sets: a record cannot be harvested by its id now
+    │   └── NeverByItself            nor later: asking again changes nothing of that
     ├── NotPushed                    sets: what was pushed is no record of its set
     ├── InboxFull                    sets: so many pushes of a set wait that no further one is taken
     ├── NothingToReconcile           sets: a set cannot be compared with its source's list of identifiers now

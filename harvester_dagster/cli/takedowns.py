@@ -14,10 +14,11 @@ from harvester_dagster.explain import same_record, takedown_look, why
 from harvester_dagster.explain.same_record import OtherRecord, Others
 from harvester_dagster.explain.takedown_look import TakedownLook
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import takedowns
+from harvester_dagster.publication import takedowns, wishes
 from harvester_dagster.publication.takedowns import Takedown
+from harvester_dagster.publication.wishes import Wish
 from harvester_dagster.releases import asking_anew, taking_down
-from harvester_dagster.releases.asking_anew import AskedAnew, Wish
+from harvester_dagster.releases.asking_anew import AskedAnew
 from harvester_dagster.releases.taking_down import Named, TakenDown
 
 Wanted = Annotated[str, typer.Argument(metavar="[SRN]", help="The document; without it, what is taken down is listed.")]
@@ -26,6 +27,9 @@ Purge = Annotated[
     bool, typer.Option("--purge", help="Remove what is kept of it too. It cannot be brought back from here.")
 ]
 Undo = Annotated[bool, typer.Option("--undo", help="Show it again. After a purge its source is asked for it.")]
+AskNoMore = Annotated[
+    bool, typer.Option("--ask-no-more", help="Give a record up whose purge was undone: its source is asked no more.")
+]
 Confirm = Annotated[bool, typer.Option("--confirm", help="Go on though more than 20 were taken down within a day.")]
 
 
@@ -34,6 +38,7 @@ def takedown(
     reason: Reason = "",
     purge: Purge = False,
     undo: Undo = False,
+    ask_no_more: AskNoMore = False,
     confirm: Confirm = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -51,6 +56,10 @@ def takedown(
             wished = _wished(connection, found.doc_id)  # undone before, and not asked for yet
         if dry_run:
             _look(srn, before, takedown_look.look(installation, found), as_json)
+            return
+        if ask_no_more:
+            asking_anew.drop(installation, found.doc_id, srn)
+            _show_given_up(srn, as_json)
             return
         named = Named(found.doc_id, found.set_id, srn)
         if undo:
@@ -89,7 +98,7 @@ def _is_wanted(other: OtherRecord) -> bool:
 
 def _list(installation: Installation, as_json: bool) -> None:
     with installation.pool.connection() as connection:
-        found = takedowns.listed(connection)
+        found, wished = takedowns.listed(connection), wishes.all_wishes(connection)
     if as_json:
         printing.as_json(found)
         return
@@ -98,6 +107,10 @@ def _list(installation: Installation, as_json: bool) -> None:
         ["taken down", "document", "by", "purge", "reason"],
         [(printing.moment(one.at, zone), one.srn, one.actor, one.purge, one.reason) for one in found],
     )
+    for one in wished:
+        since = printing.moment(one.since, zone)
+        said = f"{one.srn}: its source is asked for it since {since}, for its purge was undone. {one.reason}"
+        printing.console.print(printing.text(said.rstrip()), soft_wrap=True)
 
 
 def _look(srn: str, before: Takedown | None, look: TakedownLook, as_json: bool) -> None:
@@ -131,7 +144,7 @@ def _show_taken(taken: TakenDown) -> None:
 
 def _wished(connection: Connection[Any], doc_id: int) -> Wish | None:
     """That its source is to be asked for it, where its purge was undone."""
-    return next((one for one in asking_anew.wishes(connection) if one.doc_id == doc_id), None)
+    return next((one for one in wishes.all_wishes(connection) if one.doc_id == doc_id), None)
 
 
 def _asked_anew(wished: Wish) -> AskedAnew:
@@ -150,7 +163,7 @@ def _show_undone(undone: TakenDown | None, asked: AskedAnew | None, as_json: boo
         printing.console.print(printing.text(said), soft_wrap=True)
     if asked is None:
         return
-    of = f"{asked.wish.key}:{asked.wish.external_id}"
+    of = asked.wish.srn
     if not asked.reason:
         printing.errors.print(printing.text(f"{of}: {asked.did} at its source; publish it with `harvester release`."))
         return
@@ -158,9 +171,16 @@ def _show_undone(undone: TakenDown | None, asked: AskedAnew | None, as_json: boo
     printing.errors.print(printing.text(f"{of}: its source was asked for it: {asked.reason}.{more}"))
 
 
+def _show_given_up(srn: str, as_json: bool) -> None:
+    if as_json:
+        printing.as_json({"srn": srn, "asked_no_more": True})
+    else:
+        printing.console.print(printing.text(f"{srn}: its source is asked for it no more."), soft_wrap=True)
+
+
 def _name(others: Others) -> None:
     """What may be the same record: whoever reads this decides about each."""
     for other in others.found:
         printing.console.print(printing.text(f"  stays: {other.srn} has {other.both_have}"), soft_wrap=True)
-    if not others.is_whole:
-        printing.console.print("  There was no time to look for its DOI and addresses elsewhere.")
+    for unseen in others.unseen:
+        printing.console.print(printing.text(f"  Not looked for everywhere: {unseen}."), soft_wrap=True)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from unicodedata import normalize
+from urllib.parse import unquote
 
 import msgspec
 from psycopg import Connection
@@ -40,8 +41,10 @@ class NoPerson(HarvesterError):
 class Standing(NamedTuple):
     """A document in which it stands, and where: shown (in the current version), kept (of whatever generation),
     overwritten (by a person, now or once), pushed (it may wait still: then `doc_id` may be None), a result of a task, a
-    problem, a page of its source as it was stored (of a record that is unknown: the set's key). Of the audit `srn` is
-    what an act was about."""
+    problem, a page of its source as it was stored (of a record that is unknown: the set's key), a report of a task's
+    last run, why the index did not take it, why it was taken down, why its source did not give it (asked). Of a harvest
+    `srn` is the set's key, of the audit what an act was about, of an alert its cause, of a call for a file its
+    address."""
 
     srn: str
     doc_id: int | None
@@ -124,8 +127,28 @@ LEFT JOIN document d ON d.set_id = p.set_id AND d.external_id = p.external_id AN
 SELECT s.key || ':' || coalesce(p.external_id, ''), NULL::bigint, 'problem', p.reason
 FROM problem p JOIN attempt a USING (attempt_id) JOIN harvest_set s USING (set_id)""",
     "acts": "SELECT subject, NULL::bigint, 'audit', detail::text FROM audit",
+    "takedowns": f"""
+SELECT {_SRN}, d.doc_id, 'takedown', t.reason
+FROM takedown t JOIN document d USING (doc_id) JOIN harvest_set s ON s.set_id = t.set_id""",
+    "asked_anew": f"""
+SELECT {_SRN}, d.doc_id, 'asked', a.reason
+FROM asked_anew a JOIN document d USING (doc_id) JOIN harvest_set s ON s.set_id = a.set_id""",
+    "rejected_by_index": f"""
+SELECT {_SRN}, d.doc_id, 'index', r.reason
+FROM search_rejected r JOIN document d USING (doc_id) JOIN harvest_set s USING (set_id)""",
+    "reports": """
+SELECT e ->> 0, NULL::bigint, 'report', coalesce(e ->> 2, '') FROM task_report
+CROSS JOIN LATERAL json_array_elements(CASE WHEN json_typeof(examples) = 'array' THEN examples ELSE '[]' END) e""",
+    "attempts": """
+SELECT s.key, NULL::bigint, 'harvest', a.why || ' ' || a.reason FROM attempt a JOIN harvest_set s USING (set_id)""",
+    "reconciliations": """
+SELECT s.key, NULL::bigint, 'harvest', a.report::text FROM attempt a JOIN harvest_set s USING (set_id)
+WHERE a.report IS NOT NULL""",
+    "alerts": """
+SELECT cause, NULL::bigint, 'alert', concat_ws(' ', cause, body ->> 'message', body ->> 'mend') FROM alert""",
 }
 """What is read: srn, document, place, text."""
+_CALLS = "SELECT url, reason FROM harvester.fetch"
 _RESULTS = "SELECT task, fingerprint, coalesce(data::text, '') || ' ' || reason FROM result"
 _USERS = f"""
 SELECT DISTINCT {_SRN}, d.doc_id FROM task_use u JOIN document d USING (doc_id)
@@ -160,6 +183,9 @@ def _all(
         for srn, doc_id, place, text in _streamed(connection, name, query, progress):
             if sought.stands_in_page(text) if isinstance(text, bytes) else sought.stands_in(_unescaped(text)):
                 yield _Found(srn, doc_id, place)
+    for url, reason in _streamed(connection, "calls", _CALLS, progress):
+        if any(sought.stands_in(text) for text in (url, unquote(url), reason)):
+            yield _Found(url, None, "call")
     for task, fingerprint, text in _streamed(connection, "results", _RESULTS, progress):
         if sought.stands_in(_unescaped(text)):
             for srn, doc_id in connection.execute(_USERS, (task, fingerprint)).fetchall():

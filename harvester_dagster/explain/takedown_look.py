@@ -29,7 +29,7 @@ class TakedownLook(NamedTuple):
 class TakedownStanding(NamedTuple):
     """How the record stands that a document is, or is a part of. `taken`: None where it is not taken down;
     `is_index_behind`: what became of it last is not in the search index yet, None where there is no index; `is_kept`:
-    something of it is kept."""
+    something of it is kept; `is_asked_for`: its source is to be asked for it."""
 
     srn: str
     set: str
@@ -38,6 +38,7 @@ class TakedownStanding(NamedTuple):
     taken: Takedown | None
     is_index_behind: bool | None
     is_kept: bool
+    is_asked_for: bool
 
 
 _GOES = """
@@ -57,12 +58,13 @@ def look(installation: Installation, found: FoundDocument) -> TakedownLook:
 def standing(installation: Installation, connection: Connection[Any], found: FoundDocument) -> TakedownStanding:
     """How it stands now, by a few look-ups."""
     row = connection.execute(
-        """SELECT d.doc_id, d.external_id, EXISTS (SELECT FROM revision r WHERE r.doc_id = d.doc_id)
+        """SELECT d.doc_id, d.external_id, EXISTS (SELECT FROM revision r WHERE r.doc_id = d.doc_id),
+                  EXISTS (SELECT FROM asked_anew a WHERE a.doc_id = d.doc_id)
            FROM document d WHERE d.doc_id = %s""",
         (found.owner_id or found.doc_id,),
     ).fetchone()
     assert row is not None
-    doc_id, external_id, is_kept = row
+    doc_id, external_id, is_kept, is_asked_for = row
     ids, names = withheld.family(connection, doc_id), index.shown(connection)
     has_index = installation.config.index.url != "none"
     return TakedownStanding(
@@ -73,4 +75,5 @@ def standing(installation: Installation, connection: Connection[Any], found: Fou
         takedowns.find(connection, doc_id),
         overlay.is_behind_with(connection, names, ids) if has_index else None,
         is_kept,
+        is_asked_for,
     )

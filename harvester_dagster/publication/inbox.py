@@ -129,15 +129,20 @@ def came_between(connection: Connection[Any], since: datetime, until: datetime) 
     return {key for (key,) in rows}
 
 
-def waiting(connection: Connection[Any], set_id: int, most: int, most_bytes: int) -> list[Waits]:
-    """The oldest pushes of a set that wait: so many, or so long together, one at least."""
+def waiting(
+    connection: Connection[Any], set_id: int, most: int, most_bytes: int, up_to: int | None = None
+) -> list[Waits]:
+    """The oldest pushes of a set that wait: so many, or so long together, one at least. `up_to`: of those that had this
+    number or a lower one."""
     with connection.cursor(row_factory=class_row(Waits)) as cursor:
         return cursor.execute(
             """SELECT push_id, external_id, source_date, received_at, is_again, page FROM (
                    SELECT *, sum(octet_length(page)) OVER (ORDER BY push_id) - octet_length(page) AS before FROM (
-                       SELECT * FROM push WHERE set_id = %s AND state = 'waiting' ORDER BY push_id LIMIT %s) oldest) p
-               WHERE before < %s ORDER BY push_id""",
-            (set_id, most, most_bytes),
+                       SELECT * FROM push WHERE set_id = %(set)s AND state = 'waiting'
+                         AND (%(up_to)s::bigint IS NULL OR push_id <= %(up_to)s)
+                       ORDER BY push_id LIMIT %(most)s) oldest) p
+               WHERE before < %(bytes)s ORDER BY push_id""",
+            {"set": set_id, "most": most, "bytes": most_bytes, "up_to": up_to},
         ).fetchall()
 
 
@@ -197,12 +202,36 @@ def look_again(connection: Connection[Any], set_id: int, since: datetime) -> Non
     )
 
 
-def decide(connection: Connection[Any], set_id: int, now: datetime, *, accept: bool) -> int:
-    """What was rejected waits again, to be accepted by hand, or is laid aside for good; how many."""
+class Newest(NamedTuple):
+    """The numbers of a set's newest pushes: of those that are not settled, and of these that were rejected; 0 where
+    there is none."""
+
+    unsettled: int
+    rejected: int
+
+
+def newest(connection: Connection[Any], set_id: int) -> Newest:
+    """Up to where somebody decides who has seen what there is now."""
+    row = connection.execute(
+        """SELECT coalesce(max(push_id), 0), coalesce(max(push_id) FILTER (WHERE state = 'rejected'), 0) FROM push
+           WHERE set_id = %s AND state IN ('waiting', 'rejected')""",
+        (set_id,),
+    ).fetchone()
+    return Newest(*row) if row else Newest(0, 0)
+
+
+def decide(connection: Connection[Any], set_id: int, now: datetime, *, accept: bool, up_to: int) -> int:
+    """What was rejected, up to this number, waits again, to be accepted by hand, or is laid aside for good; how
+    many."""
     return connection.execute(
         """UPDATE push SET state = %(state)s, ended_at = %(ended)s, attempt_id = NULL
-           WHERE set_id = %(set)s AND state = 'rejected'""",
-        {"set": set_id, "state": "waiting" if accept else "dismissed", "ended": None if accept else now},
+           WHERE set_id = %(set)s AND state = 'rejected' AND push_id <= %(up_to)s""",
+        {
+            "set": set_id,
+            "up_to": up_to,
+            "state": "waiting" if accept else "dismissed",
+            "ended": None if accept else now,
+        },
     ).rowcount
 
 

@@ -19,9 +19,9 @@ from harvester_dagster.config import secret, source_of
 from harvester_dagster.failures import HarvesterError, OutsideError, StorageError
 from harvester_dagster.installation import Installation
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.publication import audit, inbox, takedowns
+from harvester_dagster.publication import audit, inbox, takedowns, wishes
+from harvester_dagster.publication.wishes import Wish
 from harvester_dagster.releases import asking_anew, nights
-from harvester_dagster.releases.asking_anew import Wish
 from harvester_dagster.search.search_side import search_side
 from harvester_dagster.sets import attempts, pushed, sets
 from harvester_dagster.store import locks
@@ -58,7 +58,7 @@ def standing(installation: Installation) -> list[Alert]:
     that does not show what is published, a vocabulary that was lost."""
     found = [*of_search(installation), *_of_vocabularies(installation)]
     with installation.pool.connection() as connection:
-        found += _of_wishes(asking_anew.wishes(connection), installation.clock())
+        found += _of_wishes(wishes.all_wishes(connection), installation.clock())
         left_behind = nights.left_behind(connection)
         inboxes = {row.set_id: row for row in inbox.counts(connection)}
         for state in sets.all_sets(connection):
@@ -86,13 +86,16 @@ def _of_vocabularies(installation: Installation) -> list[Alert]:
     return []
 
 
-def _of_wishes(wishes: Sequence[Wish], now: datetime) -> list[Alert]:
+def _of_wishes(wished: Sequence[Wish], now: datetime) -> list[Alert]:
     found = []
-    for wish in wishes:
-        if now - wish.since > ASKED_AFTER:
-            message = f"{wish.key}:{wish.external_id}: its purge was undone, and its source gave it not: {wish.reason}"
-            mend = f"mend that; it is asked for again by itself, and by `harvester harvest {wish.key} --full`"
-            found.append(Alert(f"asked-anew {wish.doc_id}", message, mend, wish.since, wish.key))
+    for one in wished:
+        if now - one.since > ASKED_AFTER:
+            message = f"{one.srn}: its purge was undone, and its source gave it not: {one.reason}"
+            mend = (
+                f"mend that; it is asked for again by itself, and by `{_again(one.key)} --full`; "
+                f"`harvester takedown {shlex.quote(one.srn)} --ask-no-more` gives it up"
+            )
+            found.append(Alert(f"asked-anew {one.doc_id}", message, mend, one.since, one.key))
     return found
 
 
@@ -246,7 +249,11 @@ def tell_acts(installation: Installation) -> bool:
 
 
 def _of_act(act: audit.Row) -> Alert:
-    """Of a takedown, or of its undoing."""
+    """Of a takedown, of its undoing, or of asking for what was purged that ended without it."""
+    if act.act == asking_anew.ACT:
+        message = f"{act.subject}: its purge was undone, and it does not come back by itself: {act.detail['reason']}"
+        mend = "where that is mended, the next harvest that asks its source for everything brings it"
+        return Alert(f"asked-no-more {act.audit_id}", message, mend, act.at)
     mend = "`harvester takedown` lists what is taken down"
     if act.act == takedowns.UNDO:
         message = f"{act.subject} is shown again: {act.actor} undid its takedown"

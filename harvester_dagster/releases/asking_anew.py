@@ -1,38 +1,32 @@
-"""Records whose purge was undone: nobody here has them any more, so their source is asked for each by its id.
+"""Asking sources anew for records whose purge was undone.
 
-Undoing notes the wish in its own transaction; it stays until the source has answered, whoever asks: the command that
-undid it, or the job `mend`, which a sensor asks for. Belongs here: asking, and when it is tried again. Does not belong
-here: how one record is harvested (`sets/one_record.py`).
+A wish (`publication/wishes.py`) stays until its source has answered, whoever asks: the command that undid the purge,
+or the job `mend`, which a sensor asks for. What came to nothing is tried again after as long as it has been tried:
+twice as long each time. What ends without its record has a row of the audit, of which people are told. Belongs here:
+asking, and when it is tried again. Does not belong here: how one record is harvested (`sets/one_record.py`).
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from psycopg import Connection
-from psycopg.rows import class_row
-
-from harvester_dagster.failures import HarvesterError
+from harvester_dagster import failures
 from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit, wishes
+from harvester_dagster.publication.takedowns import NotTakenDown
+from harvester_dagster.publication.wishes import Wish
 from harvester_dagster.sets import one_record
-from harvester_dagster.sets.one_record import Did
+from harvester_dagster.sets.one_record import Came, Did, NeverByItself
 from harvester_dagster.sources.kind import UnknownRecord
 
 PAUSE = timedelta(minutes=10)
-FORGOTTEN = "removed:"
-"""What the id of a record begins with whose SRN is no longer kept: nobody can ask for it."""
+LONGEST_PAUSE = timedelta(days=1)
+A_RUN = timedelta(minutes=2)
+"""After so long a run begins to ask for no further record: what is left the next one asks for."""
+ACT = "ask no more"
+_LOG = logging.getLogger(__name__)
 Progress = Callable[[str], None]
-
-
-class Wish(NamedTuple):
-    """A record that its source is to be asked for. `reason`: why it could not be, the last time."""
-
-    doc_id: int
-    key: str
-    external_id: str
-    since: datetime
-    tried_at: datetime | None
-    reason: str
 
 
 class AskedAnew(NamedTuple):
@@ -44,63 +38,86 @@ class AskedAnew(NamedTuple):
     is_over: bool
 
 
-def wish(connection: Connection[Any], doc_id: int, now: datetime) -> None:
-    """Have its source be asked for a record, unless nobody knows what to ask for."""
-    connection.execute(
-        """INSERT INTO asked_anew (doc_id, set_id, since) SELECT doc_id, set_id, %s FROM document
-           WHERE doc_id = %s AND NOT starts_with(external_id, %s) ON CONFLICT (doc_id) DO NOTHING""",
-        (now, doc_id, FORGOTTEN),
-    )
-
-
-def forget(connection: Connection[Any], doc_id: int) -> None:
-    """It is asked for no more."""
-    connection.execute("DELETE FROM asked_anew WHERE doc_id = %s", (doc_id,))
-
-
-def wishes(connection: Connection[Any]) -> list[Wish]:
-    """All of them, oldest first."""
-    with connection.cursor(row_factory=class_row(Wish)) as cursor:
-        return cursor.execute(
-            """SELECT a.doc_id, s.key, d.external_id, a.since, a.tried_at, a.reason
-               FROM asked_anew a JOIN document d USING (doc_id) JOIN harvest_set s ON s.set_id = a.set_id
-               ORDER BY a.since, a.doc_id"""
-        ).fetchall()
-
-
 def due(installation: Installation) -> list[Wish]:
     """Those that are to be tried now."""
     now = installation.clock()
     with installation.pool.connection() as connection:
-        return [one for one in wishes(connection) if one.tried_at is None or now - one.tried_at >= PAUSE]
+        return [one for one in wishes.all_wishes(connection) if one.tried_at is None or _is_due(one, one.tried_at, now)]
+
+
+def _is_due(one: Wish, tried_at: datetime, now: datetime) -> bool:
+    return now - tried_at >= min(max(tried_at - one.since, PAUSE), LONGEST_PAUSE)
+
+
+def ask_due(
+    installation: Installation, progress: Progress = lambda _: None, most: timedelta = A_RUN
+) -> Iterator[AskedAnew]:
+    """Ask for those that are to be tried now, one after another; what fails for one of them is noted with it. `most`:
+    none is begun so long after the first."""
+    began = installation.clock()
+    for wished in due(installation):
+        yield _safely(installation, wished, progress)
+        if installation.clock() - began >= most:
+            return
+
+
+def _safely(installation: Installation, wished: Wish, progress: Progress) -> AskedAnew:
+    """Whatever fails for it, others wait."""
+    try:
+        return ask(installation, wished, progress)
+    except Exception as error:
+        found = failures.mendable(error)
+        if found is None:
+            _LOG.exception("%s: a mistake in this program", wished.srn)
+        reason = found.sentence if found else f"a mistake in this program ({type(error).__name__})"
+        return _later(installation, wished, reason, reason)
 
 
 def ask(installation: Installation, wished: Wish, progress: Progress = lambda _: None) -> AskedAnew:
     """Ask for a record, and take what comes into its set; a release shows it. What could not be done now stays to be
-    asked for."""
-    _note(installation, wished, wished.reason)
+    asked for. Of several who ask at once one does."""
+    with installation.pool.connection() as connection:
+        if not wishes.claim(connection, wished, installation.clock()):
+            return AskedAnew(wished, None, "somebody else asks for it now, or it is over", is_over=False)
     try:
         came, outcome = one_record.harvest(installation, wished.key, wished.external_id, progress)
-    except UnknownRecord as error:
-        return _over(installation, AskedAnew(wished, None, str(error), is_over=True))
-    except HarvesterError as error:
-        _note(installation, wished, error.sentence)
-        return AskedAnew(wished, None, str(error), is_over=False)
+    except (UnknownRecord, NeverByItself) as error:
+        return _over(installation, wished, None, str(error))
+    except failures.HarvesterError as error:
+        return _later(installation, wished, error.sentence, str(error))
     if outcome.is_replaced:
-        _note(installation, wished, outcome.reason)
-        return AskedAnew(wished, came.did, f"it was rejected: {outcome.reason}", is_over=False)
-    return _over(installation, AskedAnew(wished, came.did, "", is_over=True))
+        return _later(installation, wished, outcome.reason, f"it was rejected: {outcome.reason}", came.did)
+    if came.did == "unreadable":
+        reason = f"what its source sends of it cannot be read: {came.reason}"
+        return _later(installation, wished, reason, reason, came.did)
+    return _over(installation, wished, came.did, _why_nothing(came))
 
 
-def _note(installation: Installation, wished: Wish, reason: str) -> None:
+def drop(installation: Installation, doc_id: int, srn: str) -> None:
+    """Nobody asks for a record any more, since somebody says so. Raises NotTakenDown where nobody does."""
+    with audit.trying(installation.pool, ACT, srn, installation.clock), installation.pool.connection() as connection:
+        found = next((one for one in wishes.all_wishes(connection) if one.doc_id == doc_id), None)
+        if found is None or not wishes.fulfil(connection, found):
+            raise NotTakenDown(
+                f"nobody asks the source of {srn} for it", "`harvester takedown` lists what is asked for"
+            )
+        audit.write(connection, ACT, srn, installation.clock())
+
+
+def _why_nothing(came: Came) -> str:
+    """Why there is nothing to be published though its source answered, or ""."""
+    return "its source says that it is deleted" if came.did in ("deleted", "ignored") else ""
+
+
+def _later(installation: Installation, wished: Wish, noted: str, reason: str, did: Did | None = None) -> AskedAnew:
     with installation.pool.connection() as connection:
-        connection.execute(
-            "UPDATE asked_anew SET tried_at = %s, reason = %s WHERE doc_id = %s",
-            (installation.clock(), reason.replace("\0", ""), wished.doc_id),
-        )
+        wishes.note(connection, wished, installation.clock(), noted)
+    return AskedAnew(wished, did, reason, is_over=False)
 
 
-def _over(installation: Installation, asked: AskedAnew) -> AskedAnew:
+def _over(installation: Installation, wished: Wish, did: Did | None, reason: str) -> AskedAnew:
+    """`reason`: why it ends without its record, of which people are told."""
     with installation.pool.connection() as connection:
-        forget(connection, asked.wish.doc_id)
-    return asked
+        if wishes.fulfil(connection, wished) and reason:
+            audit.write(connection, ACT, wished.srn, installation.clock(), tell=True, reason=reason)
+    return AskedAnew(wished, did, reason, is_over=True)

@@ -2,10 +2,10 @@
 
 A set gets at most one generation and one version in `EVERY`. Its version is the current one with this set's new
 generation only; where it holds accepted work that is not released yet, its pushes wait for that release. Of several
-workers one is at it at a time. Tasks that call somebody outside follow when a set's inbox has been quiet, in a
-generation and version of their own, beside the rounds; none begins in a night or shortly before one. All that is to be
-done is read from the store: a round that is killed is done by the next one. What failed for a set has a pause there,
-twice as long each time.
+workers one has a round at a time. Tasks that call somebody outside follow when a set's inbox has been quiet, in a
+generation and version of their own, beside the rounds, those of another worker too: a set's lock keeps the two apart.
+None begins in a night or shortly before one. All that is to be done is read from the store: a round that is killed is
+done by the next one. What failed for a set has a pause there, twice as long each time.
 
 Belongs here: when which set's turn is. Does not belong here: taking (`sets/pushed.py`, `sets/corrected.py`), publishing
 (`release.py`), who runs it (`cli/push.py`).
@@ -56,7 +56,7 @@ class PushRounds:
 
     def round(self) -> bool:
         """Take what waits, publish it, and let slower tasks follow. Whether anything was done, or is being done. While
-        another worker is at it, nothing."""
+        another worker has a round, nothing; what follows goes on behind the round, without its lock."""
         with locks.session(self._installation.pool) as connection:
             if not locks.try_take(connection, Lock.PUSHES):
                 return False

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from psycopg import Connection
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.releases import asking_anew, body_sweep, purging
+from harvester_dagster.publication import wishes
+from harvester_dagster.releases import body_sweep, purging
 from harvester_dagster.sets import attempts
 from harvester_dagster.store import keys
 
@@ -174,9 +175,9 @@ _FIGURES = (
     "DELETE FROM task_report WHERE finished_at < %(history)s",
     # The SRN of what was purged was kept so that copies are told; from here on its mark is all that knows it again.
     # With its number, for a record that came back may be purged again.
-    f"""UPDATE document d SET external_id = '{asking_anew.FORGOTTEN}' || encode(t.mark, 'hex') || ':' || d.doc_id
+    f"""UPDATE document d SET external_id = '{wishes.FORGOTTEN}' || encode(t.mark, 'hex') || ':' || d.doc_id
        FROM takedown t WHERE t.purge = 'done' AND t.at < %(history)s AND (d.doc_id = t.doc_id OR d.owner_id = t.doc_id)
-         AND NOT starts_with(d.external_id, '{asking_anew.FORGOTTEN}')""",
+         AND NOT starts_with(d.external_id, '{wishes.FORGOTTEN}')""",
 )
 """Problems and failed fetches by `before`, the others by `history`. Rows that no object belongs to."""
 

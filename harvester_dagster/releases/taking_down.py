@@ -13,9 +13,9 @@ from psycopg import Connection, OperationalError
 from psycopg_pool import PoolTimeout
 
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import audit, log, takedowns
+from harvester_dagster.publication import audit, log, takedowns, wishes
 from harvester_dagster.publication.takedowns import NotTakenDown, Purge
-from harvester_dagster.releases import alerts, asking_anew, purging, value_counts
+from harvester_dagster.releases import alerts, purging, value_counts
 from harvester_dagster.search import aliases, build, index, overlay
 from harvester_dagster.search.connection import NoIndex, SearchError, connected
 from harvester_dagster.search.mapping import BadMapping
@@ -72,7 +72,7 @@ def take_down(
         is_act = before is None or (purge and before.purge != "asked")
         if is_act:
             takedowns.check_number(connection, [named.srn], now, confirmed=confirmed)
-        asking_anew.forget(connection, named.doc_id)
+        wishes.forget(connection, named.doc_id)
         takedowns.put(connection, named.doc_id, named.set_id, reason, now, mark)
         family = withheld.family(connection, named.doc_id)
         value_counts.turn(connection, installation.catalog, family, -1)
@@ -111,7 +111,7 @@ def undo(installation: Installation, named: Named) -> TakenDown:
         value_counts.turn(connection, installation.catalog, family, 1)
         now = installation.clock()
         if before.purge == "done":
-            asking_anew.wish(connection, named.doc_id, now)
+            wishes.wish(connection, named.doc_id, now)
         seq = log.write_documents(connection, named.set_id, turned, now)
         audit.write(connection, takedowns.UNDO, named.srn, now, tell=True, purge=before.purge, seq=seq)
     behind = reach_index(installation)

@@ -18,7 +18,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import log
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.generations import live
-from harvester_dagster.store.database import copy
+from harvester_dagster.store.database import connected, copy
 from harvester_dagster.tasks.published import Counted
 from harvester_dagster.vocabularies.current import OF_VERSION
 
@@ -49,9 +49,10 @@ class _Counting:
 
 def count(installation: Installation) -> Counts:
     """Bring the counts from the version that they are of to the current one, and keep them. What one moment shows is
-    counted, while takedowns go on beside it; what these changed is set right when the counts are kept."""
+    counted, while takedowns go on beside it; what these changed is set right when the counts are kept. That moment is
+    seen by a connection that is none of the pool's: who holds one of these waits for no second one."""
     catalog = installation.catalog
-    with installation.pool.connection() as seen:
+    with connected(installation.address, "harvester counts") as seen, seen.transaction():
         seen.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         heard = log.newest_takedown(seen)
         version = versions.current(seen)

@@ -104,6 +104,19 @@ class Window(NamedTuple):
     replays: bool = False
 
 
+_RECORD, _ASKED = "the record ", " was asked for"
+
+
+def window_of_record(external_id: str) -> Window:
+    """One record is asked for by its id."""
+    return Window("record", None, f"{_RECORD}{external_id}{_ASKED}")
+
+
+def record_of(attempt: Attempt) -> str | None:
+    """The id of the record that an attempt asked for; None: it asked for others."""
+    return attempt.why.removeprefix(_RECORD).removesuffix(_ASKED) if attempt.mode == "record" else None
+
+
 def window(
     state: SetState,
     settings: SetSettings,

@@ -16,7 +16,6 @@ from harvester_dagster.catalog import World
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.sets import attempts, fetch, known, steps
-from harvester_dagster.sets.attempts import Window
 from harvester_dagster.sets.compare import Terms, compared, new_documents
 from harvester_dagster.sets.extract import Chunk, CutPage, Extracted, SentRecord, extracted
 from harvester_dagster.sets.fetch import Storing
@@ -33,6 +32,10 @@ Progress = Callable[[str], None]
 
 class NotByItself(HarvesterError):
     """A record cannot be harvested by its id; the message says why, and what to do."""
+
+
+class NeverByItself(NotByItself):
+    """A record cannot be harvested by its id, and asking again would change nothing of that."""
 
 
 class Came(NamedTuple):
@@ -86,14 +89,14 @@ def finish(installation: Installation, key: str, run_id: str, progress: Progress
 
 
 def _checked_id(external_id: str) -> str:
-    """Without what no identifier has. Raises NotByItself."""
+    """Without what no identifier has. Raises NeverByItself."""
     external_id = external_id.strip()
     try:
         length = len(external_id.encode())
     except UnicodeEncodeError:
         length = 0
     if not 0 < length <= LONGEST_ID or not external_id.isprintable():
-        raise NotByItself(
+        raise NeverByItself(
             f"{external_id[:80]!r} is no record's id",
             f"an id has 1 to {LONGEST_ID:,} bytes, and no control characters",
         )
@@ -101,18 +104,19 @@ def _checked_id(external_id: str) -> str:
 
 
 def _check(installation: Installation, state: SetState, external_id: str) -> None:
-    """Raises NotByItself where the set takes no single record now, or not this one."""
+    """Raises NotByItself where the set takes no single record now, or not this one; NeverByItself where that stays
+    so."""
     key = state.key
     if key not in installation.config.sets:
-        raise NotByItself(f"{key} is retired", "it stays published as it is")
+        raise NeverByItself(f"{key} is retired", "it stays published as it is")
     if fetch.kind_of(installation, key).single is None:
         kind = installation.config.sets[key].kind
-        raise NotByItself(
+        raise NeverByItself(
             f"{key}: a source of the kind {kind} has no way to ask for one record",
             f"`harvester harvest {shlex.quote(key)}`",
         )
     if state.watermark is None:
-        raise NotByItself(f"{key} was never harvested", f"`harvester harvest {shlex.quote(key)}` brings all of it")
+        raise NeverByItself(f"{key} was never harvested", f"`harvester harvest {shlex.quote(key)}` brings all of it")
     with installation.pool.connection() as connection:
         if going_on := attempts.going_on(connection, state.set_id):
             raise NotByItself(
@@ -131,7 +135,7 @@ def _check(installation: Installation, state: SetState, external_id: str) -> Non
 
 
 def _asked(installation: Installation, state: SetState, external_id: str) -> Single:
-    """The record as it came. Raises NotByItself when its source says that it is of other sets."""
+    """The record as it came. Raises NeverByItself when its source says that it is of other sets."""
     request = fetch.request_of(installation, state.key, None)
     single = fetch.kind_of(installation, state.key).single
     assert single is not None
@@ -139,7 +143,7 @@ def _asked(installation: Installation, state: SetState, external_id: str) -> Sin
     if request.spec == "*" or any(is_within(name, request.spec) for name in found.sets):
         return found
     if found.sets:
-        raise NotByItself(
+        raise NeverByItself(
             f"{state.key}: {external_id} is not of this set but of {', '.join(found.sets[:5])}",
             "where it was in this set before, `harvester set reconcile` ends it under the verdict",
         )
@@ -147,7 +151,7 @@ def _asked(installation: Installation, state: SetState, external_id: str) -> Sin
         entity = fetch.kind_of(installation, state.key).entity
         is_known = known.ids_of(connection, state.set_id, entity, [external_id])
     if not is_known and installation.config.sets[state.key].kind == "oai-pmh":
-        raise NotByItself(
+        raise NeverByItself(
             f"{state.key}: {external_id} does not say of which sets it is, and never came with this one",
             f"`harvester set reconcile {shlex.quote(state.key)}` asks for all that the set lists",
         )
@@ -219,7 +223,7 @@ def _store(locked: LockedSet, external_id: str, single: Single, run_id: str) -> 
         attempt = attempts.open_attempt(
             connection,
             locked,
-            Window("record", None, f"the record {external_id} was asked for"),
+            attempts.window_of_record(external_id),
             mapping_version=fetch.mapping_version(installation, locked.key),
             run_id=run_id,
         )

@@ -130,18 +130,23 @@ def store(
     return inbox.put(connection, set_id, found, sender, installation.clock()) is not None
 
 
-def take(installation: Installation, key: str, progress: Progress = lambda _: None, *, by_hand: bool = False) -> Taken:
-    """Take what waits into a generation. `by_hand`: whatever the verdict says. Raises Busy, UnknownSet."""
+def take(
+    installation: Installation, key: str, progress: Progress = lambda _: None, *, by_hand_up_to: int | None = None
+) -> Taken:
+    """Take what waits into a generation. `by_hand_up_to`: what was rejected or waits up to this number, and nothing
+    that came later, whatever the verdict says. Raises Busy, UnknownSet."""
+    by_hand = by_hand_up_to is not None
     with lock_set(installation, key, patience=30 if by_hand else 0.05) as locked:
         with locked.connection() as connection:
             waits = in_the_way(connection, installation, locked.state)
             if waits:
                 return Taken(key, waits, 0, None)
-            if by_hand:
-                count = inbox.decide(connection, locked.set_id, installation.clock(), accept=True)
+            if by_hand_up_to is not None:
+                now = installation.clock()
+                count = inbox.decide(connection, locked.set_id, now, accept=True, up_to=by_hand_up_to)
                 if count:
-                    audit.write(connection, "accept pushes", key, installation.clock(), pushes=count)
-            rows = inbox.waiting(connection, locked.set_id, MOST_TAKEN, MOST_BYTES)
+                    audit.write(connection, "accept pushes", key, now, pushes=count)
+            rows = inbox.waiting(connection, locked.set_id, MOST_TAKEN, MOST_BYTES, by_hand_up_to)
             alive, newest = _newest(connection, installation, locked.state, rows)
             lost = [row for row in rows if row not in alive]
             _settle_older(connection, lost, installation.clock())
@@ -158,25 +163,34 @@ def take(installation: Installation, key: str, progress: Progress = lambda _: No
         return Taken(key, "", len(newest) + len(lost), attempt)
 
 
-def accept(installation: Installation, key: str, progress: Progress = lambda _: None) -> Taken:
-    """Take what was rejected and all that waits, whatever the verdict says: as many generations as that needs. Raises
-    Busy, UnknownSet."""
+def accept(
+    installation: Installation, key: str, progress: Progress = lambda _: None, *, up_to: int | None = None
+) -> Taken:
+    """Take what was rejected and all that waits, whatever the verdict says: as many generations as that needs. `up_to`:
+    the newest that somebody has seen, else that is there now; what comes later is judged as ever. Raises Busy,
+    UnknownSet."""
     with audit.trying(installation.pool, "accept pushes", key, installation.clock):
-        whole = found = take(installation, key, progress, by_hand=True)
+        with installation.pool.connection() as connection:
+            set_id = sets.id_of(connection, key)
+            most = inbox.newest(connection, set_id).unsettled if up_to is None else up_to
+        whole = found = take(installation, key, progress, by_hand_up_to=most)
         while found.settled:
-            found = take(installation, key, progress, by_hand=True)
+            found = take(installation, key, progress, by_hand_up_to=most)
             attempt = found.attempt or whole.attempt
             whole = whole._replace(settled=whole.settled + found.settled, attempt=attempt)
         return whole
 
 
-def dismiss(installation: Installation, key: str) -> int:
-    """Lay what was rejected aside for good; how many. Raises UnknownSet."""
+def dismiss(installation: Installation, key: str, *, up_to: int | None = None) -> int:
+    """Lay what was rejected aside for good; how many. `up_to`: the newest that somebody has seen, else that is there
+    now. Raises UnknownSet."""
     with (
         audit.trying(installation.pool, "dismiss pushes", key, installation.clock),
         installation.pool.connection() as connection,
     ):
-        count = inbox.decide(connection, sets.id_of(connection, key), installation.clock(), accept=False)
+        set_id = sets.id_of(connection, key)
+        most = inbox.newest(connection, set_id).rejected if up_to is None else up_to
+        count = inbox.decide(connection, set_id, installation.clock(), accept=False, up_to=most)
         audit.write(connection, "dismiss pushes", key, installation.clock(), pushes=count)
         return count
 

@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
-from harvester_dagster.publication import audit
+from harvester_dagster.publication import audit, wishes
 from harvester_dagster.sets import attempts, enrich, fetch, generations, looked_at, problems, sets, verdict
 from harvester_dagster.sets.attempts import Attempt, Mode, Window
 from harvester_dagster.sets.enrich import Again, Portion
@@ -268,12 +268,14 @@ def _taken(locked: LockedSet, attempt: Attempt, attempt_id: int | None, seen: st
 def dismiss(
     installation: Installation, key: str, *, attempt_id: int | None = None, patience: float = PATIENCE
 ) -> Attempt:
-    """Lay the newest rejected candidate aside for good. `attempt_id`: which one that is. Raises NothingToAccept,
-    CandidateMoved, Busy."""
+    """Lay the newest rejected candidate aside for good; a record that was asked for after its purge was undone is asked
+    for no more with it. `attempt_id`: which one that is. Raises NothingToAccept, CandidateMoved, Busy."""
     with lock_set(installation, key, patience) as locked, locked.connection() as connection:
         attempt = _newest_rejected(connection, locked)
         looked_at.check_attempt(key, attempt_id or attempt.attempt_id, attempt.attempt_id)
         connection.execute("UPDATE attempt SET state = 'dismissed' WHERE attempt_id = %s", (attempt.attempt_id,))
+        if external_id := attempts.record_of(attempt):
+            wishes.end_dismissed(connection, locked.set_id, external_id)
         audit.write(connection, "dismiss", key, installation.clock(), attempt=attempt.attempt_id)
         return attempts.by_id(connection, attempt.attempt_id)
 

@@ -14,7 +14,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import SetSettings
-from harvester_dagster.publication import audit, inbox
+from harvester_dagster.publication import audit, inbox, wishes
 from harvester_dagster.sets import attempts, outputs, withheld
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.locked_set import LockedSet
@@ -151,6 +151,7 @@ def _accept(
         (verdict, reason, now, gen if moved else None, attempt.attempt_id),
     )
     inbox.settle(connection, attempt.attempt_id, "taken", now)
+    wishes.end_those_here(connection, state.set_id, gen if moved else state.accepted_gen)
     if attempt.mode in attempts.PROPOSALS:  # what was pushed meanwhile may be newer than what its source then said
         settings = locked.installation.config.sets.get(locked.key)
         since = attempt.watermark - (settings.overlap if settings else timedelta())

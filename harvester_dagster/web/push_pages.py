@@ -22,7 +22,7 @@ from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.page_addresses import set_page
 from harvester_dagster.publication import audit, inbox
-from harvester_dagster.publication.inbox import Pushed, PushRow
+from harvester_dagster.publication.inbox import Newest, Pushed, PushRow
 from harvester_dagster.sets import fetch, pushed
 from harvester_dagster.sets.pushed import NotPushed
 from harvester_dagster.sets.sets import SetState, UnknownSet
@@ -32,27 +32,32 @@ from harvester_dagster.web.webhook import is_from
 
 _ROWS = 20
 """Of those that were rejected, of those that wait, and of the others."""
+_LONGEST = 18
+"""Digits of a push's number."""
 _Then = Callable[[Request, str, str, Pushed], Response]
 
 
 class Inbox(NamedTuple):
     """A set's inbox, as its page shows it. `line`: what is not settled or not shown, None where nothing is; `rows`:
-    some of what was pushed, what was rejected first; `entity`: of a record that may be pushed, "" where none may."""
+    some of what was pushed, what was rejected first; `entity`: of a record that may be pushed, "" where none may;
+    `newest`: up to where who sees it decides."""
 
     line: PushLine | None
     rows: list[PushRow]
     entity: str
+    newest: Newest
 
 
 def inbox_of(installation: Installation, state: SetState) -> Inbox:
     """As it is now."""
     with installation.pool.connection() as connection:
+        newest = inbox.newest(connection, state.set_id)  # before what is shown: no more than that is decided
         rows = [
             row
             for states in (("rejected",), ("waiting",), inbox.SETTLED)
             for row in inbox.rows(connection, state.key, states, _ROWS)
         ]
-    return Inbox(status.push_line(installation, state), rows, _pushable(installation, state.key))
+    return Inbox(status.push_line(installation, state), rows, _pushable(installation, state.key), newest)
 
 
 def _pushable(installation: Installation, key: str) -> str:
@@ -78,20 +83,27 @@ class PushPages:
             Route(guard.PUSH + "/{key:path}", self.push, methods=["POST"]),
         ]
 
-    def accept(self, request: Request) -> Response:
-        """Take what was rejected, and all that waits, whatever the verdict says; at once, for that needs no run."""
+    async def accept(self, request: Request) -> Response:
+        """Take what was rejected, and all that waits, as far as it was shown, whatever the verdict says; at once, for
+        that needs no run."""
+        return await run_in_threadpool(self._accept, request, await _up_to(request))
+
+    def _accept(self, request: Request, up_to: int) -> Response:
         key = request.path_params["key"]
         with _said():
-            found = pushed.accept(self._installation, key)
+            found = pushed.accept(self._installation, key, up_to=up_to)
         if found.waits:
             raise HTTPException(409, f"nothing was taken: {found.waits}")
         return _seen(key)
 
-    def dismiss(self, request: Request) -> Response:
-        """Lay what was rejected aside for good."""
+    async def dismiss(self, request: Request) -> Response:
+        """Lay what was rejected aside for good, as far as it was shown."""
+        return await run_in_threadpool(self._dismiss, request, await _up_to(request))
+
+    def _dismiss(self, request: Request, up_to: int) -> Response:
         key = request.path_params["key"]
         with _said():
-            pushed.dismiss(self._installation, key)
+            pushed.dismiss(self._installation, key, up_to=up_to)
         return _seen(key)
 
     async def look(self, request: Request) -> Response:
@@ -141,6 +153,14 @@ class PushPages:
         if not is_from(self._installation.config.sets[key], address):
             raise HTTPException(403, f"{address} is none of the webhook_addresses of {key}")
         return key
+
+
+async def _up_to(request: Request) -> int:
+    """The newest push that was shown. Raises HTTPException for what no page of ours sends."""
+    (given,) = await form_texts(request, "up_to", longest=_LONGEST)
+    if not (given.isascii() and given.isdigit()):
+        raise HTTPException(400, "up_to: the number of the newest push that was shown is needed")
+    return int(given)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from harvester_dagster.publication.takedowns import ManyTakedowns, NotTakenDown
 from harvester_dagster.releases import taking_down
 from harvester_dagster.releases.taking_down import Named, TakenDown
 from harvester_dagster.web import guard
+from harvester_dagster.web.dear_questions import DearQuestions
 from harvester_dagster.web.page_frame import PageFrame, asked_srn, form_choices, form_texts
 
 _ROWS = 50
@@ -45,6 +46,8 @@ class TakedownPages:
 
     def __init__(self, installation: Installation, dagster: str) -> None:
         self._installation, self._frame = installation, PageFrame(installation.config.zone, dagster)
+        self.looks = DearQuestions()
+        """What may be the same record is looked for in all that is accepted."""
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -66,7 +69,11 @@ class TakedownPages:
 
     async def look(self, request: Request) -> Response:
         """What would go with a document, and where else it is; nothing is done."""
-        return await run_in_threadpool(self._looked, request, await _asked(request))
+        return await run_in_threadpool(self._look, request, await _asked(request))
+
+    def _look(self, request: Request, asked: _Asked) -> Response:
+        with self.looks.one():
+            return self._looked(request, asked)
 
     def _looked(
         self, request: Request, asked: _Asked, status: int = 200, *, is_many: bool = False, **values: Any

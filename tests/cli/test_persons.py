@@ -80,6 +80,37 @@ def test_it_is_found_in_every_form_and_in_what_is_kept_beside_documents(shown: W
     assert asked(run, "un mapped")["found"] == [{"srn": f"{KEY}:f", "places": ["page"]}]
 
 
+def test_it_is_found_in_all_else_that_is_kept(shown: World, run: Run) -> None:
+    name = "Zoë Maréchal"
+    (doc_id,) = (number for (number,) in shown.rows("SELECT doc_id FROM document WHERE external_id = 'b'"))
+    put = {
+        "takedown": ("INSERT INTO takedown (doc_id, set_id, at, actor, reason) VALUES (%s, 1, now(), 'x', %s)", doc_id),
+        "asked": ("INSERT INTO asked_anew (doc_id, set_id, since, reason) VALUES (%s, 1, now(), %s)", doc_id),
+        "index": (
+            """WITH i AS (
+                   INSERT INTO search_index (name, entity, definition, made_at) VALUES ('i', 'products', '', now()))
+               INSERT INTO search_rejected (name, doc_id, reason) VALUES ('i', %s, %s)""",
+            doc_id,
+        ),
+        "report": (
+            """UPDATE task_report SET examples = json_build_array(json_build_array(%s::text, 'failure', %s::text))
+               WHERE set_id = 1""",
+            f"{KEY}:b",
+        ),
+    }
+    for query, what in put.values():
+        shown.change(query, what, f"of {name}")
+    found = {one["srn"]: set(one["places"]) for one in asked(run, name)["found"]}
+    assert found == {f"{KEY}:b": {*put}}
+    shown.change("UPDATE attempt SET reason = %s WHERE attempt_id = 1", f"of {name}")
+    body = json.dumps({"message": f"of {name}"})
+    shown.change("INSERT INTO alert (cause, told_at, body) VALUES ('fallback x', now(), %s)", body)
+    url = "https://example.org/Zo%C3%AB%20Mar%C3%A9chal.pdf"
+    shown.change("INSERT INTO harvester.fetch (url, ok, fetched_at) VALUES (%s, false, now())", url)
+    found = {one["srn"]: set(one["places"]) for one in asked(run, name)["found"]}
+    assert found == {f"{KEY}:b": {*put}, KEY: {"harvest"}, "fallback x": {"alert"}, url: {"call"}}
+
+
 def test_what_is_pushed_and_not_taken_is_named(shown: World, run: Run) -> None:
     assert asked(run, "ada@example.org", "--mask")["untaken"] == [f"{KEY}:e"]
 

@@ -76,6 +76,28 @@ def test_a_source_that_is_away_is_asked_by_saying_it_once_more(shown: World, run
     assert refused.exit_code == 1 and "is not taken down" in refused.stderr
 
 
+def test_what_is_asked_for_is_listed_and_given_up(shown: World, run: Run) -> None:
+    said(run, SRN, "--reason", "case 12", "--purge")
+    shown.source.status = 503
+    assert run("takedown", SRN, "--undo").exit_code == 1
+    listed = run("takedown").stdout
+    assert f"{SRN}: its source is asked for it since" in listed
+    assert said(run, SRN, "--ask-no-more") == {"srn": SRN, "asked_no_more": True}
+    assert SRN not in run("takedown").stdout and shown.rows("SELECT FROM asked_anew") == []
+    refused = run("takedown", SRN, "--ask-no-more")
+    assert refused.exit_code == 1 and "nobody asks" in refused.stderr
+    acts = shown.rows("SELECT subject, outcome FROM audit WHERE act = 'ask no more' ORDER BY audit_id")
+    assert acts == [(SRN, "done"), (SRN, "refused")]
+
+
+def test_what_is_unreadable_at_its_source_is_not_to_be_published(shown: World, run: Run) -> None:
+    said(run, SRN, "--reason", "case 12", "--purge")
+    shown.source.spoil("a")
+    undone = run("takedown", SRN, "--undo")
+    told = " ".join(undone.stderr.split())
+    assert undone.exit_code == 1 and "cannot be read" in told and "harvester release" not in told
+
+
 def test_at_a_terminal_it_is_asked_whether_the_same_record_goes_too(shown: World) -> None:
     for answer, there in ((b"n\n", True), (b"y\n", False)):
         ours, theirs = pty.openpty()

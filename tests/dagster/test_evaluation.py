@@ -6,6 +6,7 @@ What is to be remembered is written by the runs that they ask for, each of itsel
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,15 @@ import pytest
 
 from assets import night_runs, partitions
 from harvester_dagster import definitions
+from harvester_dagster.catalog import CATALOG, Catalog
 from harvester_dagster.installation import utc_now
+from harvester_dagster.outside.http import Outside
 from harvester_dagster.releases import nights, release, taking_down
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.search import index
+from harvester_dagster.sources import sharekit
+from harvester_dagster.sources.kind import Request, Single
 from harvester_dagster.store.database import OtherSchema
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import Scripted, World, catalog
@@ -225,6 +230,32 @@ def test_a_record_whose_purge_was_undone_is_asked_for_by_a_run(dagster: Dagster)
     assert "a" not in world.outputs()
     assert dagster.run(asked).status is dg.DagsterRunStatus.SUCCESS
     assert "a" in world.outputs()
+
+
+def test_a_run_that_mends_asks_sources_last_and_fails_for_none_of_them(
+    open_world: OpenWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_closed = []
+
+    def single(request: Request, external_id: str, outside: Outside) -> Single:
+        is_closed.append(world.one("SELECT ended_at IS NOT NULL FROM night"))
+        raise ValueError(external_id)
+
+    kinds = {**CATALOG.kinds, "sharekit": replace(sharekit.KIND, single=single)}
+    world = open_world(catalog=Catalog(CATALOG.entities, kinds, ()), min_documents=5)
+    world.source.put("a", "b")
+    monkeypatch.setenv(world.installation.config.store.postgres_url_env, world.url)
+    with in_dagster(world, tmp_path / "dagster") as dagster:
+        world.night()
+        ((doc_id, set_id),) = world.rows("SELECT doc_id, set_id FROM document WHERE external_id = 'a' AND set_id = 1")
+        named = Named(doc_id, set_id, "src:one:a")
+        taking_down.take_down(world.installation, named, "case 12", purge=True)
+        taking_down.undo(world.installation, named)
+        _release_killed(dagster)
+        (request,) = dagster.evaluate("night_watch")
+        assert (request.job_name, dagster.run(request).status) == ("mend", dg.DagsterRunStatus.SUCCESS)
+    assert is_closed == [True]
+    assert "a mistake in this program" in world.one("SELECT reason FROM asked_anew")
 
 
 def test_the_sensor_asks_for_the_partitions_of_new_sets(dagster: Dagster) -> None:

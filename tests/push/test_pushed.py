@@ -227,8 +227,8 @@ def test_what_is_rejected_stays_in_the_inbox_and_can_be_accepted(open_world: Ope
     rounds(world)
     assert states(world)[-1] == ("d", "taken") and set(world.titles()) == {"a", "b", "c", "d"}
     with world.installation.pool.connection() as connection:
-        assert inbox.decide(connection, world.state().set_id, world.now, accept=True) == 2
-    pushed.take(world.installation, KEY, by_hand=True)
+        assert inbox.decide(connection, world.state().set_id, world.now, accept=True, up_to=2) == 2
+    pushed.take(world.installation, KEY, by_hand_up_to=2)
     assert set(world.titles()) == {"c", "d"}
     check(world)
 
@@ -477,6 +477,39 @@ def test_all_that_waits_is_accepted_by_hand_and_taken_by_a_release(world: World)
     released(world)
     assert {state for _, state in states(world)} == {"taken"}
     assert len(world.titles()) == 3 + 2 * (most + 1)
+
+
+def test_who_decides_about_pushes_decides_about_what_was_there(open_world: OpenWorld) -> None:
+    world = open_world(**WITH_SECRET, min_documents=2)
+    world.source.put("a", "b", "c")
+    world.night()
+    push(world, *({"id": name, "meta": {"status": "deleted"}} for name in "ab"))
+    pushed.take(world.installation, KEY)
+    with world.installation.pool.connection() as connection:
+        seen = inbox.newest(connection, world.state().set_id)
+    assert seen == (2, 2)
+    world.forward(EVERY)
+    push(world, {"id": "c", "meta": {"status": "deleted"}}, world.source.record("d"))
+    world.change("UPDATE push SET state = 'rejected', ended_at = received_at WHERE external_id = 'c'")
+    assert pushed.accept(world.installation, KEY, up_to=seen.unsettled).settled == 2
+    assert states(world) == [("a", "taken"), ("b", "taken"), ("c", "rejected"), ("d", "waiting")]
+    assert set(world.titles()) == {"c"}
+    assert pushed.dismiss(world.installation, KEY, up_to=seen.rejected) == 0
+    assert pushed.dismiss(world.installation, KEY) == 1
+    assert states(world)[2:] == [("c", "dismissed"), ("d", "waiting")]
+    check(world)
+
+
+def test_accepting_by_hand_ends_while_a_source_goes_on_pushing(world: World) -> None:
+    """Each generation finds another push that came while the one before it was made."""
+    more = iter(range(100))
+
+    def pushes_more(_: str) -> None:
+        push(world, world.source.record(f"more{next(more)}"))
+
+    push(world, world.source.record("d"))
+    assert pushed.accept(world.installation, KEY, pushes_more).settled == 1
+    assert states(world) == [("d", "taken"), ("more0", "waiting")]
 
 
 def test_what_fails_for_a_set_is_tried_again_after_a_pause(world: World) -> None:

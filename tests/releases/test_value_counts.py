@@ -12,7 +12,7 @@ from harvester_dagster import canonical
 from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Config
 from harvester_dagster.documents.output import Enriched, product_output
-from harvester_dagster.installation import Installation
+from harvester_dagster.installation import USUAL, Installation
 from harvester_dagster.releases import release, taking_down
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.releases.value_counts import count
@@ -132,6 +132,16 @@ def test_what_is_not_published_is_not_counted(installed: Open) -> None:
     installation = installed()
     publish(installation, OUTPUTS[0], b'{"title": null}')
     assert count(installation)["publisher_year"] == {"2025": 1}
+
+
+def test_who_counts_holds_one_connection_of_the_pool(open_world: OpenWorld) -> None:
+    world = open_world(catalog=catalog(normalize_publisher_year.TASK))
+    world.source.put("a", publishedAt="2024-01-01")
+    world.night()
+    release.release(world.installation, by_hand=True)
+    small = open_world(catalog=world.installation.catalog, limits=replace(USUAL, connections=1)).installation
+    small.pool.timeout = 2
+    assert count(small)["publisher_year"]["2024"] == 1
 
 
 def test_without_a_current_version_nothing_is_counted(installed: Open) -> None:

@@ -1,6 +1,7 @@
 """The inbox of a set on its page, in a real browser: what was rejected is decided about, and a record is pushed."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -105,14 +106,29 @@ def test_what_was_rejected_is_dismissed(site: Site, page: Page) -> None:
     assert site.acts() == [("local", "dismiss pushes", KEY, "done")]
 
 
+@pytest.mark.parametrize(("act", "state"), [("accept", "taken"), ("dismiss", "dismissed")])
+def test_what_came_after_the_page_was_shown_is_not_decided(site: Site, act: str, state: str) -> None:
+    rejected(site.world)
+    before = site.get(f"/set/{KEY}/")
+    push(site.world, {"id": "c", "meta": {"status": "deleted"}})
+    site.world.change("UPDATE push SET state = 'rejected', ended_at = received_at WHERE external_id = 'c'")
+    found = re.compile(rf'action="([^"]*/{act}-pushes)"[^>]*><input type="hidden" name="up_to" value="(\d+)">')
+    ((action, shown),) = found.findall(before)
+    assert (shown, found.findall(site.get(f"/set/{KEY}/"))) == ("2", [(action, "3")])
+    assert site.post(action, up_to=shown).status_code == 200
+    assert states(site.world) == [("a", state), ("b", state), ("c", "rejected")]
+
+
 def test_what_cannot_be_decided_now_is_said(site: Site) -> None:
     rejected(site.world)
     steps.harvest(site.world.installation, KEY)
-    answer = site.post(f"/set/{KEY}/accept-pushes")
+    answer = site.post(f"/set/{KEY}/accept-pushes", up_to="2")
     assert answer.status_code == 409 and "a harvest is going on" in answer.text
     assert [state for _, state in states(site.world)] == ["rejected", "rejected"]
     for act in ("accept", "dismiss"):
-        assert site.post(f"/set/nowhere:none/{act}-pushes").status_code == 404
+        assert site.post(f"/set/nowhere:none/{act}-pushes", up_to="2").status_code == 404
+        for given in ("", "x", "-1", "²", "9" * 19):
+            assert site.post(f"/set/{KEY}/{act}-pushes", up_to=given).status_code == 400
     assert {outcome for *_, outcome in site.acts()} == {"refused"}
 
 

@@ -310,6 +310,28 @@ def test_all_that_is_taken_down_is_listed_a_page_at_a_time(site: Site, page: Pag
         assert "120 documents" in site.get("/takedowns/", page=number)
 
 
+def test_so_many_are_looked_at_at_once(open_world: OpenWorld) -> None:
+    world = open_world()
+    world.source.put("b")
+    world.night()
+    pages = TakedownPages(world.installation, "")
+    with listening(pages.routes(), world.installation.config.web) as url:
+        site = Site(url, world)
+        with pages.looks.one(), pages.looks.one():
+            answer = site.post("/document/takedown/look", srn=SRN)
+            assert answer.status_code == 429 and "try again" in answer.text
+        assert site.post("/document/takedown/look", srn=SRN).status_code == 200
+
+
+def test_a_record_that_was_given_up_is_not_said_to_be_asked_for(site: Site) -> None:
+    took(site, purge="yes", sure="yes")
+    assert site.post("/document/takedown/undo", srn=SRN).status_code == 200
+    assert "is asked for at its source within minutes" in site.get("/document/", srn=SRN)
+    site.world.change("DELETE FROM asked_anew")
+    text = site.get("/document/", srn=SRN)
+    assert "comes with the next harvest" in text and "within minutes" not in text
+
+
 def test_the_search_index_is_told_of(open_world: OpenWorld, indexed: dict[str, Any]) -> None:
     world = open_world(min_documents=0, installed=indexed)
     for site in serving(world):

@@ -66,8 +66,8 @@ class TakedownRoutes:
 
     def act(self, request: Request, srn: Srn, given: TakedownAsked, asked: Annotated[Asked, Query()]) -> Response:
         """`documents`: how many went or came back, files included; `goes`: in a dry run, which would; `same`: what may
-        be the same record under another srn, which stays; `behind`: why the search index does not follow yet, else
-        empty."""
+        be the same record under another srn, which stays; `unseen`: what could not be compared, and why; `behind`: why
+        the search index does not follow yet, else empty."""
         actor = guard.admitted(request, self._installation.config.web, SCOPE, by_token=True)
         if isinstance(actor, str):
             raise ApiProblem(403, f"This needs a token with the scope {SCOPE}", actor)
@@ -108,4 +108,5 @@ class TakedownRoutes:
 
 
 def _named(others: Others) -> dict[str, Any]:
-    return {"same": [one._asdict() for one in others.found], "looked_everywhere": others.is_whole}
+    same = [one._asdict() for one in others.found]
+    return {"same": same, "looked_everywhere": others.is_whole, "unseen": others.unseen}
