@@ -309,3 +309,27 @@ def test_the_runs_of_a_night_that_go_on_are_ended_and_no_others(dagster: Dagster
     assert len(night_runs.end_runs(dagster.instance, night)) == 2
     statuses = sorted((run.tags["harvest/night"], run.status.value) for run in dagster.instance.get_runs())
     assert statuses == [("1", "CANCELING"), ("1", "CANCELING"), ("1", "SUCCESS"), ("7", "STARTED")]
+
+
+def test_a_run_of_a_stopped_night_that_waits_to_be_run_again_is_not(dagster: Dagster) -> None:
+    night = dagster.open_night()
+    tags = {"harvest_night": str(night.night_id), "harvest_set": KEYS[0]}
+    dagster.put("harvest_set", dg.DagsterRunStatus.FAILURE, dagster_will_retry="true", **tags)
+    dagster.put("harvest_set", dg.DagsterRunStatus.STARTED, **tags)
+    assert len(night_runs.end_runs(dagster.instance, night)) == 2
+    for run in dagster.instance.get_runs():
+        assert not run.is_complete_and_waiting_to_retry
+        assert run.tags["dagster/max_retries"] == "0", "nor is it where it is found dead later"
+    assert len(night_runs.end_runs(dagster.instance, night)) == 1
+
+
+def test_a_run_that_another_one_has_followed_says_no_more_how_its_set_ended(dagster: Dagster) -> None:
+    """Held dead, and run again, while it still went on."""
+    night = dagster.open_night()
+    for _ in range(2):
+        dagster.put("harvest_set", dg.DagsterRunStatus.STARTED, harvest_night="1", harvest_set=KEYS[0])
+    newer, older = dagster.instance.get_runs()
+    harvester = dagster.world.installation
+    night_runs.set_ended(dagster.instance, newer, harvester, "success")
+    night_runs.set_ended(dagster.instance, older, harvester, "failure", "it was cut")
+    assert night.night_id == 1 and dagster.outcomes()[KEYS[0]] == "success"
