@@ -13,9 +13,11 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.storage.root import LocalArtifactStorage
 
 from assets import night_runs, partitions
 from harvester_dagster import definitions
+from harvester_dagster.cli import dagster_runs
 from harvester_dagster.installation import utc_now
 from harvester_dagster.releases import nights, release, taking_down
 from harvester_dagster.releases.nights import Night
@@ -333,3 +335,33 @@ def test_a_run_that_another_one_has_followed_says_no_more_how_its_set_ended(dags
     night_runs.set_ended(dagster.instance, newer, harvester, "success")
     night_runs.set_ended(dagster.instance, older, harvester, "failure", "it was cut")
     assert night.night_id == 1 and dagster.outcomes()[KEYS[0]] == "success"
+
+
+class AwayAtFirst(LocalArtifactStorage):
+    """A part of Dagster's instance whose store is away when it is made for the first time."""
+
+    made = 0
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> LocalArtifactStorage:
+        AwayAtFirst.made += 1
+        if AwayAtFirst.made == 1:
+            raise psycopg.OperationalError("connection refused")
+        return LocalArtifactStorage(inst_data=inst_data, **config_value)
+
+
+@pytest.mark.parametrize("is_looking", [True, False])
+def test_a_store_that_is_away_when_a_night_begins_is_waited_for(
+    dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_looking: bool
+) -> None:
+    file = tmp_path / "dagster" / "dagster.yaml"
+    part = f"{{module: {__name__}, class: AwayAtFirst, config: {{base_dir: {tmp_path}}}}}"
+    file.write_text(f"{file.read_text()}local_artifact_storage: {part}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(file.parent))
+    AwayAtFirst.made = 0
+    if is_looking:
+        with dagster_runs.watched(dagster.world.installation, lambda: False):
+            pass
+    else:
+        dagster_runs.check_watched(dagster.world.installation)
+    assert AwayAtFirst.made > 1
