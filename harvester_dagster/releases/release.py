@@ -136,7 +136,7 @@ def release(
     Raises NotPromotable when its index is wanted and not there, or a rollback came in between; people are told.
     """
     if by_hand:
-        audit.told(installation.pool, "release", "", installation.clock())
+        audit.asked_by_run(installation.pool, "release", "", installation.clock(), run_id)
     try:
         said = _promoted(installation, by_hand, run_id, night_id, progress)
     finally:

@@ -14,8 +14,9 @@ import dagster as dg
 import psycopg
 import pytest
 from dagster._core.storage.root import LocalArtifactStorage
+from psycopg_pool import PoolTimeout
 
-from assets import night_runs, partitions
+from assets import doing, night_runs, partitions
 from harvester_dagster import definitions
 from harvester_dagster.cli import dagster_runs
 from harvester_dagster.installation import utc_now
@@ -335,6 +336,17 @@ def test_a_run_that_another_one_has_followed_says_no_more_how_its_set_ended(dags
     night_runs.set_ended(dagster.instance, newer, harvester, "success")
     night_runs.set_ended(dagster.instance, older, harvester, "failure", "it was cut")
     assert night.night_id == 1 and dagster.outcomes()[KEYS[0]] == "success"
+
+
+def test_the_audit_says_nothing_of_what_is_done_again(dagster: Dagster) -> None:
+    harvester = dagster.world.installation
+    for is_repeated in (True, False):
+        with (
+            pytest.raises(PoolTimeout),
+            doing.by_run(harvester, "one", "release", "", is_repeated=is_repeated),
+        ):
+            raise PoolTimeout("no answer")
+    assert dagster.world.rows("SELECT outcome FROM audit") == [("failed",)]
 
 
 class AwayAtFirst(LocalArtifactStorage):
