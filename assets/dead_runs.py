@@ -1,25 +1,28 @@
 """Runs whose process is gone: found by their sign of life, and ended, so that Dagster runs them again.
 
 Dagster's default launcher looks at no process: a run whose machine lost its power stayed STARTED for ever, and each
-later run of its set waited behind it. And its daemon may read that a run has failed before the run's own row says so:
-then it never runs it again, and never looks back. Whoever supervises the daemon looks here every few seconds. Belongs
-here: which runs are dead, ending them, telling of a failure once more. Does not belong here: the sign itself
-(`store/sign_of_life.py`), running again (run retries, `dagster.yaml`), runs that have not begun
-(`start_timeout_seconds` there).
+later run of its set waited behind it. And its daemon may read that a run has failed before the run's own row says so,
+or cannot begin the next one because the code server is just started again: then it never runs it again, and never looks
+back. Whoever supervises the daemon looks here every few seconds. Belongs here: which runs are dead, ending them,
+telling of a failure once more. Does not belong here: the sign itself (`store/sign_of_life.py`), running again (run
+retries, `dagster.yaml`), runs that have not begun (`start_timeout_seconds` there).
 """
 
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from assets.names import WILL_RETRY_TAG
+from assets.names import FAILURE_REASON_TAG, MAX_RETRIES_TAG, RUN_AGAIN_TAG, WILL_RETRY_TAG
 from harvester_dagster.store.database import Pool
 from harvester_dagster.store.locks import keys_held, run_key
 
 FREE_SECONDS = 60.0
 """For so long nobody must have held a run's lock: twelve times what a living one takes to have it anew."""
 LOOK_SECONDS = 5.0
+LOOK_PATIENCE = 15.0
+"""Between two looks. One that came later waited for the store, and what was seen before that says nothing more."""
 MOST_TOLD = 3
 LOOKED_BACK = timedelta(days=1)
 """At failures that Dagster may have missed."""
@@ -31,10 +34,14 @@ class DeadRuns:
     def __init__(self, free_seconds: float = FREE_SECONDS) -> None:
         self._free_seconds = free_seconds
         self._free_since: dict[str, float] = {}
+        self._looked_at = 0.0
 
     def end(self, instance: dg.DagsterInstance, pool: Pool, now: float) -> list[dg.DagsterRun]:
         """Look once, at `now` in seconds of a clock that never goes back; the runs that were ended as failed."""
         before, self._free_since = self._free_since, {}  # forgotten where the store is away: signs went with it
+        if now - self._looked_at > LOOK_PATIENCE:
+            before = {}
+        self._looked_at = now
         begun = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))}
         with pool.connection() as connection:
             held = keys_held(connection)
@@ -52,7 +59,8 @@ class DeadRuns:
 
 
 class MissedRetries:
-    """Failures that Dagster has said it would run again, and has not, as one supervisor has seen them."""
+    """Failures that Dagster has said it would run again, and has not, or has given up although they may be: as one
+    supervisor has seen them."""
 
     def __init__(self, wait_seconds: float = FREE_SECONDS) -> None:
         self._wait_seconds = wait_seconds
@@ -64,9 +72,13 @@ class MissedRetries:
         whose failure was told once more. A run of a backfill that has ended is not run again: so each is told of a few
         times at most."""
         failed = dg.RunsFilter(
-            statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: "true"}, updated_after=after
+            statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY_TAG: ["true", "false"]}, updated_after=after
         )
-        waiting = {run.run_id: run for run in instance.get_runs(failed) if run.is_complete_and_waiting_to_retry}
+        waiting = {
+            run.run_id: run
+            for run in instance.get_runs(failed)
+            if run.is_complete_and_waiting_to_retry or _was_given_up(instance, run)
+        }
         self._waiting_since = {run_id: self._waiting_since.get(run_id, now) for run_id in waiting}
         missed = [
             run
@@ -78,3 +90,22 @@ class MissedRetries:
             self._told[run.run_id] += 1
             instance.report_run_failed(run, "it was to be run again, and was not: told once more")
         return missed
+
+
+def _was_given_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether nobody runs it again although its own tags and the number of runs before it allow it: Dagster says so of
+    a run that it could not begin anew, or not queue, whatever hindered that. Told of the failure, it decides again by
+    the same rules, and goes on there."""
+    by_itself = run.tags.get(FAILURE_REASON_TAG) == "STEP_FAILURE" and run.tags.get(RUN_AGAIN_TAG) != "true"
+    if run.tags.get(WILL_RETRY_TAG) != "false" or by_itself or run.remote_job_origin is None:
+        return False
+    with suppress(dg.DagsterRunNotFoundError, ValueError):  # the first of them was deleted; no number stands there
+        _, group = instance.get_run_group(run.run_id) or ("", ())
+        begun = list(group)
+        most = int(run.tags.get(MAX_RETRIES_TAG, instance.run_retries_max_retries))
+        return 0 < len(begun) <= most and not any(_follows(other, run) for other in begun)
+    return False
+
+
+def _follows(other: dg.DagsterRun, run: dg.DagsterRun) -> bool:
+    return other.parent_run_id == run.run_id and other.status is not dg.DagsterRunStatus.NOT_STARTED

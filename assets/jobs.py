@@ -197,7 +197,8 @@ def retry_results(
     """Set by set, those first that nobody works on; of each a portion at a time, so that a night or a push that waits
     for the set has it. Raises UnknownTask, and Busy for the sets that could not be had."""
     task = failed_results.task_named(harvester, config.task)
-    with again.when_the_store_was_away(), doing.by_run(harvester, context.run_id, "retry task", config.task):
+    by_run = doing.by_run(harvester, context.run_id, "retry task", config.task, is_repeated=True)
+    with again.when_the_store_was_away(), by_run:
         made, busy = _retried(context, harvester, task, config.sets)
         context.add_output_metadata(dict(made))
         if busy:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import dagster as dg
 
 from assets import again, names
-from assets.names import NIGHT_TAG, RELEASE_JOB, SET_TAG, TICK_TAG, WILL_RETRY_TAG
+from assets.names import MAX_RETRIES_TAG, NIGHT_TAG, RELEASE_JOB, SET_TAG, TICK_TAG, WILL_RETRY_TAG
 from harvester_dagster import shown_text
 from harvester_dagster.installation import Installation
 from harvester_dagster.releases import nights, release
@@ -20,6 +20,8 @@ from harvester_dagster.releases.nights import Ended, Night, RunState
 
 LONGEST_REASON = 500
 """Characters of why a release failed."""
+_NEVER_AGAIN = {WILL_RETRY_TAG: "false", MAX_RETRIES_TAG: "0"}
+"""That it is not to be run again, and that whoever decides that anew decides the same."""
 _ENDED: dict[dg.DagsterRunStatus, RunState] = {
     dg.DagsterRunStatus.SUCCESS: "success",
     dg.DagsterRunStatus.FAILURE: "failure",
@@ -81,11 +83,20 @@ def night_of(instance: dg.DagsterInstance, run: dg.DagsterRun, harvester: Instal
 def set_ended(
     instance: dg.DagsterInstance, run: dg.DagsterRun, harvester: Installation, ended: Ended, reason: str = ""
 ) -> None:
-    """The run of a set notes in its night how it ended."""
+    """The run of a set notes in its night how it ended, unless a later one has taken its place there: that knows
+    better."""
     night_id, key = night_of(instance, run, harvester), run.tags.get(SET_TAG)
-    if night_id is not None and key is not None:
+    if night_id is not None and key is not None and _is_newest(instance, run):
         with harvester.pool.connection() as connection:
             nights.set_ended(connection, night_id, key, ended, harvester.clock(), reason)
+
+
+def _is_newest(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether no later run of its set is there in its night."""
+    night = TICK_TAG if TICK_TAG in run.tags else NIGHT_TAG
+    of_set = {name: run.tags[name] for name in (night, SET_TAG) if name in run.tags}
+    newest = instance.get_runs(dg.RunsFilter(tags=of_set), limit=1)
+    return all(other.run_id == run.run_id for other in newest)
 
 
 def release_begins(instance: dg.DagsterInstance, run: dg.DagsterRun, harvester: Installation) -> int | None:
@@ -110,10 +121,15 @@ def failed_release(instance: dg.DagsterInstance, harvester: Installation, night_
 
 
 def end_runs(instance: dg.DagsterInstance, night: Night) -> list[str]:
-    """Have every run of a night end; the ids of those that have not ended yet."""
-    going_on = [run for run in instance.get_runs(_of_night(night)) if not run.is_finished]
+    """Have every run of a night end, and none of them be run again; the ids of those that have not ended yet."""
+    runs = list(instance.get_runs(_of_night(night)))
+    going_on = [run for run in runs if _state(instance, run) == "running"]
+    for run in runs:
+        is_over = run.status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED)
+        if not is_over and run.tags.get(MAX_RETRIES_TAG) != "0":
+            instance.add_run_tags(run.run_id, _NEVER_AGAIN)
     for run in going_on:
-        if run.status is not dg.DagsterRunStatus.CANCELING:
+        if not run.is_finished and run.status is not dg.DagsterRunStatus.CANCELING:
             with suppress(dg.DagsterError):  # its code server is gone, and it with that: it is found dead
                 instance.run_coordinator.cancel_run(run.run_id)  # from the queue, or in its process
     return [run.run_id for run in going_on]

@@ -58,7 +58,8 @@ def release_asset(catalog: Catalog) -> dg.AssetsDefinition:
         with again.when_the_store_was_away():
             night_id = night_runs.night_of(context.instance, context.run, harvester)
             try:
-                with doing.by_run(harvester, run_id, "release", "") if is_asked_for else nullcontext():
+                by_run = doing.by_run(harvester, run_id, "release", "", is_repeated=True)
+                with by_run if is_asked_for else nullcontext():
                     released = release.release(
                         harvester,
                         by_hand=config.by_hand,

@@ -34,6 +34,7 @@ from harvester_dagster.releases import nights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.services import unix_socket
 from harvester_dagster.sets.pushed import Taken
+from harvester_dagster.store import database
 from harvester_dagster.store.away import is_away, overlooked
 from harvester_dagster.web.acts import RunSeen, RunState, Said
 from harvester_dagster.web.door import GRAPHQL
@@ -119,15 +120,20 @@ def is_queued(tick: datetime) -> bool:
         return bool(instance.get_runs(filters, limit=1))
 
 
-def check_watched() -> None:
+def check_watched(harvester: Installation) -> None:
     """Raises ConfigError where the sensor that requests a night's runs and its release is switched off in the UI."""
-    with dg.DagsterInstance.get() as instance:
-        states = {state.name: state.status.value for state in instance.all_instigator_state()}
+    states = database.again(_switches, harvester.address)
     if states.get(names.NIGHT_WATCH) == "STOPPED":
         raise ConfigError(
             f"the sensor {names.NIGHT_WATCH} is switched off in the Dagster UI: nobody would request a night's runs",
             "switch it on there, on the page Automation",
         )
+
+
+def _switches() -> dict[str, str]:
+    """Schedules and sensors that somebody has switched on or off, by their name."""
+    with dg.DagsterInstance.get() as instance:
+        return {state.name: state.status.value for state in instance.all_instigator_state()}
 
 
 def release_goes_on(night_id: int) -> bool:
@@ -172,7 +178,7 @@ def _reason(event: dg.DagsterEvent) -> str:
 @contextmanager
 def watched(harvester: Installation, is_wanted: Callable[[], bool]) -> Iterator[None]:
     """While the block lasts, and it is wanted: runs whose process is gone are ended, and those that Dagster forgot are
-    run again. A store that is away for a moment is looked into later."""
+    run again. A store that is away for a moment is looked into later, and waited for at the beginning."""
     dead, missed = DeadRuns(), MissedRetries()
 
     def look() -> None:
@@ -185,7 +191,7 @@ def watched(harvester: Installation, is_wanted: Callable[[], bool]) -> Iterator[
             for run in missed.tell_again(instance, now, back):
                 print(f"run {run.run_id} of {run.job_name} failed and was forgotten; it is run again", file=sys.stderr)
 
-    with dg.DagsterInstance.get() as instance, beside("runs", look, LOOK_SECONDS):
+    with database.again(dg.DagsterInstance.get, harvester.address) as instance, beside("runs", look, LOOK_SECONDS):
         yield
 
 

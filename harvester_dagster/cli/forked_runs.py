@@ -3,6 +3,7 @@
 Left alone, it starts each run as a new Python, which imports Dagster and this project anew: some seconds of processor
 time a run, where a set without news takes one. Here the runs' process begins beside the server and serves them all.
 What an operator may change while the server runs is not imported there: each run reads the configuration itself.
+When that process is killed, its runs end with it: the server then holds them to have failed, and they are run again.
 Run as `python -m harvester_dagster.cli.forked_runs api grpc …`: the arguments are those of `dagster`.
 """
 
@@ -12,7 +13,10 @@ from importlib.metadata import entry_points
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from harvester_dagster.cli import run_process
+
 IMPORTED = (
+    run_process.__name__,
     "dagster_postgres",
     "harvester_dagster.explain.config_check",
     "harvester_dagster.store.kept_connections",
@@ -26,7 +30,7 @@ IMPORTED = (
 
 def main() -> None:
     """As `dagster` itself, with another way to start runs."""
-    forking = multiprocessing.get_context("forkserver")
+    forking = run_process.Forking()
     forking.set_forkserver_preload([*IMPORTED])
     forking.Process(target=_nothing).start()  # so that it imports while this process does
     given = multiprocessing.get_context

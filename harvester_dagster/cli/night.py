@@ -5,6 +5,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -58,8 +59,8 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
         raise ConfigError("night.automation is false: this copy only looks, and nobody would request a night's runs")
     from harvester_dagster.cli import dagster_runs  # loads the definitions: what is wrong with them opens no night
 
-    dagster_runs.check_watched()
-    night, count = database.again(partial(_begun, installation), installation.address)
+    dagster_runs.check_watched(installation)
+    night, count = database.again(partial(begun, installation, installation.clock()), installation.address)
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
@@ -75,11 +76,13 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
             time.sleep(POLL_SECONDS)
 
 
-def _begun(installation: Installation) -> tuple[Night, int]:
-    """A night of its own, and how many sets it has."""
+def begun(installation: Installation, now: datetime) -> tuple[Night, int]:
+    """A night of its own, and how many sets it has. Done again with the same moment it finds what it has opened."""
     with installation.pool.connection() as connection:
-        night = nights.open_night(connection, installation.config, installation.clock())
-        audit.write(connection, "night", str(night.night_id), night.opened_at, "asked for")
+        night = nights.by_hand(connection, now)
+        if night is None:
+            night = nights.open_night(connection, installation.config, now)
+            audit.write(connection, "night", str(night.night_id), now, "asked for")
         return night, len(nights.expected(connection, night.night_id))
 
 

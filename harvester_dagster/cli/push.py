@@ -1,6 +1,8 @@
 """`harvester push …`: the worker that takes what sources push, and what becomes of a push that was rejected."""
 
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from harvester_dagster.publication.inbox import PushState
 from harvester_dagster.releases.push_rounds import PushRounds
 from harvester_dagster.releases.takedown_rounds import TakedownRounds
 from harvester_dagster.sets import pushed, sets
+from harvester_dagster.store.away import overlooked
 
 POLL_SECONDS = 0.5
 
@@ -25,7 +28,7 @@ def push_work(
     once: Annotated[bool, typer.Option("--once", help="Do what there is to do now, then end.")] = False,
 ) -> None:
     """Take what was pushed, and publish it within seconds, until Ctrl-C; bring takedowns that were cut to their end.
-    `harvester up` runs one."""
+    `harvester up` runs one. A store that goes away meanwhile is waited for, but with --once."""
     stop = StopSignals()
     with opened(for_tasks=True) as installation:
         dagster_home(installation.config)
@@ -33,9 +36,18 @@ def push_work(
 
         with PushReports(installation) as report:
             takedowns, rounds = TakedownRounds(installation, _say), PushRounds(installation, report, _say)
-            while takedowns.round() | rounds.round() or not once:
-                if stop.wait(POLL_SECONDS):
-                    return
+            work(lambda: takedowns.round() | rounds.round(), stop.wait, once=once)
+
+
+def work(rounds: Callable[[], bool], is_over: Callable[[float], bool], *, once: bool) -> None:
+    """Round after round, until somebody ends it within so many seconds of waiting, or `once` nothing is left to be
+    done. That the store is away ends only the latter."""
+    is_left = True
+    while is_left or not once:
+        with nullcontext() if once else overlooked():
+            is_left = rounds()
+        if (is_left or not once) and is_over(POLL_SECONDS):
+            return
 
 
 def _say(line: str) -> None:

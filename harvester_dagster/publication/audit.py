@@ -91,13 +91,34 @@ def told(pool: Pool, act: str, subject: str, at: datetime, outcome: Outcome = "a
         write(connection, act, subject, at, outcome, **detail)
 
 
+def asked_by_run(pool: Pool, act: str, subject: str, at: datetime, run_id: str | None) -> None:
+    """As `told`: once of each run of Dagster's, however often its step begins."""
+    detail: dict[str, Any] = {"run": run_id} if run_id else {}
+    with pool.connection() as connection:
+        row = connection.execute(
+            """SELECT EXISTS (SELECT FROM audit WHERE act = %s AND actor = %s AND outcome = 'asked for'
+                                AND detail ->> 'run' = %s)""",
+            (act, _doer.get().name, run_id),
+        ).fetchone()
+        if row != (True,):
+            write(connection, act, subject, at, "asked for", **detail)
+
+
 @contextmanager
-def trying(pool: Pool, act: str, subject: str, clock: Callable[[], datetime]) -> Iterator[None]:
-    """What fails in the block leaves a row that says so: `refused`, with its sentence, or `failed`. Its error goes
-    on."""
+def trying(
+    pool: Pool,
+    act: str,
+    subject: str,
+    clock: Callable[[], datetime],
+    passes: Callable[[BaseException], bool] = lambda _: False,
+) -> Iterator[None]:
+    """What fails in the block leaves a row that says so: `refused`, with its sentence, or `failed`; but for what
+    `passes`. Its error goes on."""
     try:
         yield
     except Exception as error:
+        if passes(error):
+            raise
         found = mendable(error)
         outcome: Outcome = "refused" if isinstance(error, HarvesterError) else "failed"
         with pool.connection() as connection:

@@ -21,6 +21,8 @@ PATIENCE = timedelta(minutes=30)
 """A night's first run may wait so long behind runs that go on already."""
 STORE_PATIENCE = timedelta(minutes=10)
 """So long the store may be away before anybody is told; as long Dagster has when it is back, to catch up."""
+LOOK_PATIENCE = timedelta(minutes=1)
+"""Between two looks. Who did not look for longer was away, or slept, and all of its machine with it."""
 _MEND = (
     "see logs/dagster-daemon.log, and whether the schedule `nightly` is switched on in the Dagster UI; "
     "`harvester night` runs a night now"
@@ -34,7 +36,7 @@ class MissingNights:
 
     def __init__(self, installation: Installation, is_queued: Callable[[datetime], bool] = lambda _tick: False) -> None:
         self._installation, self._is_queued = installation, is_queued
-        self._since = self._reached_at = installation.clock()
+        self._since = self._reached_at = self._looked_at = installation.clock()
         self._is_away, self._back_at = False, datetime.min.replace(tzinfo=UTC)
         self._settled: datetime | None = None
         """The newest tick that has its night, or that people were told of."""
@@ -43,25 +45,26 @@ class MissingNights:
 
     def look(self) -> Alert | None:
         """Tell people of the newest tick that has no night, or of which that cannot be known; each once. What they were
-        told now."""
+        told now. The store is asked each time: how long it was away is known however that fell."""
         config, now = self._installation.config, self._installation.clock()
         tick = newest_tick(config, now - PATIENCE)
-        if not config.sets or tick <= self._since or tick == self._settled:
-            return None
+        is_due = bool(config.sets) and tick > self._since and tick != self._settled
+        if now > self._looked_at + LOOK_PATIENCE:
+            self._back_at = now
+        self._looked_at = now
         try:
-            has_night, is_queued = self._has_night(tick), self._is_queued(tick)
+            has_begun = self._has_begun(tick)
+            is_queued = is_due and not has_begun and self._is_queued(tick)
         except Exception as error:
             if not is_away(error):
                 raise
             self._is_away = True
             is_long = now >= max(self._reached_at, tick + PATIENCE) + STORE_PATIENCE
-            return self._tell(_unknown(tick, error)) if is_long else None
-        if self._is_away:
-            self._is_away, self._back_at = False, now
-        self._reached_at = now
-        if has_night:
+            return self._tell(_unknown(tick, error)) if is_due and is_long else None
+        self._reached(now)
+        if is_due and has_begun:
             self._settled = tick
-        if has_night or is_queued or now < self._back_at + STORE_PATIENCE:
+        if not is_due or has_begun or is_queued or now < self._back_at + STORE_PATIENCE:
             return None
         found = _missed(tick)
         told = self._tell(found)
@@ -69,9 +72,14 @@ class MissingNights:
             self._settled = tick
         return told
 
-    def _has_night(self, tick: datetime) -> bool:
+    def _reached(self, now: datetime) -> None:
+        self._reached_at = now
+        if self._is_away:
+            self._is_away, self._back_at = False, now
+
+    def _has_begun(self, tick: datetime) -> bool:
         with self._installation.pool.connection(timeout=10) as connection:
-            return nights.of_tick(connection, tick) is not None
+            return nights.begun_since(connection, tick)
 
     def _tell(self, found: Alert) -> Alert | None:
         """Tell it where it was not told; mail it once, whether or not somebody takes the other."""
@@ -92,13 +100,10 @@ def missing(installation: Installation, connection: Connection[Any], since: date
     if not (config.sets and config.night.automation):
         return None
     tick = newest_tick(config, installation.clock() - PATIENCE)
-    row = connection.execute(
-        """SELECT EXISTS (SELECT FROM night WHERE scheduled_at = %(tick)s OR opened_at >= %(tick)s),
-                  EXISTS (SELECT FROM night WHERE opened_at < %(tick)s)""",
-        {"tick": tick},
-    ).fetchone()
-    has_begun, had_nights = row or (False, False)
-    return _missed(tick) if not has_begun and (had_nights or tick > since) else None
+    if nights.begun_since(connection, tick):
+        return None
+    row = connection.execute("SELECT EXISTS (SELECT FROM night WHERE opened_at < %s)", (tick,)).fetchone()
+    return _missed(tick) if row == (True,) or tick > since else None
 
 
 def _missed(tick: datetime) -> Alert:

@@ -108,6 +108,22 @@ def of_tick(connection: Connection[Any], tick: datetime) -> Night | None:
         return cursor.execute(f"SELECT {_COLUMNS} FROM night WHERE scheduled_at = %s", (tick,)).fetchone()
 
 
+def by_hand(connection: Connection[Any], opened_at: datetime) -> Night | None:
+    """The night that somebody has opened by hand at this very moment: whose answer was lost asks for it again."""
+    with connection.cursor(row_factory=class_row(Night)) as cursor:
+        return cursor.execute(
+            f"SELECT {_COLUMNS} FROM night WHERE scheduled_at IS NULL AND opened_at = %s", (opened_at,)
+        ).fetchone()
+
+
+def begun_since(connection: Connection[Any], tick: datetime) -> bool:
+    """Whether the night of a tick has begun, or another one since."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM night WHERE scheduled_at = %(tick)s OR opened_at >= %(tick)s)", {"tick": tick}
+    ).fetchone()
+    return row == (True,)
+
+
 def by_id(connection: Connection[Any], night_id: int) -> Night:
     """The night of this id, which there must be."""
     with connection.cursor(row_factory=class_row(Night)) as cursor:

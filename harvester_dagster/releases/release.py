@@ -147,7 +147,7 @@ def release(
     people are told.
     """
     if by_hand:
-        audit.told(installation.pool, "release", "", installation.clock())
+        audit.asked_by_run(installation.pool, "release", "", installation.clock(), run_id)
     try:
         held = _held(installation, hold_seen)
         if held and not by_hand:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +86,8 @@ class Kept:
 
     def ensure(self) -> bool:
         """Start it where it does not run, some seconds after its last start at the earliest; nobody waits until it is
-        ready. Whether it was started now."""
+        ready. Whether it was started now. That a machine without memory or handles cannot start it anew is told on
+        stderr only."""
         if self._process is None:
             self._start()
             return True
@@ -93,7 +95,11 @@ class Kept:
             self._bury(self._process)
         if self._process.returncode is None or time.monotonic() < self._begun + PAUSE:
             return False
-        self._start()
+        try:
+            self._start()
+        except OSError as error:
+            print(f"{self._name} could not be started anew: {error}", file=sys.stderr, flush=True)
+            return False
         return True
 
     def _start(self, ready: Callable[[], bool] = lambda: True, timeout: float = 60) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -41,11 +42,6 @@ def spawn(
     """
     parent = os.getpid()
 
-    def last_before_exec() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-        if os.getppid() != parent:  # died before the call above
-            os._exit(1)
-
     return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -58,8 +54,15 @@ def spawn(
         group=account.gid if account else None,
         extra_groups=[] if account else None,
         pass_fds=inherits,
-        preexec_fn=last_before_exec,
+        preexec_fn=partial(end_with, parent, death_signal),
     )
+
+
+def end_with(parent: int, death_signal: signal.Signals) -> None:
+    """In a process that was forked: have it get this signal when the thread that forked it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
+    if os.getppid() != parent:  # died before the call above
+        os._exit(1)
 
 
 def end(process: subprocess.Popen[bytes], stop: signal.Signals, patience: float) -> None:

@@ -214,6 +214,29 @@ def _to_go_on_with(
     return newest if pages.rowcount else None
 
 
+def fetched(
+    connection: Connection[Any],
+    locked: LockedSet,
+    asked: Window,
+    mapping_version: str,
+    run_id: str | None,
+    night_id: int | None,
+    of_whom: str,
+) -> Attempt | None:
+    """The set's open attempt, now of this run, where it has all that is asked for, and was opened by the same run or in
+    the same night: it was cut between that and its next step."""
+    found = last(connection, locked.set_id, states=OPEN)
+    if found is None or found.state != "fetched" or found.mode not in HARVESTS:
+        return None
+    is_own = (run_id is not None and found.run_id == run_id) or (night_id is not None and found.night_id == night_id)
+    wanted = (asked.mode, asked.since, asked.replays, mapping_version, locked.state.accepted_gen, of_whom)
+    has = (found.mode, found.since, found.replays, found.mapping_version, found.base_gen, found.asked)
+    if not is_own or has != wanted:
+        return None
+    connection.execute("UPDATE attempt SET run_id = %s WHERE attempt_id = %s", (run_id, found.attempt_id))
+    return found._replace(run_id=run_id)
+
+
 def of_run(connection: Connection[Any], state: SetState, run_id: str | None) -> Attempt | None:
     """The open attempt that a step of this run works on; None: the set's accepted state.
 

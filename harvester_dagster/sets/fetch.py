@@ -68,23 +68,22 @@ def harvest(
     night_id: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Attempt:
-    """Open an attempt and store what the source answers, going on where one that asked the same was cut. A source that
-    fails, or whose list is not whole, ends the attempt, with its reason, and is no error here: the set falls back."""
+    """Open an attempt and store what the source answers, going on where one that asked the same was cut. Where a run or
+    night has all of it already, and was cut then, the source is asked for nothing. A source that fails, or whose list
+    is not whole, ends the attempt, with its reason, and is no error here: the set falls back."""
     installation, key = locked.installation, locked.key
     kind = kind_of(installation, key)
     version = mapping_version(installation, key)
     settings, state = installation.config.sets[key], locked.state
     covered = state.mapping_version != version and not replay.coverage(installation, state).missing
     window = attempts.window(state, settings, version, installation.clock(), asked, covered=covered)
+    asks = of_whom(request_of(installation, key, None))
     with locked.connection() as connection:
+        if fetched := attempts.fetched(connection, locked, window, version, run_id, night_id, asks):
+            progress(f"{key}: goes on with what attempt {fetched.attempt_id} has fetched")
+            return fetched
         attempt = attempts.open_attempt(
-            connection,
-            locked,
-            window,
-            mapping_version=version,
-            run_id=run_id,
-            night_id=night_id,
-            of_whom=of_whom(request_of(installation, key, None)),
+            connection, locked, window, mapping_version=version, run_id=run_id, night_id=night_id, of_whom=asks
         )
     progress(f"{key}: {attempt.mode} harvest, {attempt.why}")
     request, storing = request_of(installation, key, attempt), Storing(locked, attempt)

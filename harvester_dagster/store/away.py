@@ -6,18 +6,31 @@ done, so that the work may be done again: by `database.again`, and by `assets/ag
 Belongs here: which errors say it, of our driver and of Dagster's.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_AWAY = {"psycopg.OperationalError", "psycopg2.OperationalError", "psycopg2.InterfaceError"} | {
+_AWAY = {
+    "psycopg.OperationalError",
+    "psycopg2.OperationalError",
+    "psycopg2.InterfaceError",
     "sqlalchemy.exc.TimeoutError",
-    "dagster_postgres.utils.DagsterPostgresException",
 }
-"""Names, not classes: most commands never import what they come from."""
+"""Names, not classes: most commands never import what they come from. dagster-postgres raises another of its own from
+whatever it was: that decides."""
 _WRAPPED = "sqlalchemy.exc.DBAPIError"
-_STATES = ("08", "57P", "53300")
-"""How the SQLSTATE begins of a session that was ended or refused; an error without one is that of a lost connection.
-Others of these classes (a full disk, a deadlock, a lock that is not free) come again."""
+_STATES = ("08", "57P", "53300", "25P03", "25006")
+"""How the SQLSTATE begins of a session that was ended or refused, or whose server is another one's copy until that is
+sure to be gone. Others of these classes (a full disk, a deadlock, a lock that is not free) come again."""
+_COMES_AGAIN = re.compile(
+    "authentication failed|no password supplied|no pg_hba.conf entry|does not exist|not permitted to log in"
+    "|permission denied for database|does not support SSL|number of parameters must be between"
+)
+"""An error without an SQLSTATE is that of a lost connection, or of one that could not be made: but for these words of
+PostgreSQL and libpq. The name of a machine that nobody knows is not among them: that of a container is known again when
+it is started again."""
+_CLOSED = "psycopg_pool.PoolClosed"
+"""By this program itself."""
 
 
 def is_away(error: BaseException) -> bool:
@@ -46,5 +59,6 @@ def _says_so(error: BaseException) -> bool:
     if _WRAPPED in names:
         wrapped = getattr(error, "orig", None)
         return bool(getattr(error, "connection_invalidated", False)) or (wrapped is not None and is_away(wrapped))
-    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-    return not _AWAY.isdisjoint(names) and (state is None or state.startswith(_STATES))
+    if state := getattr(error, "sqlstate", None) or getattr(error, "pgcode", None):
+        return bool(state.startswith(_STATES))
+    return not _AWAY.isdisjoint(names) and _CLOSED not in names and not _COMES_AGAIN.search(str(error))

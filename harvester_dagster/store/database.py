@@ -47,31 +47,37 @@ BACK_WITHIN = 300.0
 """Seconds; a server that recovers from a crash reads its log first."""
 TRIED_EVERY = 1.0
 """Seconds: so often a pool whose store is away tries whether it is back."""
-_CLIENT = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 4, "connect_timeout": 10}
+LOSS_NOTICED = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 4, "connect_timeout": 10}
+"""How soon a client of libpq notices that the other machine is gone; beside it `tcp_user_timeout`."""
+ANSWERS_WITHIN = 30
+"""Seconds in which what was sent is acknowledged."""
 
 
-def making(name: str, *, answers_within: int = 30, **settings: str) -> dict[str, Any]:
+def making(name: str, *, answers_within: int = ANSWERS_WITHIN, **settings: str) -> dict[str, Any]:
     """How each connection of ours is made, as arguments of psycopg's `connect`: by what name the server knows it, and
     further settings of its session. Between two machines either side learns soon that the other one is gone: the client
     when what it has sent is not acknowledged for so many seconds (how long a statement may take is not limited by
     that), the server within 40 s."""
     options = " ".join(f"-c {key}={value}" for key, value in {**_SESSION, **settings}.items())
-    return {"application_name": name, "options": options, "tcp_user_timeout": answers_within * 1000, **_CLIENT}
+    return {"application_name": name, "options": options, "tcp_user_timeout": answers_within * 1000, **LOSS_NOTICED}
 
 
-def connected(url: str, name: str, *, answers_within: int = 30, **settings: str) -> Connection[tuple[Any, ...]]:
+def connected(
+    url: str, name: str, *, answers_within: int = ANSWERS_WITHIN, **settings: str
+) -> Connection[tuple[Any, ...]]:
     """A connection of its own, beside the pools, that commits by itself (`making`)."""
     return Connection.connect(url, autocommit=True, **making(name, answers_within=answers_within, **settings))
 
 
 def wait_for(url: str, seconds: float) -> None:
-    """Until the store lets somebody in. Raises psycopg.OperationalError when that takes longer."""
+    """Until the store lets somebody in, and write. Raises psycopg.OperationalError when that takes longer, and at once
+    where it would come again."""
     deadline = time.monotonic() + seconds
     while True:
         try:
-            connected(url, "harvester").close()
-        except OperationalError:
-            if time.monotonic() > deadline:
+            Connection.connect(url, target_session_attrs="read-write", **making("harvester")).close()
+        except OperationalError as error:
+            if not is_away(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
         else:

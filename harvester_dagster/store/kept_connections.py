@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from harvester_dagster.store.away import is_away
+from harvester_dagster.store.database import ANSWERS_WITHIN, LOSS_NOTICED
 
 SIZE = 2
 """Connections that a storage keeps in a process; a run uses one or two at a time."""
@@ -26,6 +27,9 @@ PATIENCE_SECONDS = 10.0
 """For a store that lets nobody in, each time that a connection is asked for."""
 TRIES = 6
 """Of one statement, each in another session."""
+_MADE = {"tcp_user_timeout": ANSWERS_WITHIN * 1000, **LOSS_NOTICED}
+"""Unless the URL says otherwise: else a thread of the daemon waits for a machine that is gone as long as the kernel
+does, up to two hours."""
 
 
 class KeptConnections(CreateEnginePlugin):
@@ -82,7 +86,7 @@ def _made(dialect: Dialect, _entry: ConnectionPoolEntry, arguments: Any, options
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return dialect.connect(*arguments, **options)
+            return dialect.connect(*arguments, **{**_MADE, **options})
         except Exception as error:
             if not is_away(error) or time.monotonic() > deadline:
                 raise

@@ -71,7 +71,7 @@ READING = {
 }  # fmt: skip
 """Commands that change nothing of what is published, or that fetch programs."""
 BY = {
-    **{"night": night._begun, "demo": night._begun},
+    **{"night": night.begun, "demo": night.begun},
     **{"overwrite clear": overwrites.clear, "takedown": taking_down.take_down},
     **{"push accept": pushed.accept, "push dismiss": pushed.dismiss},
     **{"access stop": run_rows.ask_to_stop, "tasks retry": failed_results.make_due},

@@ -14,10 +14,13 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.storage.root import LocalArtifactStorage
+from psycopg_pool import PoolTimeout
 
-from assets import night_runs, partitions
+from assets import doing, night_runs, partitions
 from harvester_dagster import definitions
 from harvester_dagster.catalog import CATALOG, Catalog
+from harvester_dagster.cli import dagster_runs
 from harvester_dagster.installation import utc_now
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.releases import nights, release, taking_down
@@ -340,3 +343,68 @@ def test_the_runs_of_a_night_that_go_on_are_ended_and_no_others(dagster: Dagster
     assert len(night_runs.end_runs(dagster.instance, night)) == 2
     statuses = sorted((run.tags["harvest/night"], run.status.value) for run in dagster.instance.get_runs())
     assert statuses == [("1", "CANCELING"), ("1", "CANCELING"), ("1", "SUCCESS"), ("7", "STARTED")]
+
+
+def test_a_run_of_a_stopped_night_that_waits_to_be_run_again_is_not(dagster: Dagster) -> None:
+    night = dagster.open_night()
+    tags = {"harvest_night": str(night.night_id), "harvest_set": KEYS[0]}
+    dagster.put("harvest_set", dg.DagsterRunStatus.FAILURE, dagster_will_retry="true", **tags)
+    dagster.put("harvest_set", dg.DagsterRunStatus.STARTED, **tags)
+    assert len(night_runs.end_runs(dagster.instance, night)) == 2
+    for run in dagster.instance.get_runs():
+        assert not run.is_complete_and_waiting_to_retry
+        assert run.tags["dagster/max_retries"] == "0", "nor is it where it is found dead later"
+    assert len(night_runs.end_runs(dagster.instance, night)) == 1
+
+
+def test_a_run_that_another_one_has_followed_says_no_more_how_its_set_ended(dagster: Dagster) -> None:
+    """Held dead, and run again, while it still went on."""
+    night = dagster.open_night()
+    for _ in range(2):
+        dagster.put("harvest_set", dg.DagsterRunStatus.STARTED, harvest_night="1", harvest_set=KEYS[0])
+    newer, older = dagster.instance.get_runs()
+    harvester = dagster.world.installation
+    night_runs.set_ended(dagster.instance, newer, harvester, "success")
+    night_runs.set_ended(dagster.instance, older, harvester, "failure", "it was cut")
+    assert night.night_id == 1 and dagster.outcomes()[KEYS[0]] == "success"
+
+
+def test_the_audit_says_nothing_of_what_is_done_again(dagster: Dagster) -> None:
+    harvester = dagster.world.installation
+    for is_repeated in (True, False):
+        with (
+            pytest.raises(PoolTimeout),
+            doing.by_run(harvester, "one", "release", "", is_repeated=is_repeated),
+        ):
+            raise PoolTimeout("no answer")
+    assert dagster.world.rows("SELECT outcome FROM audit") == [("failed",)]
+
+
+class AwayAtFirst(LocalArtifactStorage):
+    """A part of Dagster's instance whose store is away when it is made for the first time."""
+
+    made = 0
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> LocalArtifactStorage:
+        AwayAtFirst.made += 1
+        if AwayAtFirst.made == 1:
+            raise psycopg.OperationalError("connection refused")
+        return LocalArtifactStorage(inst_data=inst_data, **config_value)
+
+
+@pytest.mark.parametrize("is_looking", [True, False])
+def test_a_store_that_is_away_when_a_night_begins_is_waited_for(
+    dagster: Dagster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_looking: bool
+) -> None:
+    file = tmp_path / "dagster" / "dagster.yaml"
+    part = f"{{module: {__name__}, class: AwayAtFirst, config: {{base_dir: {tmp_path}}}}}"
+    file.write_text(f"{file.read_text()}local_artifact_storage: {part}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(file.parent))
+    AwayAtFirst.made = 0
+    if is_looking:
+        with dagster_runs.watched(dagster.world.installation, lambda: False):
+            pass
+    else:
+        dagster_runs.check_watched(dagster.world.installation)
+    assert AwayAtFirst.made > 1

@@ -115,3 +115,13 @@ def test_each_filter(database: str) -> None:
         assert found(act="accept", subject="x") == [4, 3, 0]
         assert found(outcome="refused") == [4]
         assert found(since=NOW + timedelta(days=2)) == [4, 3, 2] and found(count=2) == [4, 3]
+
+
+def test_what_a_run_was_asked_for_is_told_once_however_often_its_step_begins(world: World) -> None:
+    pool = world.installation.pool
+    for run_id in ("one", "one", "two", None, None):
+        audit.asked_by_run(pool, "release", "", NOW, run_id)
+    with audit.acting(ALICE):
+        audit.asked_by_run(pool, "release", "", NOW, "one")
+    found = world.rows("SELECT actor, detail ->> 'run' FROM audit ORDER BY audit_id")
+    assert found == [("dagster", "one"), ("dagster", "two"), ("dagster", None), ("dagster", None), ("cli:alice", "one")]

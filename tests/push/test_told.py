@@ -4,9 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from psycopg_pool import PoolTimeout
 from typer.testing import CliRunner
 
 from harvester_dagster.cli.main import app
+from harvester_dagster.cli.push import work
 from harvester_dagster.explain import status
 from harvester_dagster.releases import alerts, day_work, release, retention
 from harvester_dagster.releases.push_rounds import EVERY, PushRounds
@@ -165,3 +167,22 @@ def test_pushes_are_no_news_of_a_release(world: World) -> None:
     number = world.one("SELECT version_id FROM current_version")
     assert number > 2
     assert status.status(world.installation).news == f"{told} Pushes have made it version {number} since."
+
+
+def test_a_worker_goes_on_whose_store_was_away() -> None:
+    done = 0
+
+    def rounds() -> bool:
+        nonlocal done
+        done += 1
+        if done < 3:
+            raise PoolTimeout("no answer")
+        return False
+
+    work(rounds, lambda _: done == 4, once=False)
+    assert done == 4
+    done = 1
+    with pytest.raises(PoolTimeout):
+        work(rounds, lambda _: False, once=True)
+    work(rounds, lambda _: False, once=True)
+    assert done == 3

@@ -4,15 +4,21 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 from unittest.mock import ANY
 
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg import Connection
+from psycopg_pool import ConnectionPool, PoolTimeout
 
+from harvester_dagster.cli.night import begun
 from harvester_dagster.config import Config, parse
 from harvester_dagster.explain import night_report
 from harvester_dagster.releases import alerts, day_work, missing_nights, nights, release, stopping
@@ -21,6 +27,7 @@ from harvester_dagster.releases.nights import Due, Night, ReleaseFailure, RunSta
 from harvester_dagster.releases.stopping import NoNight
 from harvester_dagster.sets import steps
 from harvester_dagster.sets.locked_set import lock_set
+from harvester_dagster.store.database import making
 from tests.sets.conftest import OpenWorld
 from tests.sets.world import KEY, World
 
@@ -185,6 +192,15 @@ def test_two_nights_on_one_day_are_two(world: World) -> None:
     with world.installation.pool.connection() as connection:
         nights.end(connection, first.night_id, world.now)
         assert [night.night_id for night in nights.open_nights(connection)] == [second.night_id]
+
+
+def test_a_night_that_is_asked_for_again_by_hand_at_the_same_moment_is_one(world: World) -> None:
+    """As where only the answer was lost that it is opened."""
+    first = begun(world.installation, world.now)
+    assert begun(world.installation, world.now) == first
+    assert world.rows("SELECT count(*) FROM night UNION ALL SELECT count(*) FROM audit") == [(1,), (1,)]
+    world.forward(timedelta(seconds=1))
+    assert begun(world.installation, world.now)[0].night_id != first[0].night_id
 
 
 def test_an_open_night_takes_the_work_of_the_day_along(world: World) -> None:
@@ -376,6 +392,19 @@ class TestReleaseFailures:
         assert failed() is None
 
 
+class Leaving(ConnectionPool[Connection[tuple[Any, ...]]]):
+    """One whose store goes away and comes back."""
+
+    is_away = False
+
+    @contextmanager
+    def connection(self, timeout: float | None = None) -> Iterator[Connection[tuple[Any, ...]]]:
+        if self.is_away:
+            raise PoolTimeout("no answer")
+        with super().connection(timeout) as connection:
+            yield connection
+
+
 class TestMissingNights:
     """The schedule asks for one at 01:00 in Amsterdam; its supervisor began before."""
 
@@ -387,27 +416,59 @@ class TestMissingNights:
         return MissingNights(world.installation)
 
     def told_at(self, world: World, seen: MissingNights, listener: Listener, moment: datetime) -> list[str]:
-        world.at(moment)
+        """What is told until then, by one who looks every minute."""
         listener.told.clear()
-        seen.look()
+        while world.now < moment:
+            world.forward(min(timedelta(minutes=1), moment - world.now))
+            seen.look()
         return [alert["cause"] for alert in listener.told]
+
+    def after(self, minutes: int) -> datetime:
+        return self.TICK + timedelta(minutes=minutes)
 
     def test_a_tick_without_a_night_is_told_once(self, world: World, seen: MissingNights, listener: Listener) -> None:
         cause = f"no-night {nights.tick_name(self.TICK)}"
         for minutes, expected in ((0, []), (29, []), (31, [cause]), (40, []), (24 * 60, []), (24 * 60 + 31, [ANY])):
-            assert self.told_at(world, seen, listener, self.TICK + timedelta(minutes=minutes)) == expected
+            assert self.told_at(world, seen, listener, self.after(minutes)) == expected
         assert "nightly" in listener.told[0]["mend"]
 
     def test_one_with_a_night_is_not(self, world: World, seen: MissingNights, listener: Listener) -> None:
         with world.installation.pool.connection() as connection:
             nights.open_night(connection, world.installation.config, self.TICK, self.TICK)
-        assert self.told_at(world, seen, listener, self.TICK + timedelta(hours=1)) == []
+        assert self.told_at(world, seen, listener, self.after(60)) == []
+
+    def test_one_that_was_run_by_hand_instead_is_not(
+        self, world: World, seen: MissingNights, listener: Listener
+    ) -> None:
+        assert self.told_at(world, seen, listener, self.after(20)) == []
+        opened(world)
+        assert self.told_at(world, seen, listener, self.after(60)) == []
+
+    def test_a_store_that_was_away_at_the_tick_leaves_dagster_its_time(self, world: World, listener: Listener) -> None:
+        """However shortly before anybody would have been told it came back."""
+        world.at(self.after(-60))
+        pool = Leaving(world.url, kwargs=making("a test"), min_size=1, open=True)
+        seen = MissingNights(replace(world.installation, pool=pool))
+        assert self.told_at(world, seen, listener, self.after(-10)) == []
+        pool.is_away = True
+        assert self.told_at(world, seen, listener, self.after(28)) == []
+        pool.is_away = False
+        assert self.told_at(world, seen, listener, self.after(38)) == []
+        assert self.told_at(world, seen, listener, self.after(40)) == [ANY]
+        pool.close()
+
+    def test_nor_is_one_told_who_slept_until_after_the_tick(
+        self, world: World, seen: MissingNights, listener: Listener
+    ) -> None:
+        world.at(self.after(40))
+        assert self.told_at(world, seen, listener, self.after(50)) == []
+        assert self.told_at(world, seen, listener, self.after(52)) == [ANY]
 
     def test_nobody_listening_now_is_told_later(self, world: World, seen: MissingNights, listener: Listener) -> None:
         listener.status = 404
-        assert self.told_at(world, seen, listener, self.TICK + timedelta(hours=1)) == []
+        assert self.told_at(world, seen, listener, self.after(60)) == []
         listener.status = 200
-        assert self.told_at(world, seen, listener, self.TICK + timedelta(hours=2)) == [ANY]
+        assert self.told_at(world, seen, listener, self.after(120)) == [ANY]
 
     def test_the_page_shows_it_until_a_night_is_run(self, world: World) -> None:
         def missing(since: datetime) -> bool:
@@ -432,7 +493,11 @@ class TestMissingNights:
         with world.installation.pool.connection() as connection:
             assert missing_nights.missing(world.installation, connection, self.TICK - timedelta(hours=2)) is None
 
-    def test_without_the_store_too(self, world: World, seen: MissingNights, listener: Listener) -> None:
-        world.installation.pool.close()
-        assert self.told_at(world, seen, listener, self.TICK + timedelta(hours=1)) == [ANY]
+    def test_without_the_store_too(self, world: World, listener: Listener) -> None:
+        def away(_: datetime) -> bool:
+            raise PoolTimeout("no answer")
+
+        world.at(self.TICK - timedelta(hours=2))
+        seen = MissingNights(world.installation, away)
+        assert self.told_at(world, seen, listener, self.after(60)) == [ANY]
         assert "the store cannot be reached" in listener.told[0]["message"]

@@ -141,3 +141,19 @@ def test_the_number_of_one_that_was_collected_is_nobodys_and_nothing_is_killed_b
         process.wait()
     assert psutil.Process(below).status() != psutil.STATUS_ZOMBIE
     os.kill(below, signal.SIGKILL)
+
+
+def test_one_that_cannot_be_started_anew_now_is_later(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As on a machine without memory or handles: whoever watches it goes on."""
+    program, ids = tmp_path / "program", tmp_path / "ids"
+    program.symlink_to("/bin/sh")
+    with Kept("worker", [str(program), "-c", f"echo $$ >> {ids}; exit 3"], tmp_path) as kept:
+        kept.ensure()
+        started(ids, 1)
+        program.unlink()
+        while "worker could not be started anew" not in capfd.readouterr().err:
+            assert not kept.ensure()
+            time.sleep(0.05)
+        program.symlink_to("/bin/sh")
+        kept_again(kept)
+        started(ids, 2)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from harvester_dagster.cli import printing
 from harvester_dagster.explain.status import status
 from harvester_dagster.explain.why import why
-from harvester_dagster.releases import alerts
-from harvester_dagster.sets import replay
+from harvester_dagster.releases import alerts, nights
+from harvester_dagster.sets import replay, steps
 from tests.sets.harvest_once import SETTINGS, SMALL
 from tests.sets.paged_source import PagedSource, paged_source
 from tests.sets.test_histories import fresh_world
@@ -113,6 +113,39 @@ def test_a_harvest_that_was_cut_goes_on(open_world: Open, source: PagedSource) -
     source.titles["a"] = "Changed meanwhile"
     world.night()
     assert world.titles()["a"] == "Changed meanwhile"
+
+
+@pytest.mark.parametrize(("run_id", "night_id"), [("one", None), ("two", 1)])
+def test_a_harvest_that_was_cut_behind_its_list_asks_nothing_again(
+    open_world: Open, source: PagedSource, run_id: str, night_id: int | None
+) -> None:
+    """The same step begun again, or the run that takes the place of a dead one in its night."""
+    world = open_world()
+    with world.installation.pool.connection() as connection:
+        nights.open_night(connection, world.installation.config, world.now)
+    first = steps.harvest(world.installation, KEY, run_id="one", night_id=night_id)
+    source.took()
+    again = steps.harvest(world.installation, KEY, run_id=run_id, night_id=night_id)
+    assert first and again and source.took() == []
+    assert (again.attempt_id, again.state, again.run_id) == (first.attempt_id, "fetched", run_id)
+    steps.documents(world.installation, KEY, run_id=run_id)
+    assert newest(world, "state") == "staged"
+
+
+@pytest.mark.parametrize(
+    "ask", [{"run_id": "two", "night_id": 2}, {"run_id": "two"}, {"run_id": "one", "asked": "reset"}]
+)
+def test_what_another_night_or_run_has_asked_for_is_not_taken_for_ones_own(
+    open_world: Open, source: PagedSource, ask: dict[str, Any]
+) -> None:
+    world = open_world()
+    with world.installation.pool.connection() as connection:
+        for _ in range(2):
+            nights.open_night(connection, world.installation.config, world.now)
+    steps.harvest(world.installation, KEY, run_id="one", night_id=1)
+    source.took()
+    steps.harvest(world.installation, KEY, **ask)
+    assert len(source.took()) == 4
 
 
 def test_a_token_that_does_not_hold_any_more_begins_anew(open_world: Open, source: PagedSource) -> None:

@@ -58,8 +58,65 @@ def test_no_connection_of_the_pool_in_time(empty_database: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [{"dbname": "none_of_this_name"}, {"user": "nobody_of_this_name"}],
+)
+def test_a_store_that_refuses_whoever_asks_so_is_there(empty_database: str, asked: dict[str, str]) -> None:
+    with pytest.raises(psycopg.OperationalError) as refused:
+        psycopg.connect(empty_database, **asked)
+    assert not is_away(refused.value)
+    url = psycopg.conninfo.make_conninfo(empty_database, **asked)
+    begun = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        database.wait_for(url, 60)
+    assert time.monotonic() - begun < 5
+    with pytest.raises(Exception) as wrapped:
+        create_engine(empty_database, connect_args=asked).connect()
+    assert not is_away(wrapped.value)
+
+
+def test_what_the_driver_itself_refuses_comes_again(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        asked = _raised(lambda: connection.execute(f"SELECT {', '.join(['%s'] * 70_000)}", [1] * 70_000))
+    assert isinstance(asked, psycopg.OperationalError) and not is_away(asked)
+
+
+def test_a_pool_that_this_program_has_closed_is_not_away(empty_database: str) -> None:
+    with open_pool(empty_database) as closed:
+        pass
+    assert not is_away(_raised(lambda: closed.getconn()))
+
+
+def test_a_session_that_was_idle_in_its_transaction_for_too_long(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("SET idle_in_transaction_session_timeout = '20ms'")
+        time.sleep(0.3)
+        assert is_away(_raised(lambda: connection.execute("SELECT 1")))
+
+
+def test_a_server_that_takes_no_writes_for_now_is_waited_for(empty_database: str) -> None:
+    """As one that is to take another one's place, until it has."""
+    name = psycopg.conninfo.conninfo_to_dict(empty_database)["dbname"]
+    with psycopg.connect(empty_database, dbname="postgres", autocommit=True) as beside:
+        beside.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        with psycopg.connect(empty_database) as connection:
+            assert is_away(_raised(lambda: connection.execute("CREATE TABLE anything ()")))
+        with pytest.raises(psycopg.OperationalError, match="read-only"):
+            database.wait_for(empty_database, 0)
+        beside.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    database.wait_for(empty_database, 0)
+
+
+PASSWORD = 'connection failed: connection to server at "127.0.0.1", port 5432 failed: FATAL:  password authentication'
+
+
+@pytest.mark.parametrize(
     ("error", "expected"),
     [
+        (psycopg.OperationalError(f'{PASSWORD} failed for user "harvester"'), False),
+        (psycopg.OperationalError("connection failed: FATAL:  the database system is starting up"), True),
+        (psycopg.OperationalError("connection failed: FATAL:  sorry, too many clients already"), True),
+        (psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly"), True),
         (errors.AdminShutdown(), True),
         (errors.CrashShutdown(), True),
         (errors.CannotConnectNow(), True),
@@ -114,7 +171,7 @@ def test_a_store_that_was_long_away_is_found_within_seconds_of_its_return(pool: 
     name = psycopg.conninfo.conninfo_to_dict(empty_database)["dbname"]
     with psycopg.connect(empty_database, dbname="postgres", autocommit=True) as beside:
         beside.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        beside.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        beside.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (name,))
         for opened in (pool, reading):
             with pytest.raises(PoolTimeout), opened.connection(timeout=1):
                 pass

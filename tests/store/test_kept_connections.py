@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -47,6 +48,19 @@ def test_connections_beyond_those_that_are_kept_are_closed(engine: Engine) -> No
         connection.close()
     assert isinstance(engine.pool, QueuePool)
     assert engine.pool.checkedin() == 2
+
+
+def test_a_machine_that_is_gone_is_noticed_soon(engine: Engine, empty_database: str) -> None:
+    def made(engine: Engine) -> dict[str, str]:
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            return dict(driver.info.dsn_parameters)
+
+    expected = {"connect_timeout": "10", "keepalives_idle": "20", "tcp_user_timeout": "30000"}
+    assert expected.items() <= made(engine).items()
+    other = create_engine(f"{storage_url(empty_database)}&connect_timeout=7", poolclass=NullPool)
+    assert made(other)["connect_timeout"] == "7", "whoever names another one has that"
+    other.dispose()
 
 
 def test_a_session_that_ends_between_two_statements_or_in_one_ends_neither(engine: Engine, empty_database: str) -> None:
