@@ -14,10 +14,11 @@ Belongs here: when which set's turn is. Does not belong here: taking (`sets/push
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, OperationalError
 from psycopg import Error as PostgresError
 
 from harvester_dagster.failures import HarvesterError
@@ -60,7 +61,11 @@ class PushRounds:
         with locks.session(self._installation.pool) as connection:
             if not locks.try_take(connection, Lock.PUSHES):
                 return False
-            return self._all()
+            try:
+                return self._all()
+            finally:
+                with suppress(OperationalError):  # else the next round might find it held until this session's end
+                    locks.give_back(connection, Lock.PUSHES)
 
     def _all(self) -> bool:
         """Overwrites first: they are few."""
