@@ -463,7 +463,7 @@ def set_difference(connection: Connection[Any], set_id: int, x: int, y: int) -> 
         yield from map(_change, cursor.execute(_DIFFERENCE, _between(set_id, x, y, None)))
 
 
-class Counted(NamedTuple):
+class DifferenceCount(NamedTuple):
     """How many documents differ: entity → change → documents. Not whole: more rows differ than were looked at."""
 
     counts: Mapping[str, Mapping[str, int]]
@@ -492,7 +492,7 @@ SELECT NULL, NULL, greatest(
 """No more rows are looked at than are to be counted, whatever differs, and none is sorted."""
 
 
-def counted(connection: Connection[Any], old: Version | None, new: Version, most: int) -> Counted:
+def counted(connection: Connection[Any], old: Version | None, new: Version, most: int) -> DifferenceCount:
     """How many documents differ, at most so many; where more do, those of which sets come last are not among them."""
     counts: dict[str, Counter[str]] = {}
     for set_id, x, y in _moved(old, new):
@@ -501,8 +501,8 @@ def counted(connection: Connection[Any], old: Version | None, new: Version, most
         for entity, change, count in rows[:-1]:
             counts.setdefault(entity, Counter())[change] += count
         if rows[-1][2] > left:
-            return Counted(counts, is_whole=False)
-    return Counted(counts, is_whole=True)
+            return DifferenceCount(counts, is_whole=False)
+    return DifferenceCount(counts, is_whole=True)
 
 
 def sample(connection: Connection[Any], set_id: int, x: int, y: int, most: int) -> list[Change]:
