@@ -66,7 +66,6 @@ def look_up(installation: Installation, connection: Connection[Any], srn: str) -
 def why(installation: Installation, srn: str) -> list[Stage]:
     """The stages of a document, in the order of the night. Raises UnknownDocument, and StorageError when no object can
     be read now."""
-    vocabularies, lost = _vocabularies(installation)
     with installation.pool.connection() as connection:
         try:
             found = look_up(installation, connection, srn)
@@ -75,7 +74,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
             if not unread:
                 raise
             return unread
-    vocabularies = current.load(installation.pool, installation.objects).vocabularies
+    vocabularies, lost = _vocabularies(installation)
     with installation.pool.connection() as connection:
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
