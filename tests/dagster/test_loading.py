@@ -81,4 +81,5 @@ def test_a_code_server_that_dies_is_started_again_where_only_its_user_finds_it(
 
 
 def _code_servers(folder: Path) -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if str(folder) in " ".join(child.cmdline())]
+    alive = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if str(folder) in " ".join(child.cmdline())]

@@ -119,7 +119,7 @@ def test_it_is_asked_for_ever_more_seldom_up_to_once_a_day(world: World) -> None
     undone(world, "a")
     world.source.status = 503
     tried = []
-    for _ in range(10 * 144):
+    for _ in range(5 * 144):
         for wished in asking_anew.due(world.installation):
             tried.append(world.now)
             assert not asking_anew.ask(world.installation, wished).is_over
