@@ -115,7 +115,7 @@ def _look(installation: Installation, earlier: Version, *, as_json: bool) -> Non
         versions.check_rollback(connection, earlier)
         found = compared(connection, versions.current(connection), earlier, _SAMPLES)
     if as_json:
-        printing.as_json({"version": earlier, "rolled_back": False, "counts": found.counts, "samples": found.samples})
+        printing.as_json({"version": earlier, "rolled_back": False, **found._asdict()})
         return
     prepared = printing.moment(earlier.prepared_at, installation.config.zone)
     printing.console.print(
@@ -126,5 +126,6 @@ def _look(installation: Installation, earlier: Version, *, as_json: bool) -> Non
         printing.console.print(f"  {entity}: {listed}")
     if not found.is_whole:
         printing.console.print("  That is what was counted: there may be more.")
-    printing.console.print("Some of them:")
-    printing.differences(found.samples)
+    if found.samples:
+        printing.console.print("Some of them:")
+        printing.differences(found.samples)

@@ -1,8 +1,8 @@
 """The record that a document was made from, as its source sent it last: looked for in the stored pages of its set.
 
-No index leads there, for one would be a row of every record of every harvest. So pages are read, the newest first,
-and only those records are extracted in which every part of the id stands. Belongs here: that search, in bounded
-time. Does not belong here: reading bundles (`sets/fetch.py`), cutting and extracting (`sources/`), who may look.
+No index leads there, for one would be a row of every record of every harvest. So pages are read, the newest first, and
+only those records are extracted in which every part of the id stands. Belongs here: that search, in bounded time. Does
+not belong here: reading bundles (`sets/fetch.py`), cutting and extracting (`sources/`), who may look.
 """
 
 import re

@@ -1,8 +1,7 @@
 """Small pictures that a task stored, for people: by the addresses at which published ones are served.
 
 Dagster keeps what it is told for good: so it is told where a picture is, and what is taken down shows no more there.
-Belongs here: these addresses, and which objects consumers see. Does not belong here: serving
-(`web/picture_pages.py`).
+Belongs here: these addresses, and which objects consumers see. Does not belong here: serving (`web/picture_pages.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,8 +47,7 @@ def shown(installation: Installation, connection: Connection[Any], found: FoundD
 def of_stages(
     installation: Installation, stages: Sequence[Stage], published: Sequence[Any], srn: str
 ) -> Mapping[str, str]:
-    """Of each stage of a task that made a picture which consumers see: the address of the small one, on these
-    pages."""
+    """Of each stage of a task that made a picture which consumers see: the address of the small one, on these pages."""
     named = {f"task {task.name}": task.picture for task in installation.catalog.tasks if task.picture}
     made = {stage.stage: (stage.detail or {}).get(named.get(stage.stage, "")) for stage in stages}
     address = object_addresses.of_route("")

@@ -51,8 +51,8 @@ class OverwriteMoved(HarvesterError):
 
 
 class Entry(NamedTuple):
-    """One overwrite that was set (`fields`), or taken away (None), when and by whom (`audit.Doer.name`). `number`:
-    the newest one's names the state of the document's overwrite; that of one which was never overwritten is 0."""
+    """One overwrite that was set (`fields`), or taken away (None), when and by whom (`audit.Doer.name`). `number`: the
+    newest one's names the state of the document's overwrite; that of one which was never overwritten is 0."""
 
     number: int
     at: datetime
@@ -112,8 +112,8 @@ def clear(connection: Connection[Any], doc_id: int, now: datetime, seen: int | N
 
 
 def history(connection: Connection[Any], doc_id: int, most: int, before: int | None = None) -> list[Entry]:
-    """What was set or taken away, the newest first, at most so many: that one says what is overwritten now.
-    `before`: only those that are older than the entry of this number."""
+    """What was set or taken away, the newest first, at most so many: that one says what is overwritten now. `before`:
+    only those that are older than the entry of this number."""
     rows = connection.execute(
         """SELECT entry_id, at, actor, fields FROM overwrite_log
            WHERE doc_id = %(doc)s AND (%(before)s::bigint IS NULL OR entry_id < %(before)s)

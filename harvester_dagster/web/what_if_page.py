@@ -1,7 +1,7 @@
 """What would be decided if: the page that asks `access_why.what_if`, which reads all of an index.
 
-Belongs here: what a person assumes, and the one answer that is being made, or was made last, in this process: it
-takes minutes, changes nothing, and is asked again at will, so nobody stores it. Does not belong here: deciding.
+Belongs here: what a person assumes, and the one answer that is being made, or was made last, in this process: it takes
+minutes, changes nothing, and is asked again at will, so nobody stores it. Does not belong here: deciding.
 """
 
 import logging

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
+from playwright.sync_api import Page
 
 from harvester_dagster.config import Config, Metastore, Web
 from harvester_dagster.store.database import Pool
@@ -17,6 +18,7 @@ from harvester_dagster.web.what_if_page import WhatIfPage
 from tests.access.conftest import Collection, collection, pool
 from tests.access.meddling import Proxy, meddling
 from tests.served import served
+from tests.web.listening import opened_page
 
 __all__ = ["collection", "pool"]
 
@@ -26,6 +28,13 @@ class Site(NamedTuple):
     collection: Collection
     proxy: Proxy
     pool: Pool
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page in a real browser; some tests have one of their own."""
+    with opened_page() as found:
+        yield found
 
 
 @pytest.fixture

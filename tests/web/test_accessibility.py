@@ -28,7 +28,7 @@ from tests.sets.conftest import OpenWorld, indexed, open_world, source
 from tests.sets.world import KEY, World
 from tests.web.conftest import Site
 from tests.web.conftest import site as access_site
-from tests.web.listening import PHONE, listening, opened_page
+from tests.web.listening import PHONE, listening
 from tests.web.test_operator_pages import Here, failing, rejected, released
 
 __all__ = ["access_site", "indexed", "open_world", "source"]
@@ -72,12 +72,6 @@ def looked_at(page: Page, urls: list[str], status: int = 200) -> list[str]:
                 found.append(f"{url}: wider than {size['width']}")
             found += found_by_axe(page)
     return found
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 @pytest.fixture

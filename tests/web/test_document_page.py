@@ -17,7 +17,7 @@ from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.picture_pages import PicturePages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World, catalog, drawing
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 from tests.web.test_operator_pages import EVIL, Here, asked_back, released
 
 __all__ = ["open_world", "source"]
@@ -43,12 +43,6 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
     ]
     with listening(routes, world.installation.config.web) as url:
         yield Site(url, world)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def published(world: World, title: str, **values: Any) -> None:

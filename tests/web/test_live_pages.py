@@ -17,7 +17,7 @@ from harvester_dagster.sets import steps
 from harvester_dagster.web.operator_pages import OperatorPages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY
-from tests.web.listening import PHONE, listening, opened_page
+from tests.web.listening import PHONE, listening
 from tests.web.test_operator_pages import Here
 
 __all__ = ["open_world", "source"]
@@ -34,12 +34,6 @@ class Shown(NamedTuple):
     parts: list[str]
     asked: list[str]
     answers: threading.Event
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 @pytest.fixture

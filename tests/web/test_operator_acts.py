@@ -21,7 +21,7 @@ from harvester_dagster.web.version_pages import VersionPages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.test_tasks import statements
 from tests.sets.world import KEY
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 from tests.web.test_operator_pages import EVIL, Here, Site, asked_back, audited, get, rejected, released
 
 __all__ = ["open_world", "source"]
@@ -36,12 +36,6 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
     pages += VersionPages(world.installation, DAGSTER).routes()
     with listening([*pages, Mount(PATH, consumer_api(world.installation))], world.installation.config.web) as url:
         yield Site(url, world, acts)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def products(site: Site) -> list[str]:

@@ -25,7 +25,7 @@ from harvester_dagster.web.launching import NotStarted
 from harvester_dagster.web.operator_pages import OperatorPages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 
 __all__ = ["open_world", "source"]
 
@@ -129,12 +129,6 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
     ]
     with listening(routes, world.installation.config.web) as url:
         yield Site(url, world, acts)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def rejected(world: World) -> None:

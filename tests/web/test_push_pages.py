@@ -15,7 +15,7 @@ from harvester_dagster.web.push_pages import PushPages
 from tests.push.pushing import WITH_SECRET, push, released, rounds, states
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World, check
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 from tests.web.test_operator_pages import asked_back
 
 __all__ = ["open_world", "source"]
@@ -61,12 +61,6 @@ def serving(open_world: OpenWorld, monkeypatch: pytest.MonkeyPatch, **settings: 
     routes = [*OperatorPages(world.installation, acts, "").routes(), *PushPages(world.installation, "").routes()]
     with listening(routes, world.installation.config.web) as url:
         yield Site(url, world)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def rejected(world: World) -> None:

@@ -14,7 +14,7 @@ from harvester_dagster.web.run_pages import RunPages
 from tests.browser import chromium
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 from tests.web.test_operator_pages import EVIL, Here, Site, get, rejected, released
 
 __all__ = ["open_world", "source"]
@@ -28,12 +28,6 @@ def site(open_world: OpenWorld) -> Iterator[Site]:
     routes = OperatorPages(world.installation, acts, "http://dagster.example:3000").routes()
     with listening(routes, world.installation.config.web) as url:
         yield Site(url, world, acts)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def goes(site: Site, act: str, subject: str, state: RunState, *said: str, reason: str = "") -> None:

@@ -17,7 +17,7 @@ from harvester_dagster.search.bulk_lines import line
 from harvester_dagster.web.search_page import SearchPage
 from tests.consumers.test_search import HOSTILE
 from tests.search.test_client_queries import FORM, OWN, alias, client
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 
 __all__ = ["alias", "client"]
 EVIL = "<img src=x onerror=document.title='hacked'>"
@@ -48,12 +48,6 @@ class Open:
 @pytest.fixture
 def url(opened: Open, alias: str, opensearch_url: str) -> Iterator[str]:
     yield from opened.over(opensearch_url, alias.removesuffix("-products"))
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def get(url: str, **asked: str | list[str]) -> requests.Response:

@@ -4,7 +4,7 @@ import dataclasses
 import html
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
@@ -29,7 +29,7 @@ from harvester_dagster.web.source_pages import SourcePages
 from harvester_dagster.web.webhook import Webhook
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import World, commanded, configured
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 from tests.web.test_operator_pages import Here, asked_back, released
 
 __all__ = ["open_world", "source"]
@@ -103,12 +103,6 @@ def test_every_set_that_may_be_configured_has_its_page(open_world: OpenWorld, sp
             mailed = alert_mail.mail(installation.config, [Alert("a", "b", "c", key=key)], installation.clock())
             (linked,) = re.findall(r"  (https?://\S+/set/\S*)", mailed.get_content())
             assert heading(requests.get(linked.replace(installation.config.web.public_url, url), timeout=30)) == key
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def test_sets_with_odd_names_in_a_browser(open_world: OpenWorld, page: Page) -> None:

@@ -17,7 +17,7 @@ from tests.browser import chromium
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.scripted_source import ScriptedSource
 from tests.sets.world import KEY, World
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 
 __all__ = ["open_world", "source"]
 NIGHT = datetime(2026, 3, 1, 1, tzinfo=UTC)
@@ -90,12 +90,6 @@ def url(world: World) -> Iterator[str]:
     acts: Any = None
     with listening(OperatorPages(world.installation, acts, "http://dagster.example:3000").routes()) as url:
         yield f"{url}/set/{KEY}/"
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

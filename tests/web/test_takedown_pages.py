@@ -20,7 +20,7 @@ from harvester_dagster.web.takedown_pages import TakedownPages
 from tests.served import served
 from tests.sets.conftest import OpenWorld, indexed, open_world, source
 from tests.sets.world import KEY, World, check
-from tests.web.listening import listening, opened_page
+from tests.web.listening import listening
 
 __all__ = ["indexed", "open_world", "source"]
 SRN = f"{KEY}:b"
@@ -77,12 +77,6 @@ def serving(world: World) -> Iterator[Site]:
     ]
     with listening(routes, installation.config.web) as url:
         yield Site(url, world)
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with opened_page() as found:
-        yield found
 
 
 def took(site: Site, srn: str = SRN, **form: Any) -> None:

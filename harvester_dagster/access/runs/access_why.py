@@ -106,8 +106,8 @@ def what_if(
 ) -> WhatIf:
     """Decide every document as today and as it would be: without some rules, with other journals, on another day.
 
-    `left_out`: names of rules. `journals`: by ISSN (`read_journals`); each replaces what its ISSN leads to. `show`
-    is told after each page how far it is; with `stop` set, that is all. Nothing is written. Raises OutsideError,
+    `left_out`: names of rules. `journals`: by ISSN (`read_journals`); each replaces what its ISSN leads to. `show` is
+    told after each page how far it is; with `stop` set, that is all. Nothing is written. Raises OutsideError,
     UnknownRule.
     """
     stop = stop or threading.Event()

@@ -76,8 +76,8 @@ class OverwriteRoutes:
         return router
 
     def one(self, request: Request, srn: Srn, asked: Annotated[HistoryAsked, Query()]) -> Response:
-        """What is overwritten now; `fields` is null where nothing is. `history`: the newest 20 entries, or those
-        before one. Send the ETag as `If-Match` to change what you have seen, and nothing that came after it."""
+        """What is overwritten now; `fields` is null where nothing is. `history`: the newest 20 entries, or those before
+        one. Send the ETag as `If-Match` to change what you have seen, and nothing that came after it."""
         self._admit(request)
         with self._installation.reading.connection() as connection:
             return _answer(connection, srn, self._found(connection, srn), asked.before)
