@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.harvest import ROUNDS, World, apart, worlds
@@ -49,6 +50,9 @@ def configured(world: World, sets: int) -> None:
     file = Path(world.folder, "harvester.toml")
     file.write_text(
         f"""
+timezone = "UTC"
+[night]
+deadline = "{datetime.now(UTC) + timedelta(hours=12):%H:%M}"
 [network]
 allow_hosts = ["127.0.0.1"]
 per_host_per_second = 1000000

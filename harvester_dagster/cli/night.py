@@ -5,9 +5,10 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -42,6 +43,8 @@ from harvester_dagster.store import database
 from harvester_dagster.store.away import overlooked
 
 POLL_SECONDS = 1.0
+SHORT = timedelta(hours=1)
+"""A night that has less before its deadline says so."""
 MISSING_SECONDS = 10.0
 """Between two looks at nights that did not begin."""
 
@@ -62,6 +65,8 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
     dagster_runs.check_watched(installation)
     night, count = database.again(partial(begun, installation, installation.clock()), installation.address)
     console.print(f"Night {night.night_id}: {count} sets. Dagster requests their runs; this takes a while.")
+    if warning := short_of_time(night, installation.config.zone):
+        console.print(warning, style="yellow")
     tasks = len(installation.catalog.tasks)
     daemon.ensure()  # after the night is open, so that the first turn of its sensors finds it
     with (
@@ -74,6 +79,18 @@ def run_night(installation: Installation, daemon: Daemon, console: Console = pri
                 if _is_over(installation, night, daemon, tasks, shown):
                     return night
             time.sleep(POLL_SECONDS)
+
+
+def short_of_time(night: Night, zone: ZoneInfo) -> str:
+    """What is said of a night whose deadline is near, or ""."""
+    left = night.deadline_at - night.opened_at
+    if left >= SHORT:
+        return ""
+    at = f"{night.deadline_at.astimezone(zone):%H:%M}"
+    minutes = left.seconds // 60
+    return (
+        f"It has {minutes} minutes: at {at} (night.deadline) the release goes on without the sets that are not ready."
+    )
 
 
 def begun(installation: Installation, now: datetime) -> tuple[Night, int]:

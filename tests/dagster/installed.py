@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +46,7 @@ per_host_per_second = 10000
 
 [night]
 cron = "* * * * *"
+deadline = "FAR_OFF"
 release_quiet_period = "2s"
 max_concurrent_sets = 4
 
@@ -68,7 +70,7 @@ port = {port}
 [metastore.dtu]
 url = "http://127.0.0.1:9/solr"
 schedules = {{}}
-"""
+""".replace("FAR_OFF", f"{datetime.now(configuration.Config().zone) + timedelta(hours=12):%H:%M}")
 
 
 class Source(ScriptedSource):

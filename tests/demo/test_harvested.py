@@ -3,6 +3,7 @@
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from harvester_dagster import config
 from harvester_dagster.demo.configuration import demo_config
 from harvester_dagster.demo.server import SampleServer
 from harvester_dagster.outside.http import Outside
+from harvester_dagster.releases.nights import next_deadline
 from harvester_dagster.sources.kind import Document, Record, Request, Unreadable
 from harvester_dagster.sources.registry import KINDS
 
@@ -44,6 +46,11 @@ def test_the_demo_configuration_harvests_every_record(
 ) -> None:
     found = Counter(document.state for document in _documents(sample, key) if document.entity == "products")
     assert found == states
+
+
+def test_no_night_of_the_demonstration_ends_by_the_clock() -> None:
+    demo, now = config.parse(tomllib.loads(demo_config("http://127.0.0.1:1"))), datetime.now(UTC)
+    assert next_deadline(demo, now) - now > timedelta(hours=10)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from harvester_dagster.cli.night import begun
+from harvester_dagster.cli.night import begun, short_of_time
 from harvester_dagster.config import Config, parse
 from harvester_dagster.explain import night_report
 from harvester_dagster.releases import alerts, day_work, missing_nights, nights, release, stopping
@@ -91,6 +91,16 @@ def test_a_deadline_is_never_at_or_before_its_nights_opening(zone: str, deadline
     shown = found.astimezone(config.zone)
     assert f"{shown:%H:%M}" >= f"{deadline:%H:%M}"
     assert (found - now).total_seconds() > 0
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(9, "9 minutes: at 06:00"), (59, "59 minutes"), (60, None), (300, None)])
+def test_a_night_that_is_begun_shortly_before_its_deadline_says_so(minutes: int, said: str | None) -> None:
+    config = Config()
+    deadline = datetime(2026, 11, 28, 5, tzinfo=UTC)
+    opened_at = deadline - timedelta(minutes=minutes)
+    night = Night(1, opened_at, nights.next_deadline(config, opened_at), None, None, None)
+    warning = short_of_time(night, config.zone)
+    assert warning == "" if said is None else said in warning
 
 
 def test_the_store_takes_no_night_that_is_over_when_it_opens(world: World) -> None:
