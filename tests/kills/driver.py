@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -35,6 +34,7 @@ from harvester_dagster.sets import steps, versions
 from harvester_dagster.store.objects import Folder
 from harvester_dagster.tasks import check_url, once_per_body
 from harvester_dagster.tasks.task import Context, Item, Outcome, Task
+from tests.databases import copied
 from tests.sets.world import KEY, World, catalog, check, opened_world
 
 Story = dict[str, Any]
@@ -154,16 +154,6 @@ def end(world: World) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def database(admin: str, template: str) -> Iterator[str]:
-    name = f"kill_{uuid.uuid4().hex}"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield admin.replace("/harvester?", f"/{name}?")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def forked(work: Callable[[], Any]) -> Any:
     """What the work returns, done in a child process; "killed" when it was."""
     reader, writer = os.pipe()
@@ -211,11 +201,11 @@ def main(story: Story) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"events": seen, **end(world)}
 
-    with database(story["admin"], story["template"]) as url:
+    with copied(story["admin"], story["template"]) as url:
         undisturbed = forked(partial(one, url, "undisturbed", None))
     print(json.dumps(undisturbed), flush=True)
     for fatal in mine(undisturbed["events"], story):
-        with database(story["admin"], story["template"]) as url:
+        with copied(story["admin"], story["template"]) as url:
             folder = str(fatal)
             killed = forked(partial(one, url, folder, fatal))
             ended = forked(partial(one, url, folder, None))

@@ -15,7 +15,8 @@ from typing import Any
 from harvester_dagster import canonical
 from harvester_dagster.releases import taking_down
 from harvester_dagster.releases.taking_down import Named
-from tests.kills.driver import Events, Story, database, forked, mine, opened
+from tests.databases import copied
+from tests.kills.driver import Events, Story, forked, mine, opened
 from tests.sets.world import World, check
 
 MARKER = "Zeldzaamwoord"
@@ -65,11 +66,11 @@ def main(story: Story) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return {"events": seen, "half": was_shown == is_begun, **end(world)}
 
-    with database(story["admin"], story["template"]) as url:
+    with copied(story["admin"], story["template"]) as url:
         undisturbed = forked(partial(one, url, "undisturbed", None))
     print(json.dumps(undisturbed), flush=True)
     for fatal in mine(undisturbed["events"], story):
-        with database(story["admin"], story["template"]) as url:
+        with copied(story["admin"], story["template"]) as url:
             killed = forked(partial(one, url, str(fatal), fatal))
             ended = forked(partial(one, url, str(fatal), None))
         print(json.dumps({"at": fatal, "killed": killed, "ended": ended}), flush=True)

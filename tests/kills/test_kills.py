@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
+from tests.databases import copy, named
 from tests.kills.driver import mine, night, tasks
 from tests.push.pushing import push
 from tests.sets.conftest import source
@@ -101,13 +101,11 @@ def test_a_night_killed_anywhere_and_run_again_ends_right(
     part: int,
 ) -> None:
     template = f"before_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {template} TEMPLATE {migrated}")
+    copy(postgres_url, migrated, template)
     home = tmp_path / "before"
     monkeypatch.setenv("HARVESTER_HOME", str(home))
-    url = postgres_url.replace("/harvester?", f"/{template}?")
     source.page_size = 1
-    with opened_world(url, source, catalog=tasks(), **settings) as world:
+    with opened_world(named(postgres_url, template), source, catalog=tasks(), **settings) as world:
         source.put("a", "b", "c", files=("x", "y"))
         prepare(world)
     story = {

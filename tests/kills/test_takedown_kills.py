@@ -3,9 +3,9 @@
 import uuid
 from pathlib import Path
 
-import psycopg
 import pytest
 
+from tests.databases import copy, named
 from tests.kills.driver import mine, night, tasks
 from tests.kills.takedown_driver import MARKER
 from tests.kills.test_kills import differs, driven
@@ -26,11 +26,10 @@ def test_killed_anywhere_it_is_not_begun_or_is_finished_by_asking_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     template, home = f"before_{uuid.uuid4().hex}", tmp_path / "before"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {template} TEMPLATE {migrated}")
+    copy(postgres_url, migrated, template)
     monkeypatch.setenv("HARVESTER_HOME", str(home))
     source.page_size = 1
-    with opened_world(postgres_url.replace("/harvester?", f"/{template}?"), source, catalog=tasks()) as world:
+    with opened_world(named(postgres_url, template), source, catalog=tasks()) as world:
         source.put("a", "c", files=("shared/x",))
         source.put("b", title=MARKER, files=("own", "shared/x"))
         source.contents = {"b/own": MARKER.encode()}

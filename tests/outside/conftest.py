@@ -1,13 +1,12 @@
 """A hostile server and a way out that may call it, for each test; a store for what is fetched."""
 
-import uuid
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.store.database import Pool, migrate, open_pool
+from harvester_dagster.store.database import Pool, open_pool
+from tests.databases import copied
 from tests.outside.hostile_site import Site
 
 
@@ -26,15 +25,10 @@ def outside() -> Iterator[Outside]:
 
 
 @pytest.fixture(scope="session")
-def fetch_store(postgres_url: str) -> Iterator[str]:
+def fetch_store(postgres_url: str, migrated: str) -> Iterator[str]:
     """A database with the schema, shared by tests that each have URLs of their own."""
-    name = f"outside_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        url = postgres_url.replace("/harvester?", f"/{name}?")
-        migrate(url)
+    with copied(postgres_url, migrated) as url:
         yield url
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from harvester_dagster.releases import release, retention
 from harvester_dagster.sets import attempts, remap, steps, versions
 from harvester_dagster.sets.versions import Version
 from harvester_dagster.tasks import check_url, normalize_publisher_year
+from tests.databases import copied
 from tests.sets.scripted_source import ScriptedSource
 from tests.sets.world import World, catalog, check, check_objects, drawing, opened_world
 
@@ -221,15 +221,8 @@ class History:
 def fresh_world(postgres_url: str, migrated: str, source: ScriptedSource, **options: Any) -> Iterator[World]:
     """A world of an example's own: the source as it was in the beginning, too."""
     source.records, source.files, source.contents, source.status, source.again = {}, {}, {}, 200, []
-    name = f"history_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    try:
-        with opened_world(postgres_url.replace("/harvester?", f"/{name}?"), source, **options) as world:
-            yield world
-    finally:
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with copied(postgres_url, migrated) as url, opened_world(url, source, **options) as world:
+        yield world
 
 
 @settings(

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,16 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from harvester_dagster.config import Config, SetSettings, parse
 from harvester_dagster.outside.bodies import Bodies
 from harvester_dagster.outside.http import Outside
-from harvester_dagster.store.database import Pool, migrate, open_pool
+from harvester_dagster.store.database import Pool, open_pool
 from harvester_dagster.store.objects import Folder
 from harvester_dagster.tasks.task import Context, Item, Outcome, Result, Subject, Task
 from harvester_dagster.vocabularies.trees import Vocabularies
+from tests.databases import copied
 
 NOW = datetime(2026, 3, 1, 1, 30, tzinfo=UTC)
 
@@ -73,16 +72,9 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def pool(postgres_url: str) -> Iterator[Pool]:
-    name = f"content_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        url = postgres_url.replace("/harvester?", f"/{name}?")
-        migrate(url)
-        opened = open_pool(url, max_size=12)
+def pool(postgres_url: str, migrated: str) -> Iterator[Pool]:
+    with copied(postgres_url, migrated) as url, open_pool(url, max_size=12) as opened:
         yield opened
-        opened.close()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
