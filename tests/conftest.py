@@ -101,6 +101,7 @@ def postgres_url(services_state: Path) -> Iterator[str]:
     with launcher.postgres(services_state) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("ALTER SYSTEM SET full_page_writes = off")
             connection.execute("SELECT pg_reload_conf()")
         yield url
 
