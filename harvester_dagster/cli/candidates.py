@@ -28,11 +28,14 @@ def accept(key: Key, attempt: Attempted = 0, dry_run: DryRun = False, as_json: J
     names the attempt; where it has moved since, that is said and nothing is accepted."""
     with opened() as installation:
         printing.errors.print(f"{key}: staging the candidate …", style="dim", markup=False)
-        asks = dry_run or (sys.stdin.isatty() and not attempt and not as_json)
-        if asks and not _look(installation, key, dry_run=dry_run, as_json=as_json):
-            return
+        seen = ""
+        if dry_run or (sys.stdin.isatty() and not attempt and not as_json):
+            shown = _look(installation, key, as_json=as_json, dry_run=dry_run)
+            if dry_run or not typer.confirm(f"Accept attempt {shown.attempt_id}?"):
+                return
+            attempt, seen = shown.attempt_id, shown.digest
         with audit.trying(installation.pool, "accept", key, installation.clock):
-            outcome = steps.accept(installation, key, attempt_id=attempt or None)
+            outcome = steps.accept(installation, key, attempt_id=attempt or None, seen=seen)
         dagster_home(installation.config)
         from harvester_dagster.cli import dagster_runs
 
@@ -44,19 +47,18 @@ def accept(key: Key, attempt: Attempted = 0, dry_run: DryRun = False, as_json: J
             printing.console.print(f"Accepted as generation {outcome.generation}. Publish it with `harvester release`.")
 
 
-def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool = False) -> bool:
-    """Show the candidate; whether it is to be accepted now."""
+def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool = False) -> Figures:
+    """Show the candidate, and after a dry run how it is accepted."""
     attempt, figures = steps.look(installation, key, printing.progress)
     if as_json:
         found = _differences(installation, attempt)
         printing.as_json({"attempt": attempt, "figures": figures, "changes": found, "accepted": False})
-        return False
+        return figures
     _show(installation, key, attempt, figures)
     if dry_run:
         accepting = f"harvester accept {shlex.quote(key)} --attempt {attempt.attempt_id}"
         printing.console.print(f"Accept it: {accepting}", soft_wrap=True, markup=False)
-        return False
-    return typer.confirm(f"Accept attempt {attempt.attempt_id}?")
+    return figures
 
 
 def _differences(installation: Installation, attempt: Attempt) -> list[DocumentDifference]:
