@@ -256,9 +256,11 @@ def _is_trusted(address: str, web: Web) -> bool:
 
 
 def is_here(request: HTTPConnection, web: Web) -> bool:
-    """Whether it was made at this machine. What a proxy passes on that nobody has named as trusted was not."""
+    """Whether it was made at this machine. What a proxy passes on that nobody has named as trusted was not, nor what a
+    trusted one passes on without saying for whom (`X-Forwarded-For`)."""
     peer = request.client.host if request.client else ""
-    if not _is_trusted(peer, web) and any(name in request.headers for name in _FORWARDED):
+    says_for_whom = _is_trusted(peer, web) and "x-forwarded-for" in request.headers
+    if not says_for_whom and any(name in request.headers for name in _FORWARDED):
         return False
     try:
         return ipaddress.ip_address(client_address(request, web)).is_loopback

@@ -169,6 +169,8 @@ def test_what_a_proxy_passes_on_is_from_beyond_this_machine() -> None:
     assert status(web=behind, x_forwarded_for="192.0.2.7") == 401
     assert status(web=behind, x_forwarded_for="127.0.0.1") is None
     assert status(web=behind, client="192.0.2.7", x_forwarded_for="127.0.0.1") == 401
+    for header in ("forwarded", "x_real_ip"):
+        assert status(web=behind, **{header: "for=192.0.2.7"}) == 401, "a trusted one that does not say for whom"
 
 
 def asked(query: str, **more: Any) -> bytes:
