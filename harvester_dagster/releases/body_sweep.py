@@ -202,8 +202,13 @@ WITH used AS MATERIALIZED (
     FROM revision r JOIN body b USING (doc_id, from_gen) JOIN ({KEPT}) kept USING (set_id)
     WHERE (r.to_gen IS NULL OR r.to_gen > kept.oldest) AND b.body::json -> 'properties' ->> 'url' IS NOT NULL)
 SELECT fetch_id, encode(digest, 'hex') FROM harvester.fetch f
-WHERE ok AND digest IS NOT NULL AND fetched_at < %(before)s AND NOT EXISTS (SELECT FROM used WHERE used.url = f.url)
+WHERE ok AND digest IS NOT NULL AND fetched_at < %(before)s AND (
+    NOT EXISTS (SELECT FROM used WHERE used.url = f.url)
+    OR EXISTS (
+        SELECT FROM harvester.fetch n WHERE md5(n.url) = md5(f.url) AND n.url = f.url AND n.ok AND n.digest <> f.digest
+          AND n.fetched_at > f.fetched_at AND n.fetched_at < %(before)s))
 """
+"""What was fetched from where nobody points any more, or where something else has come since."""
 
 
 def _going(connection: Connection[Any], present: list[str], before: datetime, after: _Result, most: int) -> _Going:

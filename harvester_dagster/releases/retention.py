@@ -107,16 +107,19 @@ def _remove_old(connection: Connection[Any], narrow: str, with_them: tuple[str, 
 
 _PAGES = f"""
 SELECT p.attempt_id, p.number, p.object_key FROM page_bundle p JOIN attempt a USING (attempt_id)
-WHERE a.ended_at < %s AND (a.state <> 'rejected' OR a.mode = 'push')
+JOIN harvest_set s USING (set_id)
+WHERE a.ended_at < %(before)s AND (a.state <> 'rejected' OR a.mode = 'push')
   AND NOT (a.state = 'accepted' AND p.holds <> 'identifiers'
            AND a.attempt_id >= coalesce(({attempts.BASE.format(set_id="a.set_id")}), 0))
+  OR least(s.retired_at, s.withdrawn_at) < %(before)s
 """
+"""Of a set that is gone nothing is replayed: one that comes back is harvested in full."""
 
 
 def _remove_pages(installation: Installation, before: datetime) -> int:
     """Raw pages that no replay reads; those of a rejected candidate wait with it. How many bundles."""
     with installation.pool.connection() as connection:
-        bundles = connection.execute(_PAGES, (before,)).fetchall()
+        bundles = connection.execute(_PAGES, {"before": before}).fetchall()
     if bundles:
         installation.objects.delete(key for _, _, key in bundles)
         with installation.pool.connection() as connection:

@@ -1,5 +1,6 @@
 """Retention over bodies, what was made of them, pages, vocabularies and figures: on real stores, folder and S3."""
 
+import hashlib
 import json
 import random
 import string
@@ -116,6 +117,25 @@ def test_a_body_goes_with_all_that_was_ever_made_of_it_whoever_made_it(drawn: Wo
     assert objects_of(drawn, stays) == before
     assert objects_of(drawn, digest_of(drawn, "shared/s")) and objects_of(drawn, digest_of(drawn, "a/y"))
     assert not drawn.rows("SELECT FROM harvester.fetch WHERE url LIKE '%%/a/x'")
+
+
+def test_a_body_goes_some_time_after_another_came_from_its_address(drawn: World) -> None:
+    """The record stays as it is: only what its file says has changed."""
+    url, newest = f"{drawn.source.url}/files/a/x", digest_of(drawn, "a/x")
+    older = hashlib.sha256(b"as it was").hexdigest()
+    put(drawn, keys.body(older), f"{keys.derived(older, 'image_preview-0')}a.jpg")
+    drawn.change(
+        """INSERT INTO harvester.fetch (url, validator, ok, digest, length, media_type, fetched_at)
+           SELECT url, 'older', ok, %s, length, media_type, fetched_at - interval '1 hour' FROM harvester.fetch
+           WHERE url = %s""",
+        bytes.fromhex(older),
+        url,
+    )
+    changed(drawn, "b", files=("y",))
+    assert retention.clean_up(drawn.installation).bodies == 0, "not at once"
+    cleaned(drawn)
+    assert objects_of(drawn, older) == [] and objects_of(drawn, newest) != []
+    assert drawn.rows("SELECT encode(digest, 'hex') FROM harvester.fetch WHERE url = %s", url) == [(newest,)]
 
 
 @pytest.fixture
@@ -385,6 +405,22 @@ class TestPages:
         world.forward(LONG * 20)
         assert retention.clean_up(world.installation).page_bundles == 2
         assert self.kept(world) == [3, 4, 5]
+        check_objects(world)
+
+    @pytest.mark.parametrize("withdrawn", [False, True])
+    def test_of_a_set_that_is_gone_go(self, open_world: OpenWorld, withdrawn: bool) -> None:
+        world = open_world()
+        world.source.put("a")
+        world.night(asked="full")
+        world.forward(LONG)
+        world = open_world(sets=["two"])
+        if withdrawn:
+            steps.withdraw(world.installation, KEY)
+        assert retention.clean_up(world.installation).page_bundles == 0, "not at once"
+        assert self.kept(world) != []
+        world.forward(LONG)
+        assert retention.clean_up(world.installation).page_bundles >= 1
+        assert self.kept(world) == []
         check_objects(world)
 
     def test_of_a_rejected_candidate_stay_while_it_waits(self, open_world: OpenWorld) -> None:
