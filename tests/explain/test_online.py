@@ -3,19 +3,25 @@
 import json
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
 
+from harvester_dagster.catalog import CATALOG
 from harvester_dagster.cli.main import app
+from harvester_dagster.config import SetSettings
 from harvester_dagster.demo.server import SampleServer, serve
 from harvester_dagster.explain import online
 from harvester_dagster.explain.online import Question, Reply
 from harvester_dagster.failures import HarvesterError
+from harvester_dagster.outside.http import Outside
+from harvester_dagster.sources.kind import Kind
 
 FILE = """
 [network]
@@ -115,7 +121,7 @@ def test_who_never_answers_is_waited_for_only_so_long() -> None:
         started = time.monotonic()
         found = list(online.answers([Question("a", ask), Question("b", fail), Question("c", lambda: "here")], 0.3))
     assert found == [
-        Reply("a", False, "no answer within 0 s"),
+        Reply("a", False, "no answer within 0 s; look at it, and at the network"),
         Reply("b", False, "it broke; mend it"),
         Reply("c", True, "here"),
     ]
@@ -125,3 +131,43 @@ def test_who_never_answers_is_waited_for_only_so_long() -> None:
 def test_a_mistake_of_ours_is_none_of_theirs() -> None:
     with pytest.raises(ZeroDivisionError):
         list(online.answers([Question("a", lambda: str(1 / 0))]))
+
+
+def test_a_source_is_asked_one_thing_after_the_other_and_not_again_where_it_is_silent() -> None:
+    under_way, most = 0, 0
+    lock, never = threading.Lock(), threading.Event()
+
+    def ask() -> str:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.02)
+        with lock:
+            under_way -= 1
+        return "here"
+
+    of_one = [Question(f"set {number}", ask, "one") for number in range(20)]
+    of_two = [Question("source two", lambda: str(never.wait()), "two"), Question("set two:a", ask, "two")]
+    found = list(online.answers([*of_one, *of_two, Question("store", ask)], 0.3))
+    never.set()
+    assert [reply for reply in found if not reply.ok] == [
+        Reply("source two", False, "no answer within 0 s; look at it, and at the network"),
+        Reply("set two:a", False, "not asked, as source two did not answer; mend that first"),
+    ]
+    assert most <= 2, "one of each turn"
+
+
+def test_the_sets_of_a_source_are_listed_once_however_many_are_configured(
+    tmp_path: Path, sample: SampleServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    kind = CATALOG.kinds["oai-pmh"]
+
+    def counted(settings: SetSettings, outside: Outside) -> Sequence[str]:
+        listed.append(settings.url)
+        return kind.sets(settings, outside)
+
+    monkeypatch.setitem(cast("dict[str, Kind]", CATALOG.kinds), "oai-pmh", replace(kind, sets=counted))
+    _, found = asked(tmp_path, sample)
+    assert found["set edurep:wikiwijs"][0] and found["set edurep:surfsharekit"][0] and len(listed) == 1
