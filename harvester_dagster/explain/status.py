@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from harvester_dagster.explain.news import news
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import inbox
-from harvester_dagster.releases import day_work, standings
+from harvester_dagster.releases import day_work, needs_a_hand, standings
+from harvester_dagster.releases.needs_a_hand import FailingTask
 from harvester_dagster.releases.standings import SetStanding, Standing
 from harvester_dagster.search.search_side import SearchSide, search_side
 from harvester_dagster.sets import attempts, problems, pushed, sets, versions
@@ -91,17 +92,6 @@ class ReleaseDue(NamedTuple):
     times: int
 
 
-class FailingTask(NamedTuple):
-    """A task that lately could not have at least half of what it wanted of some sets, for now: `failed` of the `made`
-    results are to be tried again. `reason`: of one of them."""
-
-    task: str
-    failed: int
-    made: int
-    sets: tuple[str, ...]
-    reason: str
-
-
 class PushLine(NamedTuple):
     """What was pushed to a set and is not settled, or not shown. `since`: when the oldest that waits came. `waits`: why
     none is taken now, or why what was taken is not shown; `reason`: why the newest of those was rejected."""
@@ -156,7 +146,7 @@ def status(installation: Installation, *, brief: bool = False) -> Status:
             news(connection, installation.catalog, current) if current and not brief else "",
             installation.config.timezone,
             _pushes(installation, connection, sets.all_sets(connection)),
-            failing_tasks(installation, connection),
+            needs_a_hand.failing_tasks(installation, connection),
         )
 
 
@@ -166,32 +156,6 @@ def set_line(installation: Installation, state: sets.SetState) -> SetLine | None
         newest, current = attempts.newest_harvests(connection), versions.current(connection)
         shown = current.generations if current else {}
         return next(iter(_lines(installation, connection, newest, [state], shown, with_tasks=True)), None)
-
-
-def failing_tasks(installation: Installation, connection: Any) -> list[FailingTask]:
-    """By the newest reports of the last day and a half; a row for each task of each set. A link that is dead is none of
-    these: it has its result."""
-    known = {task.name for task in installation.catalog.tasks}
-    since = installation.clock() - standings.STALE_AFTER
-    found: dict[str, FailingTask] = {}
-    for task, key, failed, made, reason in connection.execute(_FAILING, {"since": since, "least": LEAST_FAILED}):
-        if task in known:
-            row = found.get(task, FailingTask(task, 0, 0, (), reason or ""))
-            found[task] = FailingTask(task, row.failed + failed, row.made + made, (*row.sets, key), row.reason)
-    return list(found.values())
-
-
-LEAST_FAILED = 20
-"""Results of one set: fewer may be a host that is away."""
-_FAILING = """
-SELECT t.task, s.key, m.failed, m.made, t.examples #>> '{0,2}'
-FROM task_report t JOIN harvest_set s USING (set_id) CROSS JOIN LATERAL (
-    SELECT coalesce((t.outcomes ->> 'retry')::int, 0) AS failed, sum(value::int)::int AS made
-    FROM json_each_text(t.outcomes) WHERE key <> 'not applicable') m
-WHERE t.finished_at >= %(since)s AND s.retired_at IS NULL
-  AND m.failed >= %(least)s AND 2 * m.failed >= m.made
-ORDER BY t.task, s.set_id
-"""
 
 
 def push_line(installation: Installation, state: sets.SetState) -> PushLine | None:

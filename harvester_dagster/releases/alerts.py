@@ -105,7 +105,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
         return Alert(
             f"reconciliation-rejected {state.key}",
             f"{state.key}: what its source lists was rejected: {mending.reason}",
-            _look_and_decide(state.key),
+            look_and_decide(state.key),
             mending.ended_at,
             state.key,
         )
@@ -135,7 +135,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
         return Alert(
             f"fallback {state.key}",
             f"{state.key}: rejected {nights} nights in a row: {newest.reason}",
-            _look_and_decide(state.key) if newest.state == "rejected" else f"`{_again(state.key)}` asks its source",
+            look_and_decide(state.key) if newest.state == "rejected" else f"`{_again(state.key)}` asks its source",
             newest.ended_at,
             state.key,
         )
@@ -146,7 +146,8 @@ def _again(key: str) -> str:
     return f"harvester harvest {shlex.quote(key)}"
 
 
-def _look_and_decide(key: str) -> str:
+def look_and_decide(key: str) -> str:
+    """What to do about a candidate that was rejected."""
     return f"see what it would change with `harvester accept {shlex.quote(key)} --dry-run`, then accept or dismiss it"
 
 

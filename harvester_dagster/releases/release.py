@@ -15,7 +15,7 @@ from typing import NamedTuple
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
-from harvester_dagster.releases import alert_mail, alerts, day_work, nights, retention, value_counts
+from harvester_dagster.releases import alert_mail, alerts, day_work, needs_a_hand, nights, retention, value_counts
 from harvester_dagster.search import aliases, build
 from harvester_dagster.search.build import IndexReport, Work, working
 from harvester_dagster.search.connection import NoIndex, SearchError
@@ -273,7 +273,7 @@ def end_night(installation: Installation, night_id: int, failed_run: str = "", w
             alerts.tell_acts(installation)
         finally:
             if is_open:
-                alert_mail.tell_by_mail(installation, found)
+                alert_mail.tell_by_mail(installation, [*found, *needs_a_hand.beside(installation, found)])
     finally:
         with installation.pool.connection() as connection:
             nights.end(connection, night_id, installation.clock(), failed_run, why)

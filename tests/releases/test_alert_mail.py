@@ -20,9 +20,10 @@ from harvester_dagster.catalog import CATALOG
 from harvester_dagster.explain import alert_trial, config_check
 from harvester_dagster.outside.http import Outside
 from harvester_dagster.publication import audit
-from harvester_dagster.releases import alert_mail, nights, release
+from harvester_dagster.releases import alert_mail, alerts, nights, release
 from harvester_dagster.releases.alerts import Alert
 from harvester_dagster.releases.missing_nights import MissingNights
+from harvester_dagster.sets import versions
 from tests.outside.hostile_site import Site as HostileSite
 from tests.outside.test_http import certificate
 from tests.sets.conftest import OpenWorld
@@ -84,7 +85,7 @@ def postbox() -> Iterator[Opened]:
 
 def failing(open_world: OpenWorld, email: dict[str, Any], **web: Any) -> World:
     """A world whose source says no."""
-    world = open_world(installed={"alerts": {"email": email}, "web": web})
+    world = open_world(sets=["one"], installed={"alerts": {"email": email}, "web": web})
     world.source.status = 404
     world.night()
     return world
@@ -119,9 +120,36 @@ def test_a_night_sends_one_mail_that_leads_to_what_needs_a_hand(open_world: Open
     assert len(box.mails) == 2, "what still needs a hand is told the next night again"
 
 
+def test_what_the_page_of_the_night_shows_is_mailed_from_the_first_night_on(
+    open_world: OpenWorld, postbox: Opened
+) -> None:
+    box, email = postbox()
+    web = {"public_url": "https://harvester.example.org"}
+    world = open_world(min_documents=2, installed={"alerts": {"email": email}, "web": web})
+    world.source.put("a", "b", "c")
+    world.night()
+    world.source.delete("a", "b", "c")
+    world.night()
+    versions.hold_releases(world.installation, "an audit")
+    world.change(
+        """INSERT INTO task_report (set_id, task, finished_at, looked_at, outcomes, reused, seconds, examples)
+           SELECT set_id, 'check_url', %s, 40, '{"retry": 30, "success": 10}', 0, 1, '[["x", "y", "no answer"]]'
+           FROM harvest_set WHERE key = 'src:two'""",
+        world.now,
+    )
+    end_of_night(world)
+    (mail,) = box.mails
+    assert mail["Subject"].endswith("4 need a hand")
+    said = text(mail)
+    assert f"{KEY}: attempt 2 was rejected and waits" in said and f"https://harvester.example.org/set/{KEY}/" in said
+    assert "src:two: " in said and "automatic releases are held: an audit" in said
+    assert "check_url: 30 of 40 results failed for now: no answer" in said
+    assert KEY not in {alert.key for alert in alerts.standing(world.installation)}, "some nights only later"
+
+
 def test_where_nothing_needs_a_hand_no_mail_is_sent(open_world: OpenWorld, postbox: Opened) -> None:
     box, email = postbox()
-    world = open_world(installed={"alerts": {"email": email}})
+    world = open_world(sets=["one"], installed={"alerts": {"email": email}})
     world.source.put("a")
     world.night()
     end_of_night(world)
