@@ -184,14 +184,16 @@ def day_work(config: Config, job: AssetJob) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         default_status=automation.sensor(config),
         description="Releases work done by day (a backfill, an accept, a retry) when sets have advanced, nothing runs, "
-        "and nothing has moved for release_quiet_period. Has an alias mended that a crash left behind the version; an "
-        "index that does not obey a takedown, and a record whose purge was undone, whatever runs.",
+        "and nothing has moved for release_quiet_period. Whatever else runs, has mended: an alias that is behind the "
+        "version, an index that does not obey a takedown, a record whose purge was undone.",
     )
     def watch(
         context: dg.SensorEvaluationContext, harvester: dg.ResourceParam[Installation]
     ) -> Sequence[dg.RunRequest] | dg.SkipReason:
         cut = {"takedowns": aliases.may_show_taken_down(harvester), "asked-anew": bool(asking_anew.due(harvester))}
         requests = [_mending(what, harvester.clock(), {}) for what, is_due in cut.items() if is_due]
+        if (behind := aliases.behind(harvester)) and not _goes_on(context.instance, names.RELEASE_JOB):
+            requests.append(_mending(f"aliases-of-{behind}", harvester.clock(), {}))
         found = _by_day(context.instance, harvester)
         if isinstance(found, dg.SkipReason):
             return requests or found
@@ -201,15 +203,15 @@ def day_work(config: Config, job: AssetJob) -> dg.SensorDefinition:
 
 
 def _by_day(instance: dg.DagsterInstance, harvester: Installation) -> dg.RunRequest | dg.SkipReason:
-    busy = instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]),
-        limit=1,
-    )
-    if busy:
+    if _goes_on(instance):
         return dg.SkipReason("runs are going on")
-    if behind := aliases.behind(harvester):
-        return _mending(f"aliases-of-{behind}", harvester.clock(), {})
     waiting = days.waiting(harvester)
     if isinstance(waiting, str):
         return dg.SkipReason(waiting)
     return dg.RunRequest(run_key=f"day-{waiting.mark}", job_name=names.RELEASE_JOB, tags={RELEASE_TAG: "day"})
+
+
+def _goes_on(instance: dg.DagsterInstance, job: str | None = None) -> bool:
+    """Whether any run does, or one of this job."""
+    under_way = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+    return bool(instance.get_runs(dg.RunsFilter(job_name=job, statuses=under_way), limit=1))

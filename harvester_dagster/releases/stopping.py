@@ -12,7 +12,7 @@ from psycopg import Connection
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
-from harvester_dagster.releases import nights
+from harvester_dagster.releases import alerts, nights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.sets import attempts
 from harvester_dagster.sets.locked_set import lock_set
@@ -42,7 +42,9 @@ def stop(installation: Installation, night_id: int, end_runs: EndRuns, seconds: 
         time.sleep(_LOOK_SECONDS)
     with installation.pool.connection() as connection:
         cut = _under_way(connection, night_id)
-    return [key for key in cut if _closed(installation, key, night_id, until - time.monotonic())]
+    closed = [key for key in cut if _closed(installation, key, night_id, until - time.monotonic())]
+    alerts.heartbeat(installation)  # a night that somebody stops has ended: no alarm is to be raised
+    return closed
 
 
 def _under_way(connection: Connection[tuple[object, ...]], night_id: int) -> list[str]:

@@ -220,6 +220,20 @@ def test_an_index_that_does_not_obey_a_takedown_is_mended_whatever_runs(
     assert request.job_name == "mend" and request.run_key and request.run_key.startswith("mend-takedowns-")
 
 
+def test_an_index_that_is_behind_is_mended_whatever_runs_but_a_release(dagster: Dagster, open_world: OpenWorld) -> None:
+    elsewhere = {"index": {"url": "http://127.0.0.1:9", "require": False}}
+    world = open_world(catalog=dagster.world.installation.catalog, installed=elsewhere)
+    world.night()
+    release.release(world.installation, by_hand=True)
+    there = Dagster(world, dagster.instance)
+    there.put("harvest_set", dg.DagsterRunStatus.STARTED)
+    world.forward(timedelta(hours=2))
+    (request,) = there.evaluate("day_work")
+    assert request.job_name == "mend" and request.run_key and request.run_key.startswith("mend-aliases-of-1-")
+    there.put("release", dg.DagsterRunStatus.STARTED)
+    assert there.evaluate("day_work") == ()
+
+
 def test_a_record_whose_purge_was_undone_is_asked_for_by_a_run(dagster: Dagster) -> None:
     world = dagster.world
     world.night()

@@ -345,6 +345,14 @@ def test_at_each_nights_end_a_dead_mans_switch_is_called(
     assert listener.called == ["/beat"] * 2
 
 
+def test_a_night_that_is_stopped_has_ended_too(
+    world: World, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARVESTER_HEARTBEAT_URL", f"http://127.0.0.1:{listener.server_port}/beat")
+    stopping.stop(world.installation, opened(world).night_id, lambda _: [])
+    assert listener.called == ["/beat"]
+
+
 class TestStopping:
     def test_a_night_that_is_stopped_is_over_and_releases_nothing(self, world: World) -> None:
         world.source.put("a")
