@@ -197,6 +197,40 @@ def whole(connection: Connection[Any], difference: Difference, at_once: int = 1_
         place = found.place
 
 
+_AMONG = 10
+"""Samples are chosen among so many times as many."""
+
+
+def samples(connection: Connection[Any], difference: Difference, most: int) -> list[PublishedChange]:
+    """Some of what comes, of what changes and of what goes: of each as many, where there are so many among the first.
+    What goes (going back: what comes) stands in an index of its own, behind all else: its first are read, too."""
+    first = page(connection, difference, FeedPlace(), _AMONG * most, with_before=True)
+    found = list(first.changes)
+    if first.place is not None:
+        read = {change.srn for change in found}
+        found += [change for change in _ended(connection, difference, most) if change.srn not in read]
+    kinds = [
+        [change for change in found if change.body is not None and change.before is None],
+        [change for change in found if change.body is not None and change.before is not None],
+        [change for change in found if change.body is None],
+    ]
+    shares = [0, 0, 0]
+    while sum(shares) < min(most, len(found)):
+        for kind, changes in enumerate(kinds):
+            shares[kind] += shares[kind] < len(changes) and sum(shares) < most
+    return [change for share, changes in zip(shares, kinds, strict=True) for change in changes[:share]]
+
+
+def _ended(connection: Connection[Any], difference: Difference, most: int) -> list[PublishedChange]:
+    """Changes of documents of which rows only end between the generations, at most so many."""
+    found: list[PublishedChange] = []
+    for set_id, set_key in difference.keys.items():
+        if len(found) < most:
+            of_set = difference._replace(keys={set_id: set_key}, turned={})
+            found += page(connection, of_set, FeedPlace(set_id, "to_gen"), most - len(found), with_before=True).changes
+    return found
+
+
 def of_generations(
     connection: Connection[Any],
     before: Mapping[int, int],

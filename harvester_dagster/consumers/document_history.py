@@ -4,9 +4,7 @@ Belongs here: that walk along versions. Does not belong here: comparing two stat
 versions as a whole (`changes.py`).
 """
 
-from collections.abc import Iterator
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from psycopg import Connection
@@ -25,32 +23,38 @@ class ShownOtherwise(NamedTuple):
     difference: DocumentDifference
 
 
-_VERSIONS = f"""
-SELECT v.version_id, v.promoted_at, o.from_gen FROM (
-    SELECT version_id, promoted_at FROM dataset_version WHERE promoted_at IS NOT NULL
-    ORDER BY version_id DESC LIMIT %(most)s) v
-LEFT JOIN dataset_version_set s ON s.version_id = v.version_id AND s.set_id = %(set)s
-LEFT JOIN output o ON o.doc_id = %(doc)s AND o.published AND {live("o", "s.gen")}
-ORDER BY 1
+_DIFFERENCES = f"""
+SELECT version_id, before, promoted_at, was.from_gen, is_now.from_gen FROM (
+    SELECT version_id, promoted_at, gen, lag(version_id) OVER kept AS before, lag(gen) OVER kept AS gen_before
+    FROM dataset_version LEFT JOIN (SELECT version_id, gen FROM dataset_version_set WHERE set_id = %(set)s) s
+        USING (version_id)
+    WHERE promoted_at IS NOT NULL WINDOW kept AS (ORDER BY version_id)) v
+LEFT JOIN output was ON was.doc_id = %(doc)s AND was.published AND {live("was", "v.gen_before")}
+LEFT JOIN output is_now ON is_now.doc_id = %(doc)s AND is_now.published AND {live("is_now", "v.gen")}
+WHERE before IS NOT NULL AND gen IS DISTINCT FROM gen_before AND was.from_gen IS DISTINCT FROM is_now.from_gen
+ORDER BY version_id DESC LIMIT %(most)s
 """
+"""Most versions leave a set as it was: they are not looked into."""
 
 
 def history(
     connection: Connection[Any], doc_id: int, set_id: int, srn: str, entity: str, most: int
 ) -> list[ShownOtherwise]:
-    """Where the newest versions (so many of them) differ in this document, the newest first."""
-    rows = connection.execute(_VERSIONS, {"doc": doc_id, "set": set_id, "most": most}).fetchall()
-    begun = [from_gen for _, _, from_gen in rows if from_gen is not None]
+    """Where the versions that are kept differ in this document: the newest of these places, so many of them, the newest
+    first."""
+    rows = connection.execute(_DIFFERENCES, {"doc": doc_id, "set": set_id, "most": most}).fetchall()
+    begun = [from_gen for row in rows for from_gen in row[3:] if from_gen is not None]
     bodies: dict[int | None, str] = dict(
         connection.execute(
             "SELECT from_gen, body FROM output_body WHERE doc_id = %s AND from_gen = ANY (%s)", (doc_id, begun)
         ).fetchall()
     )
-
-    def walked() -> Iterator[ShownOtherwise]:
-        for (before, _, was), (version_id, promoted_at, is_now) in pairwise(rows):
-            if was != is_now:
-                change = PublishedChange(srn, entity, bodies.get(is_now), bodies.get(was))
-                yield ShownOtherwise(version_id, before, promoted_at, described(change))
-
-    return list(walked())[::-1]
+    return [
+        ShownOtherwise(
+            version_id,
+            before,
+            promoted_at,
+            described(PublishedChange(srn, entity, bodies.get(is_now), bodies.get(was))),
+        )
+        for version_id, before, promoted_at, was, is_now in rows
+    ]

@@ -12,7 +12,6 @@ from psycopg import Connection
 from psycopg.errors import QueryCanceled
 
 from harvester_dagster.consumers import changes
-from harvester_dagster.consumers.changes import FeedPlace
 from harvester_dagster.consumers.field_differences import DocumentDifference, described
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import Version
@@ -41,8 +40,8 @@ def compared(
     try:
         with connection.transaction():
             found = versions.counted(connection, old, new, most)
-            read = changes.page(connection, between, FeedPlace(), samples, with_before=True)
+            read = changes.samples(connection, between, samples)
     except QueryCanceled:
         return VersionsCompared({}, False, len(between.keys), [])
     ordered = dict(sorted(found.counts.items(), reverse=True))
-    return VersionsCompared(ordered, found.is_whole, len(between.keys), [*map(described, read.changes)])
+    return VersionsCompared(ordered, found.is_whole, len(between.keys), [*map(described, read)])

@@ -36,6 +36,7 @@ _GROUPS = 20
 _ENTRIES = 10
 """Of the history of an overwrite, on one page; each may have 200 KB."""
 _VERSIONS = 20
+"""Places where those that are kept differ in it."""
 _SHOWN = 200_000
 """Characters of a source's record."""
 READ_RAW = "read-raw"
@@ -99,6 +100,7 @@ class DocumentPages:
             "properties": story.properties(connection, found) if is_raw_shown else None,
             "pictures": thumbnails.of_stages(self._installation, stages, pictures, srn),
             "versions": document_history.history(connection, found.doc_id, found.set_id, srn, found.entity, _VERSIONS),
+            "most_versions": _VERSIONS,
             "history": entries[:_ENTRIES],
             "older": entries[_ENTRIES - 1].number if len(entries) > _ENTRIES else None,
             "overwritten": newest is not None and newest.fields is not None,

@@ -1,6 +1,7 @@
 """What going to another version would do, counted and in samples; and the command that says so before it does it."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,26 @@ def test_the_command_says_what_it_would_do(told: World, tmp_path: Path, monkeypa
     assert "a demonstration" in harvester("end-hold")
     ended = CliRunner().invoke(app, ["versions", "end-hold"])
     assert ended.exit_code == 1 and "are not held" in ended.stderr
+
+
+def test_some_of_each_kind_are_shown_however_many_there_are_of_one(world: World) -> None:
+    world.source.put(*(f"c{number:03}" for number in range(300)), *(f"g{number}" for number in range(5)), files=())
+    world.night()
+    released(world)
+    world.source.put(*(f"c{number:03}" for number in range(300)), title="Changed", files=())
+    world.source.put(*(f"n{number}" for number in range(5)), files=())
+    world.source.delete(*(f"g{number}" for number in range(5)))
+    world.night()
+    released(world)
+    with world.installation.reading.connection() as connection, connection.transaction():
+        old, new = versions.by_id(connection, 1), versions.by_id(connection, 2)
+        forth = compared(connection, old, new, 20).samples
+    counts = Counter(each.change for each in forth)
+    assert counts["removed"] == 5 and counts["changed"] >= 10 and sum(counts.values()) == 20
+    assert Counter(each.change for each in back(world).samples)["added"] == 5
+
+
+def test_no_more_samples_than_are_asked_for_and_none_twice(told: World) -> None:
+    for most in range(1, 8):
+        names = [each.srn for each in back(told, samples=most).samples]
+        assert len(names) == len(set(names)) == min(most, 5)

@@ -116,6 +116,19 @@ def test_how_versions_differ_in_it(site: Site, page: Page) -> None:
     assert page.title() != "hacked"
 
 
+def test_versions_of_other_sets_in_between_hide_no_difference(site: Site, page: Page) -> None:
+    published(site.world, "First")
+    published(site.world, "Second")
+    for number in range(25):
+        site.world.source.put("x", spec="two", title=f"Other {number}")
+        site.world.night("src:two")
+        released(site.world)
+    page.goto(f"{site.url}/document/?srn={KEY}:a")
+    part = page.get_by_role("region", name="In versions")
+    expect(part.get_by_role("heading", level=3)).to_have_count(1)
+    expect(part).to_contain_text("title: First → Second")
+
+
 def test_text_that_turns_around_turns_nothing_beside_it(site: Site, page: Page) -> None:
     published(site.world, "\u202eone")
     published(site.world, "\u202etwo")
