@@ -10,7 +10,7 @@ import typer
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import Commands, Json
 from harvester_dagster.cli.session import config_path, loaded
-from harvester_dagster.config import Network, home, parse
+from harvester_dagster.config import Config, home, parse
 from harvester_dagster.config_mistakes import ConfigError
 from harvester_dagster.explain import source_check as offers
 from harvester_dagster.outside import origins
@@ -22,22 +22,21 @@ source_app = Commands("Sources.")
 
 @source_app.command("check")
 def source_check(
-    url: Annotated[str, typer.Argument(help="Of an OAI-PMH endpoint, or of a channel of Sharekit.")],
+    url: Annotated[
+        str,
+        typer.Argument(help="Of an OAI-PMH endpoint, or of a channel of Sharekit; or the name of a configured source."),
+    ],
     kind: Annotated[str, typer.Option(help="oai-pmh or sharekit")] = "oai-pmh",
     append: Annotated[bool, typer.Option("--append", help="Append the block to the configuration.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a server who it is and what it offers; ends with a block for harvester.toml (`said` and `block` in JSON)."""
     path = config_path()
-    settings = offers.settings_of(KINDS, kind, url)
-    network = loaded().network if path.exists() else Network()
-    with Outside(
-        allow_hosts=origins.for_url(network.allow_hosts, url),
-        per_host_per_second=network.per_host_per_second,
-        user_agent=network.user_agent,
-        pace_folder=home() / "pace" if path.exists() else None,
-    ) as outside:
-        said, block = offers.ask(KINDS, settings, outside)
+    configured = loaded() if path.exists() else Config()
+    if source := configured.sources.get(url):
+        said, block = offers.ask_configured(configured, KINDS, source)
+    else:
+        said, block = _of_address(configured, kind, url, home() / "pace" if path.exists() else None)
     if as_json:
         printing.as_json({"said": said, "block": block})
     else:
@@ -46,6 +45,17 @@ def source_check(
     if append or (asked and typer.confirm(f"Append this to {path}?")):
         _append(path, block)
         typer.echo(f"Appended to {path}.", err=as_json)
+
+
+def _of_address(configured: Config, kind: str, url: str, pace_folder: Path | None) -> offers.Offer:
+    settings, network = offers.settings_of(KINDS, kind, url), configured.network
+    with Outside(
+        allow_hosts=origins.for_url(network.allow_hosts, url),
+        per_host_per_second=network.per_host_per_second,
+        user_agent=network.user_agent,
+        pace_folder=pace_folder,
+    ) as outside:
+        return offers.ask(KINDS, settings, outside)
 
 
 def _append(path: Path, block: str) -> None:

@@ -48,3 +48,10 @@ def test_for_a_machine(folder: Path, run: Run, url: str) -> None:
     said = json.loads(ran.stdout)
     (source,) = tomllib.loads(said["block"])["sources"].values()
     assert source["url"] == url and any("metadata formats" in line for line in said["said"])
+
+
+def test_a_source_that_is_configured_is_asked_by_its_name_as_its_page_does(folder: Path, run: Run, url: str) -> None:
+    path = folder / "harvester.toml"
+    path.write_text(f'{ALLOWED}\n[sources.mine]\nkind = "oai-pmh"\nurl = "{url}"\nsets = ["wikiwijs"]\n')
+    assert run("source", "check", "mine", "--json").stdout == run("source", "check", url, "--json").stdout
+    assert "no web address" in run("source", "check", "yours").output
