@@ -17,9 +17,9 @@ Metadata = dict[str, Any]
 
 
 def page_of_set(config: Config, key: str) -> Metadata:
-    """The way to the page of a set, where everybody else can reach it."""
-    base = config.web.public_url
-    return {"page": dg.MetadataValue.url(f"{base}{page_addresses.set_page(key)}")} if base else {}
+    """The way to the page of a set: where everybody can reach it, else at this machine."""
+    base = config.web.public_url or f"http://{config.web.host}:{config.web.port}"
+    return {"page": dg.MetadataValue.url(f"{base}{page_addresses.set_page(key)}")}
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:

@@ -77,8 +77,8 @@ class Harvest(NamedTuple):
         return (self.ended_at - self.started_at).total_seconds() if self.ended_at else 0.0
 
 
-def nights(connection: Connection[Any], count: int) -> list[NightSummary]:
-    """The last nights, newest first."""
+def nights(connection: Connection[Any], count: int, before: int | None = None) -> list[NightSummary]:
+    """The last nights, or the last before one, newest first."""
     with connection.cursor(row_factory=class_row(NightSummary)) as cursor:
         return cursor.execute(
             """SELECT n.night_id, n.opened_at, n.ended_at, count(s.set_id) AS sets,
@@ -88,13 +88,61 @@ def nights(connection: Connection[Any], count: int) -> list[NightSummary]:
                       (SELECT max(version_id) FROM dataset_version v
                        WHERE v.night_id = n.night_id AND v.promoted_at IS NOT NULL) AS version_id,
                       n.released_at IS NOT NULL AS was_released, n.failed_run <> '' AS release_failed
-               FROM (SELECT * FROM night ORDER BY night_id DESC LIMIT %s) n
+               FROM (SELECT * FROM night WHERE %(before)s::bigint IS NULL OR night_id < %(before)s
+                     ORDER BY night_id DESC LIMIT %(count)s) n
                LEFT JOIN night_set s USING (night_id)
                LEFT JOIN LATERAL (SELECT state FROM attempt a WHERE a.set_id = s.set_id AND a.night_id = n.night_id
                                   ORDER BY attempt_id DESC LIMIT 1) a ON true
                GROUP BY n.night_id, n.opened_at, n.ended_at, n.released_at, n.failed_run ORDER BY n.night_id DESC""",
-            (count,),
+            {"count": count, "before": before},
         ).fetchall()
+
+
+def one_night(connection: Connection[Any], night_id: int) -> NightSummary | None:
+    """That night; None: it is not kept."""
+    found = nights(connection, 1, night_id + 1)
+    return found[0] if found and found[0].night_id == night_id else None
+
+
+class SetOfNight(NamedTuple):
+    """What came of a set in one night. `outcome`: how its run ended, and `why`, where it failed. `harvest`: the newest
+    of that night; None: it came to none."""
+
+    key: str
+    outcome: str | None
+    why: str
+    harvest: Harvest | None
+
+    @property
+    def state(self) -> str:
+        """In a word."""
+        if self.outcome == "failure":
+            return "failed"
+        return self.harvest.state if self.harvest else "not harvested"
+
+    @property
+    def reason(self) -> str:
+        """Why, where anything is to be said."""
+        return self.why or (self.harvest.reason if self.harvest else "")
+
+
+_OF_NIGHT = ", ".join(f"a.{name}" for name in Harvest._fields)
+
+
+def sets_of(connection: Connection[Any], night_id: int) -> list[SetOfNight]:
+    """Every set of a night; those of which nothing was accepted first."""
+    rows = connection.execute(
+        f"""SELECT s.key, n.outcome, n.reason, {_OF_NIGHT} FROM night_set n JOIN harvest_set s USING (set_id)
+            LEFT JOIN LATERAL (SELECT * FROM attempt a WHERE a.set_id = n.set_id AND a.night_id = n.night_id
+                AND a.mode = ANY (%s) ORDER BY attempt_id DESC LIMIT 1) a ON true
+            WHERE n.night_id = %s ORDER BY s.key""",
+        (list(HARVESTS), night_id),
+    )
+    found = [
+        SetOfNight(key, outcome, why, Harvest(*harvest) if harvest[0] is not None else None)
+        for key, outcome, why, *harvest in rows
+    ]
+    return sorted(found, key=lambda each: each.state == "accepted")
 
 
 def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:

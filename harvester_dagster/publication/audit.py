@@ -150,15 +150,19 @@ def rows(
     subject: str = "",
     outcome: str = "",
     since: datetime | None = None,
+    before: int | None = None,
     count: int | None = None,
 ) -> list[Row]:
-    """Newest first, at most `count` (None: all); of each filter that is given only what equals it."""
+    """Newest first, at most `count` (None: all), those `before` a row; of each filter that is given only what equals
+    it."""
     with connection.cursor(row_factory=class_row(Row)) as cursor:
         return cursor.execute(
             f"""SELECT {_COLUMNS} FROM audit
                WHERE (%(actor)s = '' OR actor = %(actor)s) AND (%(act)s = '' OR act = %(act)s)
                  AND (%(subject)s = '' OR subject = %(subject)s) AND (%(outcome)s = '' OR outcome = %(outcome)s)
                  AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+                 AND (%(before)s::bigint IS NULL OR audit_id < %(before)s)
                ORDER BY audit_id DESC LIMIT %(count)s""",
-            {"actor": actor, "act": act, "subject": subject, "outcome": outcome, "since": since, "count": count},
+            {"actor": _plain(actor), "act": _plain(act), "subject": _plain(subject), "outcome": _plain(outcome)}
+            | {"since": since, "before": before, "count": count},
         ).fetchall()

@@ -29,12 +29,16 @@ from harvester_dagster.sets.versions import NotPromotable
 from harvester_dagster.web import push_pages, set_plots
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.operator_acts import OperatorActs
-from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.page_frame import PageFrame, asked_number
 from harvester_dagster.web.run_pages import RunPages
 
 _NIGHTS = 14
 _HARVESTS = 60
+_NIGHTS_A_PAGE = 50
 _ROWS = 200
+_FILTERS = ("actor", "act", "subject", "outcome")
+_LONGEST = 500
+"""Characters of a filter."""
 _DIFFERENCES = 20
 _KEPT = timedelta(minutes=1)
 """What is usual: an attempt that ended before another may be committed after it."""
@@ -58,6 +62,8 @@ class OperatorPages:
         return [
             Route("/", self.night),
             Route("/set/{key:path}/", self.set),
+            Route("/night/{night:number}/", self.one_night),
+            Route("/nights/", self.nights),
             Route("/audit/", self.audit),
             *OperatorActs(self._installation, self._acts).routes(),
             *RunPages(self._installation, self._acts, self._dagster).routes(),
@@ -114,11 +120,35 @@ class OperatorPages:
             inbox=push_pages.inbox_of(self._installation, state),
         )
 
-    def audit(self, request: Request) -> Response:
-        """Who did what, newest first."""
+    def one_night(self, request: Request) -> Response:
+        """What came of each set of one night."""
+        number = request.path_params["night"]
         with self._installation.pool.connection() as connection:
-            rows = audit.rows(connection, count=_ROWS)
-        return self._page(request, "audit.html", rows=rows)
+            found = night_report.one_night(connection, number)
+            if found is None:
+                raise HTTPException(404, f"there is no night {number}, or it is not kept any more")
+            sets_of = night_report.sets_of(connection, found.night_id)
+        return self._page(request, "one_night.html", night=found, sets=sets_of)
+
+    def nights(self, request: Request) -> Response:
+        """Earlier nights, so many a page."""
+        with self._installation.pool.connection() as connection:
+            found = night_report.nights(connection, _NIGHTS_A_PAGE + 1, asked_number(request, "before"))
+        older = found[_NIGHTS_A_PAGE - 1].night_id if len(found) > _NIGHTS_A_PAGE else None
+        return self._page(request, "nights.html", nights=found[:_NIGHTS_A_PAGE], older=older)
+
+    def audit(self, request: Request) -> Response:
+        """Who did what, newest first, so many a page; what equals the filters that are given."""
+        actor, act, subject, outcome = (request.query_params.get(name, "")[:_LONGEST] for name in _FILTERS)
+        before = asked_number(request, "before")
+        with self._installation.pool.connection() as connection:
+            rows = audit.rows(
+                connection, actor=actor, act=act, subject=subject, outcome=outcome, before=before, count=_ROWS + 1
+            )
+        filters = dict(zip(_FILTERS, (actor, act, subject, outcome), strict=True))
+        older = rows[_ROWS - 1].audit_id if len(rows) > _ROWS else None
+        values: dict[str, Any] = {"filters": filters, "older": older, "is_first": before is None}
+        return self._page(request, "audit.html", rows=rows[:_ROWS], **values)
 
     def _state(self, request: Request) -> SetState:
         with self._installation.pool.connection() as connection:
@@ -136,10 +166,8 @@ class OperatorPages:
                 return None
             figures = looked_at.figures(connection, state, attempts.by_id(connection, attempt_id))
             gens = {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
-            found = changes.whole(connection, changes.of_generations(connection, *gens))
-            return ShownCandidate(
-                figures, [described(change) for change, _ in zip(found, range(_DIFFERENCES), strict=False)]
-            )
+            found = changes.samples(connection, changes.of_generations(connection, *gens), _DIFFERENCES)
+            return ShownCandidate(figures, list(map(described, found)))
 
     def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:
         tasks, now = len(self._installation.catalog.tasks), self._installation.clock()

@@ -24,7 +24,10 @@ from harvester_dagster.web import guard, shown_values
 
 FOLDER = Path(__file__).parent
 
-_BELOW: Mapping[str, tuple[str, ...]] = {"/": ("/set/", "/run/"), "/sources/": ("/sources/", "/source/")}
+_BELOW: Mapping[str, tuple[str, ...]] = {
+    "/": ("/set/", "/run/", "/night/", "/nights/"),
+    "/sources/": ("/sources/", "/source/"),
+}
 """Whose pages belong to one that the frame links, where that is not said by their paths."""
 _templates = Environment(
     loader=FileSystemLoader(FOLDER / "templates"),
@@ -83,6 +86,12 @@ class PageFrame(NamedTuple):
 def asked_srn(text: str) -> str:
     """An SRN as it was typed or linked, as far as one is looked up."""
     return text.strip()[:_LONGEST_SRN].replace("\0", "�")
+
+
+def asked_number(request: Request, name: str) -> int | None:
+    """A number in the query; None: there is none that could be one of ours."""
+    given = request.query_params.get(name, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
 
 
 def _stands(path: str, href: str) -> str:

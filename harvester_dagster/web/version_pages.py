@@ -23,7 +23,7 @@ from harvester_dagster.publication import log
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import NotPromotable, Version
 from harvester_dagster.web.dear_questions import DearQuestions
-from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.page_frame import PageFrame, asked_number
 
 _ENTRIES = 50
 _VERSIONS = 50
@@ -51,7 +51,7 @@ class VersionPages:
 
     def versions(self, request: Request) -> Response:
         """Versions that are kept, and what was published when: the newest of both, or those before one."""
-        before, version = _number(request, "before"), _number(request, "version")
+        before, version = asked_number(request, "before"), asked_number(request, "version")
         with self._installation.pool.connection() as connection:
             entries = log.entries(connection, _ENTRIES + 1, before)
             lines = versions.lines(connection, _VERSIONS + 1, version)
@@ -69,7 +69,7 @@ class VersionPages:
 
     def difference(self, request: Request) -> Response:
         """What differs between two versions, field by field, some documents a page."""
-        old, new = _number(request, "old"), _number(request, "new")
+        old, new = asked_number(request, "old"), asked_number(request, "new")
         if old is None or new is None:
             raise HTTPException(400, "old and new: the numbers of two versions are needed")
         with self._comparisons.one(), self._installation.reading.connection() as connection:
@@ -110,11 +110,6 @@ def _kept(connection: Any, number: int) -> Version:
         return versions.by_id(connection, number)
     except NotPromotable as error:
         raise HTTPException(404, str(error)) from error
-
-
-def _number(request: Request, name: str) -> int | None:
-    given = request.query_params.get(name, "")
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 19 else None
 
 
 def _place(request: Request) -> FeedPlace:

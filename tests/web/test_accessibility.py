@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize, expect
 
 from harvester_dagster.publication import takedowns
-from harvester_dagster.releases import alerts, taking_down
+from harvester_dagster.releases import alerts, nights, taking_down
 from harvester_dagster.releases.taking_down import Named
 from harvester_dagster.web.acts import RunSeen, Said
 from harvester_dagster.web.alert_page import AlertPage
@@ -40,7 +40,16 @@ LONG = "x" * 5_000
 PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
     *(f"/document/source/?srn={KEY}:00", "/versions/1/rollback/", "/versions/difference/?old=1&new=2"),
-    *("/failures/", "/audit/", "/sources/", "/source/src/", "/search/", "/search/?q=title&why=src:one:00"),
+    *(
+        "/failures/",
+        "/audit/",
+        "/nights/",
+        "/night/1/",
+        "/sources/",
+        "/source/src/",
+        "/search/",
+        "/search/?q=title&why=src:one:00",
+    ),
     *("/search/?q=ofx", f"/search/?q={LONG[:400]}", "/alerts/", "/run/run/", "/takedowns/", f"/document/?srn={KEY}:b"),
 )
 ASKING = ("/versions/1/rollback/",)
@@ -93,6 +102,10 @@ def peopled(open_world: OpenWorld, indexed: dict[str, Any]) -> World:
     rejected(world)
     with world.installation.pool.connection() as connection:
         connection.execute("UPDATE problem SET reason = reason || %s", (LONG,))
+        nights.open_night(connection, world.installation.config, world.now)
+        connection.execute("UPDATE attempt SET night_id = 1")
+        connection.execute("UPDATE night_set SET outcome = 'failure', reason = %s WHERE set_id = 2", (LONG,))
+        nights.end(connection, 1, world.now)
     alerts.tell(world.installation, [alerts.Alert("a", f"{KEY}: failed {LONG}", "look at it", key=KEY)])
     push(world, *(world.source.record(name) for name in "ab"))
     world.change("UPDATE push SET state = 'rejected', ended_at = now(), reason = %s WHERE external_id = 'a'", LONG)

@@ -582,7 +582,7 @@ def test_it_is_served_beside_all_pages(site: LoginSite) -> None:
         there = somebody().get(f"{url}/login", allow_redirects=False, timeout=30)
         assert there.status_code == 303 and there.headers["Location"].startswith(f"{site.provider.url}/authorize?")
         text = somebody().get(f"{url}/audit/?x=y", timeout=30).text
-        assert 'href="/login?next=/audit/%3Fx%3Dy"' in text and "<button>" not in text
+        assert 'href="/login?next=/audit/%3Fx%3Dy"' in text and 'method="post"' not in text
 
 
 def test_the_way_to_the_provider_says_what_is_asked(site: LoginSite) -> None:

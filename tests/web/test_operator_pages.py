@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -186,6 +187,61 @@ def test_a_rejected_set_is_seen_looked_at_accepted_and_published(site: Site, pag
     assert [one for one, body in site.world.outputs().items() if body["entity"] == "products"] == ["00"]
     acts = [(row["actor"], row["act"], row["outcome"]) for row in audited(site.world)]
     assert acts[0] == ("local", "accept", "done") and ("local", "release", "asked for") in acts
+
+
+def test_a_night_that_was_is_seen_set_by_set(site: Site, page: Page) -> None:
+    world = site.world
+    with world.installation.pool.connection() as connection:
+        first = nights.open_night(connection, world.installation.config, world.now).night_id
+    world.source.put("00", "01")
+    world.night()
+    world.change("UPDATE attempt SET night_id = %s", first)
+    world.change(
+        """UPDATE night_set SET outcome = 'failure', reason = %s
+           FROM harvest_set s WHERE s.set_id = night_set.set_id AND key = 'src:two'""",
+        f"it broke {EVIL}",
+    )
+    with world.installation.pool.connection() as connection:
+        nights.end(connection, first, world.now)
+    page.goto(site.url)
+    page.get_by_role("link", name=str(first), exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Night {first}")
+    lines = page.get_by_role("region", name="Sets of the night").locator("tbody tr")
+    expect(lines).to_have_count(2)
+    expect(lines.first).to_contain_text("src:two")
+    expect(lines.first).to_contain_text("failed")
+    expect(lines.first).to_contain_text("it broke")
+    expect(lines.last).to_contain_text(KEY)
+    assert get(site, "/night/999999999999999999/").status_code == 404
+    assert f'href="/night/{first}/"' in get(site, "/nights/").text
+    assert get(site, "/nights/", before=str(first)).text.count("<tr>") == 0
+    assert page.title() != "hacked"
+
+
+def test_the_audit_is_read_a_page_at_a_time_and_by_who_and_what(site: Site) -> None:
+    with site.world.installation.pool.connection() as connection:
+        for number in range(401):
+            audit.write(connection, "overwrite" if number else "hold", f"src:one:{number}", site.world.now)
+    pages = [get(site, "/audit/").text]
+    while found := re.search(r"before=(\d+)\">Earlier", pages[-1]):
+        pages.append(get(site, "/audit/", before=found[1]).text)
+    told = [subject for text in pages for subject in re.findall(r"<td>(src:one:\d+)</td>", text)]
+    assert told == [f"src:one:{number}" for number in reversed(range(401))] and len(pages) == 3
+    held = get(site, "/audit/", act="hold").text
+    assert "src:one:0<" in held and "src:one:1<" not in held
+    assert "There is no such act" in get(site, "/audit/", actor="nobody\0", before="1").text
+
+
+def test_the_way_back_to_a_version_stands_there_while_releases_are_held(site: Site) -> None:
+    site.world.source.put("00")
+    site.world.night()
+    released(site.world)
+    site.world.source.put("01")
+    site.world.night()
+    released(site.world)
+    assert "/versions/1/rollback/" in get(site, "/").text
+    versions.hold_releases(site.world.installation, "an audit")
+    assert "/versions/1/rollback/" in get(site, "/").text
 
 
 def test_a_candidate_is_dismissed_at_once(site: Site, page: Page) -> None:
