@@ -22,7 +22,7 @@ need = command -v $(1) >/dev/null || { echo "Installing $(2)"; \
 # slow in giving out again what was removed a moment ago (ext4).
 in_memory = if df -Pk /dev/shm 2>/dev/null | awk 'END {exit !($$4 > 6000000)}' && \
 	! grep -q '^[^ ]* /dev/shm [^ ]* [^ ]*noexec' /proc/mounts; then \
-	TMPDIR=$$(mktemp -d /dev/shm/harvester-tests.XXXXXX) && export TMPDIR && trap 'rm -rf "$$TMPDIR"' EXIT INT TERM; fi
+	TMPDIR=$$(mktemp -d /dev/shm/harvester-tests.XXXXXX) && chmod 755 "$$TMPDIR" && export TMPDIR && trap 'rm -rf "$$TMPDIR"' EXIT INT TERM; fi
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -39,7 +39,7 @@ check: setup  ## format, lint, types, contracts, definitions, and every test tha
 	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts \
 		check-definitions check-tests
 
-test: setup test-tools  ## all of that and all tests: about 20 minutes
+test: setup test-tools  ## all of that and all tests: about 15 minutes
 	@$(MAKE) --no-print-directory --jobs --keep-going check-format check-lint check-types check-contracts check-definitions
 	@$(BIN)/harvester services fetch
 	@$(in_memory); HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -n 3 $(TESTS)  # one mostly waits for the daemon

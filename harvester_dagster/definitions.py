@@ -1,4 +1,5 @@
-"""The composition root: what Dagster loads. The only module of the domain package that imports Dagster.
+"""The composition root: what Dagster loads. Beside `cli.dagster_runs` and `cli.dagster_ui` the only module of the
+domain package that imports Dagster.
 
 Loading reads the configuration file and what ships, nothing else: no network, no secret, no clock. Without a file the
 defaults hold (no sources), so that the definitions can be looked at anywhere. Dagster's page:

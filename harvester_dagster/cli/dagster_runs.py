@@ -1,8 +1,8 @@
 """Dagster from the command line: one set's job in this process, a release, the checks of an accepted candidate; and
 from the pages, whose runs it launches.
 
-Beside `definitions.py` the only module of the domain package that knows Dagster; it is imported when a command needs
-it, never at start. Real runs, recorded in the instance that the UI shows.
+Beside `definitions.py` and `dagster_ui.py` the only module of the domain package that knows Dagster; it is imported
+when a command needs it, never at start. Real runs, recorded in the instance that the UI shows.
 """
 
 import re
