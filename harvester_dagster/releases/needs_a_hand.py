@@ -38,7 +38,7 @@ def beside(installation: Installation, told: Sequence[Alert]) -> list[Alert]:
         found = [alert for alert in _of_sets(installation, connection) if alert.key not in covered]
         if held := versions.hold(connection):
             mend = "`harvester release` publishes what waits and ends the hold, `harvester versions end-hold` ends it"
-            found.append(Alert("held", f"automatic releases are held: {held}", mend))
+            found.append(Alert("held", f"automatic releases: {held}", mend))
         for task in failing_tasks(installation, connection):
             message = f"{task.task}: {task.failed:,} of {task.made:,} results failed for now: {task.reason}"
             found.append(Alert(f"failing {task.task}", message, f"`harvester tasks retry {task.task}`"))

@@ -142,7 +142,8 @@ def test_what_the_page_of_the_night_shows_is_mailed_from_the_first_night_on(
     assert mail["Subject"].endswith("4 need a hand")
     said = text(mail)
     assert f"{KEY}: attempt 2 was rejected and waits" in said and f"https://harvester.example.org/set/{KEY}/" in said
-    assert "src:two: " in said and "automatic releases are held: an audit" in said
+    assert "src:two is missing: never harvested" in said
+    assert "automatic releases: held by dagster: an audit" in said
     assert "check_url: 30 of 40 results failed for now: no answer" in said
     assert KEY not in {alert.key for alert in alerts.standing(world.installation)}, "some nights only later"
 
