@@ -7,6 +7,7 @@ installation: how long a takedown takes, and a pushed record from the inbox to t
 
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -38,10 +39,11 @@ ASKED = 30
 TIMES = 5
 """Documents that are taken down; more than 20 a day ask for a confirmation."""
 MOST_MS = 150
+CANDIDATE = "/set/s00:t06/"
 PAGES = {
     "/": "the night",
     "/set/s01:t05/": "a set",
-    "/set/s00:t06/": "a set whose candidate waits",
+    CANDIDATE: "a set whose candidate waits, one document in ten changed",
     "/failures/": "failures",
     "/sources/": "sources",
     "/source/s00/": "a source",
@@ -103,6 +105,8 @@ def measure(documents: int = 50_000) -> Iterator[Row]:
         serving.served(opened, _Nothing()) as url,
         urllib3.PoolManager() as http,
     ):
+        proposed = re.search(rb"It proposes .*?(\d+) changed", http.request("GET", url + CANDIDATE).data)
+        assert proposed and int(proposed[1]) >= documents / 300 / 20, "a candidate stands, and is shown"
         for path, name in PAGES.items():
             yield from _page(http, url + path, f"{name}, {documents:,} documents")
         yield from _takedowns(opened, http, url, f", {documents:,} documents")

@@ -143,13 +143,15 @@ _DOCUMENTS = (
               CASE n %% 2 WHEN 0 THEN n - 1 END
        FROM generate_series(1, %(documents)s) n""",
     """INSERT INTO revision (doc_id, set_id, entity, from_gen, to_gen, state, hash, hash_gen)
-       SELECT doc_id, set_id, entity, 1, CASE WHEN doc_id %% 100 < 2 THEN %(nights)s END, 'active',
-              sha256(int8send(doc_id)), 1 FROM document
+       SELECT doc_id, set_id, entity, 1,
+              CASE WHEN doc_id %% 100 < 2 THEN %(nights)s
+                   WHEN set_id = %(rejected)s AND (doc_id - 1) / (2 * %(sets)s) %% 10 = 0 THEN %(nights)s + 1 END,
+              'active', sha256(int8send(doc_id)), 1 FROM document
        UNION ALL SELECT doc_id, set_id, entity, %(nights)s,
-              CASE WHEN set_id = %(rejected)s AND doc_id %% 500 < 2 THEN %(nights)s + 1 END, 'active',
-              sha256(int8send(-doc_id)), %(nights)s FROM document WHERE doc_id %% 100 < 2
+              CASE WHEN set_id = %(rejected)s AND (doc_id - 1) / (2 * %(sets)s) %% 10 = 0 THEN %(nights)s + 1 END,
+              'active', sha256(int8send(-doc_id)), %(nights)s FROM document WHERE doc_id %% 100 < 2
        UNION ALL SELECT doc_id, set_id, entity, %(nights)s + 1, NULL, 'active', sha256(int8send(doc_id + 1000000000)),
-              %(nights)s + 1 FROM document WHERE set_id = %(rejected)s AND doc_id %% 500 < 2""",
+              %(nights)s + 1 FROM document WHERE set_id = %(rejected)s AND (doc_id - 1) / (2 * %(sets)s) %% 10 = 0""",
     """INSERT INTO body (doc_id, from_gen, body)
        SELECT doc_id, from_gen, CASE entity
            WHEN 'files' THEN '{"properties":{"title":"A file","mime_type":"application/pdf","url":"https://h'
@@ -167,6 +169,7 @@ _DOCUMENTS = (
        WHERE entity = 'files'""",
     """UPDATE harvest_set SET staged_attempt = (SELECT max(attempt_id) FROM attempt a
            WHERE a.set_id = %(rejected)s AND night_id = %(nights)s) WHERE set_id = %(rejected)s""",
+    "UPDATE attempt SET base_gen = %(nights)s WHERE set_id = %(rejected)s AND night_id = %(nights)s",
     "INSERT INTO dirty (doc_id, set_id) SELECT doc_id, set_id FROM document WHERE doc_id %% 501 = 0",
 )
 _RESULTS = (
