@@ -58,7 +58,7 @@ PAGES = {
     "/audit/": "audit",
     "/nights/": "nights",
     "/night/200/": "a night that was",
-    "/versions/364/rollback/": "before going back",
+    "/versions/14/rollback/": "before going back",
     "/harvest/status": "access, status",
     "/access/runs/": "access, every run",
     "/harvest/log": "access, log",

@@ -13,6 +13,7 @@ from psycopg import Connection
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import overwrites, takedowns
+from harvester_dagster.search.search_side import SearchSide, search_side
 from harvester_dagster.sets import attempts, enrich, problems, sets, task_inputs, task_results, versions
 from harvester_dagster.sets.generations import live
 from harvester_dagster.tasks.task import Result, Subject
@@ -75,6 +76,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
                 raise
             return unread
     vocabularies, lost = _vocabularies(installation)
+    side = search_side(installation)
     with installation.pool.connection() as connection:
         state = sets.find(connection, found.set_key)
         stages = [*_harvests(connection, state), *_revisions(connection, found, state)]
@@ -89,6 +91,7 @@ def why(installation: Installation, srn: str) -> list[Stage]:
         stages += _versions(connection, found)
         stages += _index(connection, found)
         stages += _index_form(installation, connection, found)
+        stages += _search(side)
         return stages
 
 
@@ -313,6 +316,13 @@ def _index(connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]
         yield Stage("index", None, f"not in {name}", f"version {present.version_id} does not show it")
     else:
         yield Stage("index", None, f"left out of {name}" if row[0] else f"sent to {name}", row[0] or "")
+
+
+def _search(side: SearchSide | None) -> Iterator[Stage]:
+    """That searches show something else than what is published, where they do."""
+    if side and side.state == "behind":
+        why = f"version {side.version_id} is current, and searches do not show it yet: {side.reason}"
+        yield Stage("search", side.since.isoformat() if side.since else None, side.state, why)
 
 
 def _index_form(installation: Installation, connection: Connection[Any], found: FoundDocument) -> Iterator[Stage]:

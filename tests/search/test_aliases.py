@@ -11,6 +11,7 @@ import pytest
 from opensearchpy import OpenSearch
 
 from harvester_dagster import config, installation
+from harvester_dagster.explain.why import why
 from harvester_dagster.releases import release, retention
 from harvester_dagster.search import aliases, build, index_state
 from harvester_dagster.search.build import EntityReport, IndexReport
@@ -260,6 +261,8 @@ def test_a_release_that_is_killed_is_mended_by_the_next(
     announced = request_part == "_aliases"
     assert current.version_id == (2 if announced else 1)
     assert aliases.behind(world.installation) == (2 if announced else None), "what the sensor asks to be mended"
+    told = [stage.outcome for stage in why(world.installation, "a:one:p1") if stage.stage == "search"]
+    assert told == (["behind"] if announced else [])
     assert aliases.reconcile(world.installation) == ""
     assert aliases.behind(world.installation) is None
     assert world.shown()["a:one:p1"] == ("nieuw" if announced else "oud")
