@@ -199,6 +199,8 @@ def whole(connection: Connection[Any], difference: Difference, at_once: int = 1_
 
 _AMONG = 10
 """Samples are chosen among so many times as many."""
+MOST_ENDED = 2_000
+"""Rows that end, among which samples of what goes are looked for, about."""
 
 
 def samples(connection: Connection[Any], difference: Difference, most: int) -> list[PublishedChange]:
@@ -222,12 +224,18 @@ def samples(connection: Connection[Any], difference: Difference, most: int) -> l
 
 
 def _ended(connection: Connection[Any], difference: Difference, most: int) -> list[PublishedChange]:
-    """Changes of documents of which rows only end between the generations, at most so many."""
+    """Changes of documents of which rows only end between the generations, at most so many, among the first rows that
+    end."""
     found: list[PublishedChange] = []
+    walked = 0
     for set_id, set_key in difference.keys.items():
-        if len(found) < most:
-            of_set = difference._replace(keys={set_id: set_key}, turned={})
-            found += page(connection, of_set, FeedPlace(set_id, "to_gen"), most - len(found), with_before=True).changes
+        of_set, place = difference._replace(keys={set_id: set_key}, turned={}), FeedPlace(set_id, "to_gen")
+        wanted = {"entities": None, "before": True}
+        for read, _, rows in _batches(connection, of_set, place, most - len(found), wanted):
+            found += rows
+            walked += read
+            if len(found) >= most or walked >= MOST_ENDED:
+                return found
     return found
 
 
