@@ -16,7 +16,7 @@ def named(server: str, name: str) -> str:
 
 @contextmanager
 def copied(server: str, template: str) -> Iterator[str]:
-    """The URL of a copy, as long as the block lasts. Its files are copied: through the log it takes four times as
+    """The URL of a copy, as long as the block lasts. Its files are copied: through the log it takes three times as
     long."""
     name = f"test_{uuid.uuid4().hex}"
     copy(server, template, name)

@@ -108,10 +108,10 @@ def _remove_old(connection: Connection[Any], narrow: str, with_them: tuple[str, 
 _PAGES = f"""
 SELECT p.attempt_id, p.number, p.object_key FROM page_bundle p JOIN attempt a USING (attempt_id)
 JOIN harvest_set s USING (set_id)
-WHERE a.ended_at < %(before)s AND (a.state <> 'rejected' OR a.mode = 'push')
-  AND NOT (a.state = 'accepted' AND p.holds <> 'identifiers'
-           AND a.attempt_id >= coalesce(({attempts.BASE.format(set_id="a.set_id")}), 0))
-  OR least(s.retired_at, s.withdrawn_at) < %(before)s
+WHERE least(s.retired_at, s.withdrawn_at) < %(before)s
+  OR (a.ended_at < %(before)s AND (a.state <> 'rejected' OR a.mode = 'push')
+      AND NOT (a.state = 'accepted' AND p.holds <> 'identifiers'
+               AND a.attempt_id >= coalesce(({attempts.BASE.format(set_id="a.set_id")}), 0)))
 """
 """Of a set that is gone nothing is replayed: one that comes back is harvested in full."""
 
