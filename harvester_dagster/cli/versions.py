@@ -113,7 +113,8 @@ def _look(installation: Installation, earlier: Version, *, as_json: bool) -> Non
     """What going back would do."""
     with installation.pool.connection() as connection:
         versions.check_rollback(connection, earlier)
-        found = compared(connection, versions.current(connection), earlier, _SAMPLES)
+        present = versions.current(connection)
+        found = compared(connection, present.generations if present else {}, earlier.generations, _SAMPLES)
     if as_json:
         printing.as_json({"version": earlier, "rolled_back": False, **found._asdict()})
         return
@@ -121,11 +122,11 @@ def _look(installation: Installation, earlier: Version, *, as_json: bool) -> Non
     printing.console.print(
         f"Version {earlier.version_id} of {prepared} would be current, with {found.sets} sets moved."
     )
-    for entity, counts in found.counts.items():
+    for entity, counts in (found.counts or {}).items():
         listed = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("added", "changed", "removed"))
         printing.console.print(f"  {entity}: {listed}")
-    if not found.is_whole:
-        printing.console.print("  That is what was counted: there may be more.")
+    if found.counts is None:
+        printing.console.print("  To count what differs took longer than the store lets a statement take.")
     if found.samples:
         printing.console.print("Some of them:")
         printing.differences(found.samples)

@@ -197,46 +197,28 @@ def whole(connection: Connection[Any], difference: Difference, at_once: int = 1_
         place = found.place
 
 
-_AMONG = 10
-"""Samples are chosen among so many times as many."""
-MOST_ENDED = 2_000
-"""Rows that end, among which samples of what goes are looked for, about."""
+_THESE = f"""
+SELECT s.key, d.external_id, d.entity, after.body, before.body
+FROM unnest(%(docs)s::bigint[]) WITH ORDINALITY given (doc_id, place)
+JOIN document d USING (doc_id) JOIN harvest_set s USING (set_id)
+JOIN unnest(%(sets)s::int[], %(old)s::int[], %(new)s::int[]) m (set_id, old, new) USING (set_id)
+LEFT JOIN output x ON x.doc_id = d.doc_id AND x.published AND {live("x", "m.old")}
+LEFT JOIN output_body before ON before.doc_id = x.doc_id AND before.from_gen = x.from_gen
+LEFT JOIN output y ON y.doc_id = d.doc_id AND y.published AND {live("y", "m.new")}
+LEFT JOIN output_body after ON after.doc_id = y.doc_id AND after.from_gen = y.from_gen
+ORDER BY place
+"""
 
 
-def samples(connection: Connection[Any], difference: Difference, most: int) -> list[PublishedChange]:
-    """Some of what comes, of what changes and of what goes: of each as many, where there are so many among the first.
-    What goes (going back: what comes) stands in an index of its own, behind all else: its first are read, too."""
-    first = page(connection, difference, FeedPlace(), _AMONG * most, with_before=True)
-    found = list(first.changes)
-    if first.place is not None:
-        read = {change.srn for change in found}
-        found += [change for change in _ended(connection, difference, most) if change.srn not in read]
-    kinds = [
-        [change for change in found if change.body is not None and change.before is None],
-        [change for change in found if change.body is not None and change.before is not None],
-        [change for change in found if change.body is None],
+def these(connection: Connection[Any], difference: Difference, doc_ids: Sequence[int]) -> list[PublishedChange]:
+    """The changes of these documents, in their order, each with what it was before."""
+    sets = list(difference.keys)
+    old, new = ([of.get(set_id, 0) for set_id in sets] for of in (difference.before, difference.after))
+    given = {"docs": list(doc_ids), "sets": sets, "old": old, "new": new}
+    return [
+        PublishedChange(f"{key}:{external_id}", entity, body, before)
+        for key, external_id, entity, body, before in connection.execute(_THESE, given)
     ]
-    shares = [0, 0, 0]
-    while sum(shares) < min(most, len(found)):
-        for kind, changes in enumerate(kinds):
-            shares[kind] += shares[kind] < len(changes) and sum(shares) < most
-    return [change for share, changes in zip(shares, kinds, strict=True) for change in changes[:share]]
-
-
-def _ended(connection: Connection[Any], difference: Difference, most: int) -> list[PublishedChange]:
-    """Changes of documents of which rows only end between the generations, at most so many, among the first rows that
-    end."""
-    found: list[PublishedChange] = []
-    walked = 0
-    for set_id, set_key in difference.keys.items():
-        of_set, place = difference._replace(keys={set_id: set_key}, turned={}), FeedPlace(set_id, "to_gen")
-        wanted = {"entities": None, "before": True}
-        for read, _, rows in _batches(connection, of_set, place, most - len(found), wanted):
-            found += rows
-            walked += read
-            if len(found) >= most or walked >= MOST_ENDED:
-                return found
-    return found
 
 
 def of_generations(

@@ -2,7 +2,7 @@
 
 Belongs here: comparing the current version with the one before it, by figures of its harvests and a sample of its
 documents, so that it costs the same whatever was released. Does not belong here: the list of what differs
-(`sets/versions.py`).
+(`sets/differences.py`).
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ import msgspec
 from psycopg import Connection
 
 from harvester_dagster.catalog import Catalog
-from harvester_dagster.sets import versions
+from harvester_dagster.sets import differences, versions
 from harvester_dagster.sets.generations import live
 from harvester_dagster.sets.versions import NotPromotable, Version
 
@@ -62,17 +62,9 @@ def _publishes(task: Any, fields: list[str]) -> bool:
     return any(published.name in fields for published in task.publishes)
 
 
-def _moved(before: Version, current: Version) -> Iterator[tuple[int, int, int]]:
-    """Each set that moved: its id, the generation that it had, and the one that it has."""
-    for set_id in sorted({*before.generations, *current.generations}):
-        x, y = before.generations.get(set_id, 0), current.generations.get(set_id, 0)
-        if x != y:
-            yield set_id, x, y
-
-
 def _sent(connection: Connection[Any], before: Version, current: Version) -> int:
     """How many new, changed and deleted documents their sources sent, as each harvest has counted them."""
-    moved = list(_moved(before, current))
+    moved = differences.moved(before.generations, current.generations)
     row = connection.execute(
         """SELECT coalesce(sum(count.value::int), 0)
            FROM unnest(%(sets)s::int[], %(low)s::int[], %(high)s::int[]) m (set_id, low, high)
@@ -81,9 +73,9 @@ def _sent(connection: Connection[Any], before: Version, current: Version) -> int
            CROSS JOIN json_each(a.counts) entity CROSS JOIN json_each_text(entity.value) count
            WHERE count.key IN ('new', 'changed', 'deleted')""",
         {
-            "sets": [set_id for set_id, _, _ in moved],
-            "low": [min(x, y) for _, x, y in moved],
-            "high": [max(x, y) for _, x, y in moved],
+            "sets": [one.set_id for one in moved],
+            "low": [min(one.old, one.new) for one in moved],
+            "high": [max(one.old, one.new) for one in moved],
         },
     ).fetchone()
     return int(row[0]) if row else 0
@@ -93,12 +85,12 @@ def _fields(connection: Connection[Any], before: Version, current: Version) -> t
     """Of a sample of what differs: how many, and how often each field does."""
     fields: Counter[str] = Counter()
     count = 0
-    for set_id, x, y in _moved(before, current):
+    for one in differences.moved(before.generations, current.generations):
         if count == SAMPLE:
             break
-        ids = [change.doc_id for change in versions.sample(connection, set_id, x, y, SAMPLE - count)]
+        ids = differences.some(connection, one, SAMPLE - count)
         count += len(ids)
-        for old, new in _bodies(connection, ids, x, y):
+        for old, new in _bodies(connection, ids, one.old, one.new):
             fields.update(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     for shown_of_all in ("modified_at", "files"):
         fields.pop(shown_of_all, None)

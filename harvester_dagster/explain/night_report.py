@@ -22,6 +22,8 @@ FAR_OFF = 2.0
 """So many times what is usual, or so many times less, is marked."""
 LOOKED_BACK = 60
 """Harvests among which these are looked for, whatever came of them."""
+CHANGES = ("new", "changed", "deleted", "gone")
+"""Of a tally: what a harvest would change of what is published."""
 
 
 class NightSummary(NamedTuple):
@@ -49,9 +51,10 @@ class NightSummary(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """Medians over a set's last accepted harvests in one mode."""
+    """Medians over a set's last accepted harvests in one mode. `changes`: of what is published, however."""
 
     records: float
+    changes: float
     seconds: float
     harvests: int
 
@@ -75,6 +78,16 @@ class Harvest(NamedTuple):
     def seconds(self) -> float:
         """From asking the source to the verdict."""
         return (self.ended_at - self.started_at).total_seconds() if self.ended_at else 0.0
+
+    @property
+    def changes(self) -> int:
+        """What it would change of what is published; none where it was not staged."""
+        return changes_of(self.tally or {})
+
+
+def changes_of(tally: Mapping[str, int]) -> int:
+    """The changes that a harvest would make, of its tally."""
+    return sum(tally.get(name, 0) for name in CHANGES)
 
 
 def nights(connection: Connection[Any], count: int, before: int | None = None) -> list[NightSummary]:
@@ -145,15 +158,19 @@ def sets_of(connection: Connection[Any], night_id: int) -> list[SetOfNight]:
     return sorted(found, key=lambda each: each.state == "accepted")
 
 
+_CHANGES = " + ".join(f"coalesce((tally ->> '{name}')::int, 0)" for name in CHANGES)
+
+
 def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
     """What was usual when the newest harvest of each set came, by the set's key and a mode: it is no part of what it is
     held against. None where fewer than LEAST harvests were accepted lately."""
     rows = connection.execute(
-        """SELECT s.key, a.mode, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.records),
+        f"""SELECT s.key, a.mode, percentile_cont(0.5) WITHIN GROUP (ORDER BY a.records),
+                  percentile_cont(0.5) WITHIN GROUP (ORDER BY a.changes),
                   percentile_cont(0.5) WITHIN GROUP (ORDER BY a.seconds), count(*)
            FROM harvest_set s CROSS JOIN LATERAL (
                SELECT b.*, row_number() OVER (PARTITION BY mode ORDER BY attempt_id DESC) AS place FROM (
-                   SELECT attempt_id, mode, state, records,
+                   SELECT attempt_id, mode, state, records, {_CHANGES} AS changes,
                           extract(epoch FROM ended_at - started_at)::float8 AS seconds
                    FROM attempt c WHERE c.set_id = s.set_id AND c.mode = ANY (%(modes)s)
                    ORDER BY attempt_id DESC OFFSET 1 LIMIT %(back)s) b
@@ -161,7 +178,7 @@ def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
            WHERE a.place <= %(count)s GROUP BY s.key, a.mode HAVING count(*) >= %(least)s""",
         {"modes": list(HARVESTS), "back": LOOKED_BACK, "count": USUAL_OF, "least": LEAST},
     )
-    return {(key, mode): Usual(records, seconds, count) for key, mode, records, seconds, count in rows}
+    return {(key, mode): Usual(*medians) for key, mode, *medians in rows}
 
 
 def mark(what: str, is_now: float, usually: float, least: float) -> str:
@@ -188,9 +205,10 @@ def usual_then(harvests: Sequence[Harvest]) -> list[Usual | None]:
     for place, harvest in enumerate(harvests):
         before = harvests[place + 1 : place + 1 + LOOKED_BACK]
         of = [one for one in before if one.state == "accepted" and one.mode == harvest.mode][:USUAL_OF]
-        found.append(
-            Usual(median(one.records for one in of), median(one.seconds for one in of), len(of))
-            if len(of) >= LEAST
-            else None
-        )
+        found.append(_usual_of(of) if len(of) >= LEAST else None)
     return found
+
+
+def _usual_of(harvests: Sequence[Harvest]) -> Usual:
+    records, changes = (median(each) for each in zip(*((one.records, one.changes) for one in harvests), strict=True))
+    return Usual(records, changes, median(one.seconds for one in harvests), len(harvests))

@@ -13,7 +13,7 @@ from psycopg import Connection
 
 from harvester_dagster.documents.index_form import IndexForm, Stored, restored
 from harvester_dagster.search.mapping import CHECKSUM
-from harvester_dagster.sets import versions
+from harvester_dagster.sets import differences
 from harvester_dagster.sets.generations import live
 from harvester_dagster.sets.versions import Version
 
@@ -218,7 +218,7 @@ def _delta(
     form: IndexForm | None,
 ) -> Lines:
     batch: list[int] = []
-    for change in versions.difference(connection, old, new):
+    for change in differences.listed(connection, old.generations, new.generations):
         if change.entity != entity:
             continue
         counts[change.change] += 1

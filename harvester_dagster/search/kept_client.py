@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harvester_dagster.config import Index
 from harvester_dagster.search import connection
 from harvester_dagster.search.connection import Refused, SearchError
+from harvester_dagster.search.queries import Questions
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -35,6 +36,19 @@ class KeptClient:
         """The server's answer. Raises SearchError: NothingIndexed, NoIndex, Unreachable, and Refused also for a
         question that it does not take."""
         return self._asked("searching", alias, lambda client: client.search(body=body, **self._to(alias)))
+
+    def searched(self, alias: str, questions: Questions) -> dict[str, Any]:
+        """The server's answer to both at once: the hits of one, the total and the aggregations of the other. Raises
+        SearchError as `search` does."""
+        header = {"index": alias}
+        body = [header, questions.hits, header, questions.counts]
+
+        def ask(client: "OpenSearch") -> dict[str, Any]:
+            found, counted = map(_answer, client.msearch(body=body, request_timeout=PATIENCE)["responses"])
+            total = counted["hits"]["total"]
+            return {**counted, **found, "hits": {**found["hits"], "total": total}}
+
+        return self._asked("searching", alias, ask)
 
     def explained(self, alias: str, srn: str, query: dict[str, Any]) -> dict[str, Any]:
         """How a document is scored by a query: `matched`, and the tree of `explanation`. Raises SearchError as `search`
@@ -83,3 +97,13 @@ class KeptClient:
             if self._client is None:
                 self._client = self._stack.enter_context(connection.connected(self._index))
             return self._client
+
+
+def _answer(one: dict[str, Any]) -> dict[str, Any]:
+    """One of several answers. Raises what the client raises where it is the only one."""
+    from opensearchpy.exceptions import HTTP_EXCEPTIONS, TransportError
+
+    if "error" in one:
+        status = one.get("status", 500)
+        raise HTTP_EXCEPTIONS.get(status, TransportError)(status, one["error"].get("type", ""), one)
+    return one

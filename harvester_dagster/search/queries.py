@@ -122,53 +122,73 @@ def _weight(name: str) -> int:
     return next((_WEIGHTS[part] for part in name.split(".") if part in _WEIGHTS), _OTHERWISE)
 
 
-def search(asked: Search, fields: Fields) -> Body:
+class Questions(NamedTuple):
+    """A search as two bodies that the server works on at once: the best hits, which it finds without looking at all;
+    and all that is found, counted without a score."""
+
+    hits: Body
+    counts: Body
+
+    def without(self, srns: Collection[str]) -> "Questions":
+        """The same, but for these documents."""
+        return Questions(without(self.hits, srns), without(self.counts, srns))
+
+
+def search(asked: Search, fields: Fields) -> Questions:
     """Words, filters, facets each under the other filters, marked words, and what may have been meant."""
     chosen: dict[str, Body] = {
         **{name: {"terms": {name: list(values)}} for name, values in asked.filters.items()},
         **{name: {"range": {name: bounds._asdict()}} for name, bounds in asked.ranges.items()},
     }
-    body: Body = {
+    hits: Body = {
         "from": asked.begin,
         "size": asked.size,
-        "track_total_hits": True,
-        "min_score": 0,
-        "query": _words(asked.text, fields),
-        "post_filter": {"bool": {"filter": list(chosen.values())}},
+        "track_total_hits": False,
+        "query": scored(asked.text, fields, list(chosen.values())),
         "highlight": {
             "number_of_fragments": 1,
             "fragment_size": 120,
             "max_analyzer_offset": 100_000,
             "fields": {name: {} for name in fields.highlighted},
         },
+        "sort": ["_score", _IN_ORDER],
     }
-    if asked.facets:
-        body["aggs"] = {name: _facet(name, chosen) for name in asked.facets}
     if asked.text and fields.has_phrases:
-        body["suggest"] = {"meant": _phrase(asked.text)}
+        hits["suggest"] = {"meant": _phrase(asked.text)}
     if asked.sort:
         order = "desc" if asked.sort.startswith("-") else "asc"
-        body["sort"] = [{asked.sort.removeprefix("-"): {"order": order}}, "_score", _IN_ORDER]
-    else:
-        body["sort"] = ["_score", _IN_ORDER]
-    return body
+        hits["sort"] = [{asked.sort.removeprefix("-"): {"order": order}}, *hits["sort"]]
+    counts = {
+        "size": 0,
+        "track_total_hits": True,
+        "query": {"bool": {"filter": [_words(asked.text, fields)]}},
+        "post_filter": {"bool": {"filter": list(chosen.values())}},
+        "aggs": {name: _facet(name, chosen) for name in asked.facets},
+    }
+    return Questions(hits, counts)
+
+
+def scored(text: str, fields: Fields, chosen: Sequence[Body] = ()) -> Body:
+    """What finds documents with these words among those that are chosen, and says how good each is; what is new is
+    better."""
+    near = {"distance_feature": {"field": "published_at", "origin": "now/d", "pivot": "90d", "boost": 2}}
+    # From the day on, not the moment: scores stay the same while somebody turns pages.
+    should = [near] if fields.has_dates else []
+    return {"bool": {"must": [_words(text, fields)], "should": should, "filter": list(chosen)}}
 
 
 def _words(text: str, fields: Fields) -> Body:
-    must: Body = {"match_all": {}}
-    if text:
-        must = {
-            "simple_query_string": {
-                "query": text,
-                "fields": affordable(text, fields),
-                "default_operator": "and",
-                "flags": _SYNTAX,
-                "lenient": True,
-            }
+    if not text:
+        return {"match_all": {}}
+    return {
+        "simple_query_string": {
+            "query": text,
+            "fields": affordable(text, fields),
+            "default_operator": "and",
+            "flags": _SYNTAX,
+            "lenient": True,
         }
-    near = {"distance_feature": {"field": "published_at", "origin": "now/d", "pivot": "90d", "boost": 2}}
-    # From the day on, not the moment: scores stay the same while somebody turns pages.
-    return {"bool": {"must": [must], "should": [near] if fields.has_dates else []}}
+    }
 
 
 def affordable(text: str, fields: Fields, without: str = "") -> list[str]:

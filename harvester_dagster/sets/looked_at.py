@@ -7,15 +7,15 @@ figures): the last look may be somebody else's. Does not belong here: staging an
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from harvester_dagster import canonical
 from harvester_dagster.failures import HarvesterError
-from harvester_dagster.sets import attempts, verdict, versions
+from harvester_dagster.sets import attempts, differences, verdict
 from harvester_dagster.sets.attempts import Attempt
+from harvester_dagster.sets.differences import DifferenceFigures, Kind
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.sets import SetState
 
@@ -44,21 +44,24 @@ class Figures(NamedTuple):
         return f"{counts}; {self.added:,} added, {self.changed:,} changed, {self.removed:,} removed"
 
 
+def generations(state: SetState) -> tuple[Mapping[int, int], Mapping[int, int]]:
+    """What is compared for a staged candidate: the generation that is accepted, and its own."""
+    return {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
+
+
 def figures(connection: Connection[Any], state: SetState, attempt: Attempt) -> Figures:
     """Those of the set's staged candidate, whose outputs are made."""
+    return figures_of(connection, state, attempt, differences.counted(connection, *generations(state)))
+
+
+def figures_of(connection: Connection[Any], state: SetState, attempt: Attempt, differs: DifferenceFigures) -> Figures:
+    """The same where it is counted already what it would change."""
     accepted = verdict.published(connection, state)
-    changes = list(versions.set_difference(connection, state.set_id, state.accepted_gen, state.candidate_gen))
-    count = {kind: sum(change.change == kind for change in changes) for kind in ("added", "changed", "removed")}
-    listed = sorted((change.doc_id, change.change) for change in changes)
-    return Figures(
-        attempt.attempt_id,
-        verdict.proposed(connection, state, accepted),
-        accepted,
-        count["added"],
-        count["changed"],
-        count["removed"],
-        canonical.digest(canonical.encode(listed)).hex(),
+    added, changed, removed = (
+        sum(of_entity.get(kind, 0) for of_entity in differs.counts.values()) for kind in get_args(Kind)
     )
+    proposed = verdict.proposed(connection, state, accepted)
+    return Figures(attempt.attempt_id, proposed, accepted, added, changed, removed, differs.digest)
 
 
 def note(connection: Connection[Any], locked: LockedSet, found: Figures) -> None:

@@ -1,14 +1,13 @@
 """Dataset versions: one generation per set, products and files together; one of them is current.
 
-Belongs here: preparing a version, promoting it in one statement, rolling back, comparing two, reading one. The
-search index follows (`search/`), retention is in `retention.py`.
+Belongs here: preparing a version, promoting it in one statement, rolling back, reading one. Does not belong here: what
+differs between two (`differences.py`). The search index follows (`search/`), retention is in `retention.py`.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import Connection
 
@@ -16,7 +15,6 @@ from harvester_dagster import shown_text
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, log
-from harvester_dagster.sets.generations import live
 from harvester_dagster.store import locks
 from harvester_dagster.store.locks import Lock
 
@@ -72,15 +70,6 @@ class VersionLine(NamedTuple):
     is_current: bool
     sets: int
     pushes: int
-
-
-class Change(NamedTuple):
-    """One published document that differs between two versions."""
-
-    srn: str
-    entity: str
-    change: Literal["added", "changed", "removed"]
-    doc_id: int
 
 
 def code_version() -> str:
@@ -427,93 +416,3 @@ def released(connection: Connection[Any]) -> Version | None:
            ORDER BY n.version_id = now.version_id DESC, n.promoted_at DESC LIMIT 1"""
     ).fetchone()
     return by_id(connection, found[0]) if found else None
-
-
-_DIFFERENCE = f"""
-WITH ids AS (
-    (SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s LIMIT %(most)s)
-    UNION (SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s LIMIT %(most)s))
-SELECT s.key || ':' || d.external_id, d.entity, d.doc_id, b.hash IS NOT NULL, a.hash IS NOT NULL
-FROM ids JOIN document d USING (doc_id) JOIN harvest_set s USING (set_id)
-LEFT JOIN output b ON b.doc_id = ids.doc_id AND b.published AND {live("b", "%(old)s")}
-LEFT JOIN output a ON a.doc_id = ids.doc_id AND a.published AND {live("a", "%(new)s")}
-WHERE a.hash IS DISTINCT FROM b.hash ORDER BY d.doc_id
-"""
-
-
-def difference(connection: Connection[Any], old: Version | None, new: Version) -> Iterator[Change]:
-    """Every published document that differs, streamed; what differs costs, not what there is. `old` None: nothing."""
-    for set_id, x, y in _moved(old, new):
-        yield from set_difference(connection, set_id, x, y)
-
-
-def _moved(old: Version | None, new: Version) -> Iterator[tuple[int, int, int]]:
-    """Each set that is at another generation, with both."""
-    before = old.generations if old else {}
-    for set_id in sorted({*before, *new.generations}):
-        x, y = before.get(set_id, 0), new.generations.get(set_id, 0)
-        if x != y:
-            yield set_id, x, y
-
-
-def set_difference(connection: Connection[Any], set_id: int, x: int, y: int) -> Iterator[Change]:
-    """The same for two generations of one set."""
-    with connection.cursor(name="difference") as cursor:
-        cursor.itersize = 5_000
-        yield from map(_change, cursor.execute(_DIFFERENCE, _between(set_id, x, y, None)))
-
-
-class DifferenceCount(NamedTuple):
-    """How many documents differ: entity → change → documents. Not whole: more rows differ than were looked at."""
-
-    counts: Mapping[str, Mapping[str, int]]
-    is_whole: bool
-
-
-_COUNT = f"""
-WITH begun AS MATERIALIZED (
-    SELECT doc_id FROM output WHERE set_id = %(set)s AND from_gen > %(low)s AND from_gen <= %(high)s
-    LIMIT %(most)s + 1),
-ended AS MATERIALIZED (
-    SELECT doc_id FROM output WHERE set_id = %(set)s AND to_gen > %(low)s AND to_gen <= %(high)s
-    LIMIT %(most)s + 1),
-differ AS MATERIALIZED (
-    SELECT d.entity, b.hash IS NOT NULL AS was, a.hash IS NOT NULL AS is_now
-    FROM (SELECT doc_id FROM begun UNION SELECT doc_id FROM ended) ids JOIN document d USING (doc_id)
-    LEFT JOIN output b ON b.doc_id = ids.doc_id AND b.published AND {live("b", "%(old)s")}
-    LEFT JOIN output a ON a.doc_id = ids.doc_id AND a.published AND {live("a", "%(new)s")}
-    WHERE a.hash IS DISTINCT FROM b.hash LIMIT %(most)s + 1)
-SELECT entity, CASE WHEN was AND is_now THEN 'changed' WHEN is_now THEN 'added' ELSE 'removed' END, count(*)
-FROM (SELECT * FROM differ LIMIT %(most)s) counted GROUP BY 1, 2
-UNION ALL
-SELECT NULL, NULL, greatest(
-    (SELECT count(*) FROM begun), (SELECT count(*) FROM ended), (SELECT count(*) FROM differ))
-"""
-"""No more rows are looked at than are to be counted, whatever differs, and none is sorted."""
-
-
-def counted(connection: Connection[Any], old: Version | None, new: Version, most: int) -> DifferenceCount:
-    """How many documents differ, at most so many; where more do, those of which sets come last are not among them."""
-    counts: dict[str, Counter[str]] = {}
-    for set_id, x, y in _moved(old, new):
-        left = most - sum(map(Counter.total, counts.values()))
-        rows = connection.execute(_COUNT, _between(set_id, x, y, left)).fetchall()
-        for entity, change, count in rows[:-1]:
-            counts.setdefault(entity, Counter())[change] += count
-        if rows[-1][2] > left:
-            return DifferenceCount(counts, is_whole=False)
-    return DifferenceCount(counts, is_whole=True)
-
-
-def sample(connection: Connection[Any], set_id: int, x: int, y: int, most: int) -> list[Change]:
-    """Some documents of that difference, at most so many, at a cost that does not grow with it."""
-    return [*map(_change, connection.execute(_DIFFERENCE, _between(set_id, x, y, most)).fetchmany(most))]
-
-
-def _between(set_id: int, x: int, y: int, most: int | None) -> dict[str, int | None]:
-    return {"set": set_id, "old": x, "new": y, "low": min(x, y), "high": max(x, y), "most": most}
-
-
-def _change(row: tuple[str, str, int, bool, bool]) -> Change:
-    srn, entity, doc_id, was, is_now = row
-    return Change(srn, entity, "changed" if was and is_now else "added" if is_now else "removed", doc_id)

@@ -8,21 +8,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from psycopg.errors import QueryCanceled
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from harvester_dagster.config import source_of
-from harvester_dagster.consumers import changes
-from harvester_dagster.consumers.field_differences import DocumentDifference, described
+from harvester_dagster.consumers.field_differences import DocumentDifference
+from harvester_dagster.consumers.version_differences import samples
 from harvester_dagster.explain import news, night_progress, night_report, status
 from harvester_dagster.explain.night_report import Harvest, Usual
 from harvester_dagster.explain.status import SetLine
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import missing_nights, nights
-from harvester_dagster.sets import attempts, looked_at, sets, versions
+from harvester_dagster.sets import attempts, differences, looked_at, sets, versions
 from harvester_dagster.sets.looked_at import Figures
 from harvester_dagster.sets.sets import SetState, UnknownSet
 from harvester_dagster.sets.versions import NotPromotable
@@ -159,15 +160,19 @@ class OperatorPages:
 
     def _candidate(self, state: SetState, attempt_id: int) -> "ShownCandidate | None":
         """What a candidate that stands would change, as far as a page shows; None: it must be staged again first."""
-        with self._installation.pool.connection() as connection:
+        with self._installation.reading.connection() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # samples of what is counted
             state = sets.by_id(connection, state.set_id)
             if state.staged_attempt != attempt_id:
                 return None
-            figures = looked_at.figures(connection, state, attempts.by_id(connection, attempt_id))
-            gens = {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
-            found = changes.samples(connection, changes.of_generations(connection, *gens), _DIFFERENCES)
-            return ShownCandidate(figures, list(map(described, found)))
+            gens = looked_at.generations(state)
+            try:
+                differs = differences.counted(connection, *gens, _DIFFERENCES)
+            except QueryCanceled:
+                return ShownCandidate(None, [])
+            figures = looked_at.figures_of(connection, state, attempts.by_id(connection, attempt_id), differs)
+            found = samples(connection, *gens, differs, _DIFFERENCES)
+            return ShownCandidate(figures, found)
 
     def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:
         tasks, now = len(self._installation.catalog.tasks), self._installation.clock()
@@ -192,9 +197,10 @@ class OperatorPages:
 
 
 class ShownCandidate(NamedTuple):
-    """What a page shows of a candidate. Accepting names the figures, so that nothing else is taken."""
+    """What a page shows of a candidate. Accepting names the figures, so that nothing else is taken. None: to count what
+    it would change took longer than a page may."""
 
-    figures: Figures
+    figures: Figures | None
     differences: list[DocumentDifference]
 
 
@@ -213,6 +219,7 @@ def marks(usual: Mapping[tuple[str, str], night_report.Usual], lines: Sequence[S
         if (of_set := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected", "superseded"):
             far_off = (
                 night_report.mark("records", line.records, of_set.records, least=20),
+                night_report.mark("changes", night_report.changes_of(line.tally or {}), of_set.changes, least=20),
                 night_report.mark("seconds", line.seconds, of_set.seconds, least=30),
             )
             found[line.key] = [said for said in far_off if said]

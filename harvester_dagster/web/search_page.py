@@ -130,11 +130,12 @@ class SearchPage:
         question = Search(text=text, filters=filters, facets=facets, begin=(number - 1) * _HITS, size=_HITS)
         with self._installation.pool.connection() as connection:
             hidden = search_answers.withheld(connection, config, known.entity)
-        body = queries.without(queries.search(question, fields) | {"_source": _SOURCE}, hidden)
+        questions = queries.search(question, fields).without(hidden)
+        questions = questions._replace(hits=questions.hits | {"_source": _SOURCE})
         with ThreadPoolExecutor(2) as beside:  # the server works on them at once
             analysed = beside.submit(self._analysed, alias, text, known)
             words = beside.submit(self._words, alias, "" if hidden else text, fields)
-            answer = self._client.search(alias, body)
+            answer = self._client.searched(alias, questions)
         spoken = [one["value"] for one in search_answers.facets(answer).get(_LANGUAGE, [])]
         total, why = search_answers.total(answer), _plain(asked.get("why", ""))
         with self._installation.pool.connection() as connection:
@@ -150,7 +151,7 @@ class SearchPage:
             "words": [_linked(asked, f"{before}{word}") for before, word in words.result()],
             "analysed": analysed.result(),
             "why": why,
-            "explained": self._explained(alias, why, body["query"]) if why and why not in hidden else [],
+            "explained": self._explained(alias, why, queries.scored(text, fields)) if why and why not in hidden else [],
             "version": shown,
             "before": _address(asked, page=number - 1) if number > 1 else "",
             "following": _address(asked, page=number + 1) if number * _HITS < min(total, queries.DEEPEST) else "",

@@ -7,10 +7,7 @@ Belongs here: harvests as columns that `static/plots.js` draws. Does not belong 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harvester_dagster.explain.night_report import Harvest, Usual
-
-CHANGES = ("new", "changed", "deleted", "gone")
-"""Of a tally: what a harvest would change of what is published."""
+from harvester_dagster.explain.night_report import CHANGES, Harvest, Usual
 
 
 def columns(harvests: Sequence[Harvest], usually: Sequence[Usual | None], zone: str) -> dict[str, Any]:
@@ -26,7 +23,10 @@ def columns(harvests: Sequence[Harvest], usually: Sequence[Usual | None], zone: 
         "records": _by_mode(
             rows, modes, lambda one: one.records if one.tally else None, lambda usual: round(usual.records, 1)
         ),
-        "changes": {name: [_count(harvest, name) for harvest, _ in rows] for name in CHANGES},
+        "changes": _by_mode(
+            rows, modes, lambda one: one.changes if one.tally else None, lambda usual: round(usual.changes, 1)
+        ),
+        "kinds": {name: [_count(harvest, name) for harvest, _ in rows] for name in CHANGES},
         "seconds": _by_mode(
             rows,
             modes,

@@ -97,7 +97,7 @@ class VersionPages:
             except NotPromotable as error:
                 hindered = str(error)
             values: dict[str, Any] = {
-                "found": compared(connection, present, earlier, _SAMPLES),
+                "found": compared(connection, present.generations if present else {}, earlier.generations, _SAMPLES),
                 "hold": versions.holding(connection),
                 "pushes": versions.pushed_since(connection, self._installation.clock() - _LATELY),
             }

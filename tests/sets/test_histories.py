@@ -6,6 +6,7 @@ promoted must still read as it did, and any two versions must differ in exactly 
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harvester_dagster.releases import release, retention
-from harvester_dagster.sets import attempts, remap, steps, versions
+from harvester_dagster.sets import attempts, differences, remap, steps, versions
 from harvester_dagster.sets.versions import Version
 from harvester_dagster.tasks import check_url, normalize_publisher_year
 from tests.databases import copied
@@ -27,6 +28,7 @@ from tests.sets.world import World, catalog, check, check_objects, drawing, open
 SETS = ("src:one", "src:two")
 Step = tuple[Any, ...]
 Outputs = dict[str, dict[str, Any]]
+BACK = {"added": "removed", "changed": "changed", "removed": "added"}
 
 keys = st.sampled_from(SETS)
 names = st.sampled_from("abcde")
@@ -207,14 +209,22 @@ class History:
 
     def compare(self, old: Version, new: Version, before: dict[str, Outputs], after: dict[str, Outputs]) -> None:
         with self.world.installation.pool.connection() as connection:
-            told = {change.srn: change.change for change in versions.difference(connection, old, new)}
+            listed = [*differences.listed(connection, old.generations, new.generations)]
+            back = [*differences.listed(connection, new.generations, old.generations)]
+            found = differences.counted(connection, old.generations, new.generations, len(listed))
         really = {}
         for key in SETS:
             for name in before[key].keys() | after[key].keys():
                 was, is_now = before[key].get(name), after[key].get(name)
                 if was != is_now:
                     really[f"{key}:{name}"] = "added" if was is None else "removed" if is_now is None else "changed"
-        assert told == really
+        told = {change.srn: change.change for change in listed}
+        assert told == really and len(listed) == len(really)
+        assert {change.srn: change.change for change in back} == {srn: BACK[kind] for srn, kind in told.items()}
+        counts = Counter((change.entity, change.change) for change in listed)
+        assert {(entity, kind): n for entity, of in found.counts.items() for kind, n in of.items()} == counts
+        ids = sorted((kind, doc_id) for kind, doc_ids in found.documents.items() for doc_id in doc_ids)
+        assert ids == sorted((change.change, change.doc_id) for change in listed)
 
 
 @contextmanager

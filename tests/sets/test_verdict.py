@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.releases import day_work, standings
-from harvester_dagster.sets import attempts, looked_at, steps, versions
+from harvester_dagster.sets import attempts, differences, looked_at, steps
 from harvester_dagster.sets.attempts import NotOpen
 from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.sets.looked_at import CandidateMoved
@@ -105,7 +105,8 @@ class TestRejected:
         world.night()
         assert set(world.titles(gen=2)) == set(EIGHT[:4])
         with world.installation.pool.connection() as connection:
-            changes = list(versions.set_difference(connection, world.state().set_id, 1, 2))
+            set_id = world.state().set_id
+            changes = list(differences.listed(connection, {set_id: 1}, {set_id: 2}))
         assert {change.change for change in changes} == {"changed", "removed"}
 
     def test_the_next_harvest_takes_its_place(self, world: World) -> None:
@@ -134,7 +135,11 @@ class TestRejected:
         world.night()
         attempt = steps.candidate(world.installation, KEY)
         with world.installation.pool.connection() as connection:
-            listed = list(versions.set_difference(connection, attempt.set_id, attempt.base_gen, attempt.base_gen + 1))
+            listed = list(
+                differences.listed(
+                    connection, {attempt.set_id: attempt.base_gen}, {attempt.set_id: attempt.base_gen + 1}
+                )
+            )
         assert world.state().accepted_gen == 1
         before = world.outputs()
         world.forward()

@@ -8,7 +8,7 @@ import pytest
 
 from harvester_dagster.explain import status
 from harvester_dagster.releases import day_work, release, retention, standings
-from harvester_dagster.sets import steps, versions
+from harvester_dagster.sets import differences, steps, versions
 from harvester_dagster.sets.versions import NotPromotable, Version
 from harvester_dagster.store.database import open_pool
 from tests.sets.conftest import OpenWorld
@@ -137,7 +137,7 @@ def test_the_difference_of_nothing_and_a_version_is_all_of_it(world: World) -> N
     world.night()
     version = released(world)
     with world.installation.pool.connection() as connection:
-        changes = list(versions.difference(connection, None, version))
+        changes = list(differences.listed(connection, {}, version.generations))
     assert {change.change for change in changes} == {"added"}
     assert {change.srn for change in changes} == {f"{KEY}:{name}" for name in world.outputs()}
 

@@ -465,6 +465,7 @@ def test_what_is_far_off_the_usual_is_marked_with_both_numbers(site: Site) -> No
     site.world.night(asked="full")
     assert "40 records, usually 100" in get(site, "/").text
     assert "40 records, usually 100" in get(site, f"/set/{KEY}/").text
+    assert "60 changes, usually 0" in get(site, "/").text, "those that are gone"
 
 
 def test_what_is_usual_is_read_again_though_no_later_attempt_ended(site: Site) -> None:

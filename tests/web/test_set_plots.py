@@ -37,22 +37,23 @@ def test_what_was_usual_is_the_median_of_those_before_in_the_same_mode() -> None
     oldest_first = [harvest(1, 10), harvest(2, 500, "delta"), harvest(3, 30), harvest(4, 90, state="rejected")]
     oldest_first += [harvest(5, 20), harvest(6, 70), harvest(7, 1, "delta")]
     found = night_report.usual_then(oldest_first[::-1])[::-1]
-    assert found == [None] * 5 + [Usual(20, 20, 3), None]
+    assert found == [None] * 5 + [Usual(20, 1, 20, 3), None]
 
 
 def test_columns_are_oldest_first_and_have_nothing_where_nothing_was_staged() -> None:
     rows = [harvest(2, 7), harvest(1, 0, state="failed")._replace(tally=None, ended_at=None)]
-    found = set_plots.columns(rows, [Usual(5, 6, 3), None], "Europe/Amsterdam")
+    found = set_plots.columns(rows, [Usual(5, 2, 6, 3), None], "Europe/Amsterdam")
     assert found["at"] == sorted(found["at"]) and found["state"] == ["failed", "accepted"]
     assert found["records"] == {"full": {"number": [None, 7], "usual": [None, 5]}}
-    assert found["changes"]["new"] == [None, 1]
+    assert found["changes"] == {"full": {"number": [None, 1], "usual": [None, 2]}}
+    assert found["kinds"]["new"] == [None, 1]
     assert found["seconds"] == {"full": {"number": [None, 7.0], "usual": [None, 6]}}
     json.dumps(found)
 
 
 def test_a_delta_among_full_harvests_is_no_dip_of_theirs() -> None:
     rows = [harvest(3, 100), harvest(2, 5, "delta"), harvest(1, 90)]
-    found = set_plots.columns(rows, [Usual(95, 9, 3), Usual(4, 1, 3), None], "UTC")
+    found = set_plots.columns(rows, [Usual(95, 1, 9, 3), Usual(4, 1, 1, 3), None], "UTC")
     assert found["modes"] == ["delta", "full"]
     assert found["records"]["full"] == {"number": [90, None, 100], "usual": [None, None, 95]}
     assert found["records"]["delta"] == {"number": [None, 5, None], "usual": [None, 4, None]}
@@ -64,12 +65,13 @@ def test_what_is_usual_is_one_number_wherever_it_stands(open_world: OpenWorld, s
     ids = [f"{number:02}" for number in range(9)]
     for night in range(night_report.LEAST + 4):
         world.source.put(*ids[: 2 + night])
+        world.source.put(*ids[:night], title=f"Title {night}")
         world.night(asked=None if night % 3 == 2 else "full")
         with world.installation.pool.connection() as connection:
             newest = night_report.harvests(connection, world.state().set_id, 200)
             found = night_report.usual(connection).get((KEY, newest[0].mode))
         assert found == night_report.usual_then(newest)[0], night
-    assert found and found.harvests == night_report.LEAST + 1 and found.records == 4
+    assert found and found.harvests == night_report.LEAST + 1 and (found.records, found.changes) == (4, 3)
 
 
 @pytest.fixture
@@ -93,10 +95,10 @@ def url(world: World) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_three_plots_are_drawn_and_fit(url: str, page: Page, scheme: Any) -> None:
+def test_each_plot_is_drawn_and_fits(url: str, page: Page, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     page.goto(url)
-    for name in ("Records", "Changes", "Seconds"):
+    for name in ("Records", "Changes", "What changed", "Seconds"):
         figure = page.locator("figure.plot", has_text=name).first
         expect(figure.locator("canvas")).to_be_visible()
         assert figure.locator("canvas").evaluate(DRAWN) > 3, "lines in colours"

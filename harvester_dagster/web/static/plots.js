@@ -1,9 +1,10 @@
-// Draws a set's harvests over time: records, what changed, seconds; records and seconds with a line for each mode, and
-// beside it what was usual when each came. The table below says the same. Colours are those of the page, in light and dark.
+// Draws a set's harvests over time: records, changes, what changed, seconds; with a line for each mode, and beside it what
+// was usual when each came. The table below says the same. Colours are those of the page, in light and dark.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const PLOTS = [
   { name: "records", title: "Records", lines: ofModes },
-  { name: "changes", title: "Changes", lines: (data) => Object.entries(data.changes).map(([label, values]) => ({ label, values })) },
+  { name: "changes", title: "Changes", lines: ofModes },
+  { name: "kinds", title: "What changed", lines: (data) => Object.entries(data.kinds).map(([label, values]) => ({ label, values })) },
   { name: "seconds", title: "Seconds", lines: ofModes },
 ];
 const LINES = ["--blue", "--warn", "--bad", "--violet"];
