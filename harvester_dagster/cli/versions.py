@@ -17,26 +17,28 @@ from harvester_dagster.sets import versions
 from harvester_dagster.sets.versions import Version
 
 _SAMPLES = 20
+_LISTED = 1_000
 version_app = Commands("Dataset versions: list, compare, go back.")
 
 
 @version_app.command("list")
 def version_list(as_json: Json = False) -> None:
-    """Every version that is kept, newest first."""
+    """The versions that are kept, newest first; those that pushes have made are counted beside the one before them."""
     with opened() as installation, installation.pool.connection() as connection:
-        found = versions.all_versions(connection)
+        found = versions.lines(connection, _LISTED)
         if as_json:
             printing.as_json(found)
             return
         printing.table(
-            ["version", "prepared", "promoted", "until", "sets", "code"],
+            ["version", "prepared", "promoted", "until", "sets", "pushes", "code"],
             [
                 (
                     f"{row.version_id}{' *' if row.is_current else ''}",
                     printing.moment(row.prepared_at, installation.config.zone),
                     printing.moment(row.promoted_at, installation.config.zone),
                     printing.moment(row.ceased_at, installation.config.zone),
-                    len(row.generations),
+                    row.sets,
+                    row.pushes,
                     row.code_version,
                 )
                 for row in found

@@ -18,6 +18,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import log
 from harvester_dagster.sets import versions
 from harvester_dagster.sets.generations import live
+from harvester_dagster.sets.versions import NotPromotable
 from harvester_dagster.store.database import connected, copy
 from harvester_dagster.tasks.published import Counted
 from harvester_dagster.vocabularies.current import OF_VERSION
@@ -175,13 +176,14 @@ def _kept(connection: Connection[Any], what: str) -> tuple[Mapping[int, int], Co
     counts: Counts = {}
     rows = connection.execute("SELECT field, value, count FROM vocabulary_count").fetchall()
     of = next((n for field, value, n in rows if field == OF_VERSION and value == what), None)
-    retained = {version.version_id: version for version in versions.all_versions(connection)}
-    if of not in retained:
+    try:
+        base = versions.by_id(connection, of or 0)
+    except NotPromotable:
         return {}, counts
     for field, value, n in rows:
         if field != OF_VERSION:
             counts.setdefault(field, Counter())[value] = n
-    return retained[of].generations, counts
+    return base.generations, counts
 
 
 def _keep(connection: Connection[Any], version: versions.Version | None, what: str, counts: Counts) -> None:

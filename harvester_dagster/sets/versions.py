@@ -102,11 +102,6 @@ def by_id(connection: Connection[Any], version_id: int) -> Version:
     return _version(row)
 
 
-def all_versions(connection: Connection[Any]) -> list[Version]:
-    """Newest first."""
-    return [_version(row) for row in connection.execute(f"{_SELECT} ORDER BY v.version_id DESC")]
-
-
 _LINES = """
 WITH line AS (
     SELECT v.version_id, v.prepared_at, v.code_version, v.promoted_at, v.ceased_at,
