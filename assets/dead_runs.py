@@ -22,7 +22,8 @@ FREE_SECONDS = 60.0
 """For so long nobody must have held a run's lock: twelve times what a living one takes to have it anew."""
 LOOK_SECONDS = 5.0
 LOOK_PATIENCE = 15.0
-"""Between two looks. One that came later waited for the store, and what was seen before that says nothing more."""
+"""Between two looks. A longer one counts as LOOK_SECONDS, for what a living run has shown between was not seen: on a
+machine so slow that each look is late, it takes as many of them."""
 MOST_TOLD = 3
 LOOKED_BACK = timedelta(days=1)
 """At failures that Dagster may have missed."""
@@ -33,21 +34,21 @@ class DeadRuns:
 
     def __init__(self, free_seconds: float = FREE_SECONDS) -> None:
         self._free_seconds = free_seconds
-        self._free_since: dict[str, float] = {}
+        self._free_for: dict[str, float] = {}
         self._looked_at = 0.0
 
     def end(self, instance: dg.DagsterInstance, pool: Pool, now: float) -> list[dg.DagsterRun]:
         """Look once, at `now` in seconds of a clock that never goes back; the runs that were ended as failed."""
-        before, self._free_since = self._free_since, {}  # forgotten where the store is away: signs went with it
-        if now - self._looked_at > LOOK_PATIENCE:
-            before = {}
+        before, self._free_for = self._free_for, {}  # forgotten where the store is away: signs went with it
+        since = now - self._looked_at
         self._looked_at = now
         begun = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))}
         with pool.connection() as connection:
             held = keys_held(connection)
+        seen = since if since <= LOOK_PATIENCE else LOOK_SECONDS
         free = [run_id for run_id in begun if run_key(run_id) not in held]
-        self._free_since = {run_id: before.get(run_id, now) for run_id in free}
-        dead = [begun[run_id] for run_id in free if now - self._free_since[run_id] > self._free_seconds]
+        self._free_for = {run_id: before[run_id] + seen if run_id in before else 0.0 for run_id in free}
+        dead = [begun[run_id] for run_id in free if self._free_for[run_id] > self._free_seconds]
         for run in dead:
             # Of an exported class, and not marked public: `tests/dagster/test_dead_runs.py` pins what it does.
             instance.report_run_failed(

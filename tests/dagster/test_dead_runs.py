@@ -89,12 +89,20 @@ def test_who_is_heard_again_has_a_minute_again(instance: dg.DagsterInstance, poo
     assert looked(seen, instance, pool, 65 + FREE_SECONDS) == [run.run_id]
 
 
-def test_what_was_seen_before_a_long_look_says_nothing(instance: dg.DagsterInstance, pool: Pool) -> None:
-    """The store was away for a moment before, and is once more: what a living run has shown between was not seen."""
+def test_a_long_look_says_no_more_than_a_short_one(instance: dg.DagsterInstance, pool: Pool) -> None:
+    """What a living run has shown between was not seen."""
     seen, run = DeadRuns(), begun(instance)
     assert looked(seen, instance, pool, 0, 40) == []
-    assert looked(seen, instance, pool, 70, 70 + FREE_SECONDS) == []
-    assert looked(seen, instance, pool, 75 + FREE_SECONDS) == [run.run_id]
+    assert looked(seen, instance, pool, 500, 515) == []
+    assert looked(seen, instance, pool, 520) == [run.run_id]
+
+
+def test_on_a_machine_on_which_every_look_is_late_it_is_found_nevertheless(
+    instance: dg.DagsterInstance, pool: Pool
+) -> None:
+    seen, run = DeadRuns(), begun(instance)
+    ended = [look for look in range(20) if seen.end(instance, pool, 1_000 + 40 * look)]
+    assert ended == [FREE_SECONDS / LOOK_SECONDS + 1] and state(instance, run) == "FAILURE"
 
 
 def test_runs_that_wait_or_have_ended_are_let_be(instance: dg.DagsterInstance, pool: Pool) -> None:
