@@ -20,6 +20,8 @@ LEAST = 3
 """Of fewer nothing is usual yet."""
 FAR_OFF = 2.0
 """So many times what is usual, or so many times less, is marked."""
+MARKED = {"records": 20, "changes": 20, "seconds": 30}
+"""What is marked, where it or what is usual reaches so much."""
 LOOKED_BACK = 60
 """Harvests among which these are looked for, whatever came of them."""
 CHANGES = ("new", "changed", "deleted", "gone")
@@ -181,9 +183,14 @@ def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
     return {(key, mode): Usual(*medians) for key, mode, *medians in rows}
 
 
-def mark(what: str, is_now: float, usually: float, least: float) -> str:
-    """That a number is far off what is usual, with both; "" where it is not, or where both are below `least`."""
-    if max(is_now, usually) < least or usually / FAR_OFF <= is_now <= usually * FAR_OFF:
+def far_off(found: Mapping[str, float], usually: Usual | None) -> dict[str, str]:
+    """Of the numbers of a harvest, by their names in MARKED, those that are far off what is usual, each with both."""
+    known = usually._asdict() if usually else {}
+    return {what: said for what in known if what in found and (said := _mark(what, found[what], known[what]))}
+
+
+def _mark(what: str, is_now: float, usually: float) -> str:
+    if max(is_now, usually) < MARKED[what] or usually / FAR_OFF <= is_now <= usually * FAR_OFF:
         return ""
     return f"{is_now:,.0f} {what}, usually {usually:,.0f}"
 

@@ -18,7 +18,7 @@ from harvester_dagster.config import source_of
 from harvester_dagster.consumers.field_differences import DocumentDifference
 from harvester_dagster.consumers.version_differences import samples
 from harvester_dagster.explain import news, night_progress, night_report, status
-from harvester_dagster.explain.night_report import Harvest, Usual
+from harvester_dagster.explain.night_report import Harvest, Usual, changes_of
 from harvester_dagster.explain.status import SetLine
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
@@ -41,6 +41,8 @@ _FILTERS = ("actor", "act", "subject", "outcome")
 _LONGEST = 500
 """Characters of a filter."""
 _DIFFERENCES = 20
+_STAGED = ("accepted", "rejected", "superseded", "dismissed")
+"""States of harvests that have all their records."""
 _KEPT = timedelta(minutes=1)
 """What is usual: an attempt that ended before another may be committed after it."""
 
@@ -113,6 +115,7 @@ class OperatorPages:
             bars=bars(harvests),
             plots=set_plots.columns(harvests, usually, self._installation.config.timezone),
             usually=usually,
+            far_off=[*map(_far_off, harvests, usually)],
             source=source_of(state.key),
             marks=marks({(state.key, line.mode): usual} if usual else {}, [line]).get(state.key, []),
             usual=usual,
@@ -214,16 +217,21 @@ def _earlier(connection: Any) -> int | None:
 
 def marks(usual: Mapping[tuple[str, str], night_report.Usual], lines: Sequence[SetLine]) -> dict[str, list[str]]:
     """What of each set's newest harvest is far off what is usual, by its key."""
-    found: dict[str, list[str]] = {}
-    for line in lines:
-        if (of_set := usual.get((line.key, line.mode))) and line.harvest in ("accepted", "rejected", "superseded"):
-            far_off = (
-                night_report.mark("records", line.records, of_set.records, least=20),
-                night_report.mark("changes", night_report.changes_of(line.tally or {}), of_set.changes, least=20),
-                night_report.mark("seconds", line.seconds, of_set.seconds, least=30),
-            )
-            found[line.key] = [said for said in far_off if said]
-    return found
+    return {
+        line.key: list(
+            night_report.far_off(
+                {"records": line.records, "changes": changes_of(line.tally), "seconds": line.seconds},
+                usual.get((line.key, line.mode)),
+            ).values()
+        )
+        for line in lines
+        if line.harvest in _STAGED
+    }
+
+
+def _far_off(harvest: Harvest, usually: Usual | None) -> dict[str, str]:
+    found = {"records": harvest.records, "changes": harvest.changes, "seconds": harvest.seconds}
+    return night_report.far_off(found, usually) if harvest.state in _STAGED else {}
 
 
 def bars(harvests: list[Harvest]) -> list[tuple[Harvest, int]]:

@@ -466,6 +466,7 @@ def test_what_is_far_off_the_usual_is_marked_with_both_numbers(site: Site) -> No
     assert "40 records, usually 100" in get(site, "/").text
     assert "40 records, usually 100" in get(site, f"/set/{KEY}/").text
     assert "60 changes, usually 0" in get(site, "/").text, "those that are gone"
+    assert get(site, f"/set/{KEY}/").text.count('class="number far"') == 2, "in the row of its harvest, too"
 
 
 def test_what_is_usual_is_read_again_though_no_later_attempt_ended(site: Site) -> None:
@@ -494,7 +495,8 @@ def test_what_is_usual_is_read_again_though_no_later_attempt_ended(site: Site) -
     ],
 )
 def test_far_off_is_more_than_twice_or_less_than_half(is_now: float, usually: float, said: str) -> None:
-    assert night_report.mark("records", is_now, usually, least=20) == said
+    found = night_report.far_off({"records": is_now}, night_report.Usual(usually, 0, 0, 3))
+    assert found == ({"records": said} if said else {})
 
 
 def test_a_running_night_and_those_before_it(site: Site) -> None:
