@@ -35,7 +35,7 @@ from harvester_dagster.releases.nights import Night
 from harvester_dagster.services import unix_socket
 from harvester_dagster.sets.pushed import Taken
 from harvester_dagster.store import database
-from harvester_dagster.store.away import is_away, overlooked
+from harvester_dagster.store.away import overlooked
 from harvester_dagster.web.acts import RunSeen, RunState, Said
 from harvester_dagster.web.door import GRAPHQL
 from harvester_dagster.web.launching import NotStarted
@@ -68,10 +68,23 @@ def run_release(harvester: Installation, *, by_hand: bool = True) -> str:
 
 
 def report_accepted(harvester: Installation, key: str) -> None:
-    """Turn the set's red checks green: an operator has looked."""
-    with dg.DagsterInstance.get() as instance:
-        partitions.synchronise(instance, harvester)
-        jobs.report_accepted(instance, harvester, key)
+    """Turn the set's red checks green: an operator has looked. That Dagster's store does not take it is told on stderr
+    only: the candidate is accepted all the same."""
+    with _told_or_said(key), dg.DagsterInstance.get() as instance:
+        tell_accepted(instance, harvester, key)
+
+
+def tell_accepted(instance: dg.DagsterInstance, harvester: Installation, key: str) -> None:
+    """The same, as a run that has ended: accepting took none, for the candidate still stood."""
+    partitions.synchronise(instance, harvester)
+    config = {"ops": {names.ACCEPT_CANDIDATE_OP: {"config": {"source_set": key}}}}
+    job = defs.resolve_job_def(names.ACCEPT_JOB)
+    run = instance.create_run_for_job(
+        job, run_config=config, tags={names.SET_TAG: key, names.SOURCE_TAG: source_of(key)}
+    )
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job.name), run_id=run.run_id)
+    jobs.report_accepted(instance, harvester, key, run.run_id)
+    instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job.name), run_id=run.run_id)
 
 
 class PushReports:
@@ -96,12 +109,10 @@ class PushReports:
 
 @contextmanager
 def _told_or_said(key: str) -> Iterator[None]:
-    """Around telling Dagster of a set what stands all the same: on stderr where its store is away."""
+    """Around telling Dagster of a set what stands all the same: on stderr where its store does not take it."""
     try:
         yield
     except Exception as error:
-        if not is_away(error):
-            raise
         print(f"{key}: Dagster was not told: {type(error).__name__}", file=sys.stderr)
 
 
@@ -267,11 +278,9 @@ class DagsterLauncher:
         return RunSeen(run_id, _act(run), _subject(run), state, _said_by(self._instance, run_id), reason)
 
     def accepted(self, installation: Installation, key: str) -> None:
-        """The set's red checks turn green. That Dagster's store does not take it is told on stderr only: the candidate
-        is accepted all the same."""
+        """The set's red checks turn green, as `report_accepted` turns them."""
         with _told_or_said(key):
-            partitions.synchronise(self._instance, installation)
-            jobs.report_accepted(self._instance, installation, key)
+            tell_accepted(self._instance, installation, key)
 
     def end_runs(self, night: Night) -> list[str]:
         """Those in the queue are taken out of it, those that go on are told to end."""
