@@ -61,6 +61,7 @@ PAGES = {
     "/nights/": "nights",
     "/night/200/": "a night that was",
     "/versions/14/rollback/": "before going back, two documents in a hundred changed",
+    "/versions/next/": "what a release would publish",
     "/versions/difference/?old=14&new=15": "what differs between two versions",
     "/harvest/status": "access, status",
     "/access/runs/": "access, every run",

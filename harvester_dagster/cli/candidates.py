@@ -15,7 +15,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import steps
 from harvester_dagster.sets.attempts import Attempt
-from harvester_dagster.sets.looked_at import Figures
+from harvester_dagster.sets.candidate_figures import Figures
 
 Attempted = Annotated[
     int,

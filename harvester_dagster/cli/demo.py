@@ -32,8 +32,8 @@ from harvester_dagster.store import database
 
 _COPED = {
     "accepted": "its harvest is whole all the same, and accepted.",
-    "rejected": "its harvest was rejected; what was accepted before stays published, and nothing is lost.",
-    "failed": "no whole harvest tonight; what was accepted before stays published, and the next night asks again.",
+    "rejected": "its harvest was rejected; what is published of it stays, and nothing is lost.",
+    "failed": "no whole harvest tonight; what is published of it stays, and the next night asks again.",
 }
 SHOWN = 8
 """So many odd records of a case are told of."""

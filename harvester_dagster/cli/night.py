@@ -15,7 +15,7 @@ from rich.console import Console
 
 from harvester_dagster.cli import following, printing, single_record
 from harvester_dagster.cli.code_server import CodeServer
-from harvester_dagster.cli.commands import MENDABLE, Json, Key
+from harvester_dagster.cli.commands import MENDABLE, DryRun, Json, Key
 from harvester_dagster.cli.session import (
     Daemon,
     PushWorker,
@@ -27,6 +27,7 @@ from harvester_dagster.cli.session import (
     services,
 )
 from harvester_dagster.config_mistakes import ConfigError
+from harvester_dagster.consumers.version_differences import compared
 from harvester_dagster.explain import night_progress, status
 from harvester_dagster.explain.status import Status
 from harvester_dagster.installation import Installation
@@ -38,11 +39,13 @@ from harvester_dagster.releases import nights, stopping
 from harvester_dagster.releases.missing_nights import MissingNights
 from harvester_dagster.releases.nights import Night
 from harvester_dagster.releases.stopping import NoNight
+from harvester_dagster.sets import versions
 from harvester_dagster.sets.sets import UnknownSet
 from harvester_dagster.store import database
 from harvester_dagster.store.away import overlooked
 
 POLL_SECONDS = 1.0
+_SAMPLES = 20
 SHORT = timedelta(hours=1)
 """A night that has less before its deadline says so."""
 MISSING_SECONDS = 10.0
@@ -212,9 +215,12 @@ def harvest(
         printing.console.print(f"\nRun {run_id}. Publish it with `harvester release`.", style="dim")
 
 
-def release(as_json: Json = False) -> None:
+def release(dry_run: DryRun = False, as_json: Json = False) -> None:
     """Promote what the sets have accepted, now; ends the hold that a rollback has set."""
     with opened() as installation:
+        if dry_run:
+            _look(installation, as_json=as_json)
+            return
         dagster_home(installation.config)
         from harvester_dagster.cli import dagster_runs
 
@@ -225,6 +231,23 @@ def release(as_json: Json = False) -> None:
             printing.as_json({"run": run_id, "version": found.version_id, "search": found.search, "news": found.news})
             return
         printing.console.print(f"Version {found.version_id} is current (run {run_id}).")
+
+
+def _look(installation: Installation, *, as_json: bool) -> None:
+    """What a release would publish."""
+    with installation.pool.connection() as connection:
+        present = versions.current(connection)
+        before = present.generations if present else {}
+        found = compared(connection, before, versions.accepted(connection), _SAMPLES)
+    if as_json:
+        printing.as_json({"instead_of": present.version_id if present else None, **found._asdict()})
+        return
+    if not found.sets:
+        printing.console.print("Nothing would be published: consumers see what the sets have accepted.")
+        return
+    instead = f"in the place of version {present.version_id}" if present else "as the first version"
+    printing.console.print(f"A release would publish {instead}, with {found.sets} sets moved.")
+    printing.would_see(found)
 
 
 def _with_port(installation: Installation, port: int | None) -> Installation:

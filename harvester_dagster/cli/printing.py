@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -21,7 +21,9 @@ from rich.table import Table
 
 from harvester_dagster import shown_text
 from harvester_dagster.consumers.field_differences import DocumentDifference
+from harvester_dagster.consumers.version_differences import VersionsCompared
 from harvester_dagster.explain.status import PushLine, SetLine, Status
+from harvester_dagster.sets.differences import Kind
 from harvester_dagster.sets.steps import SetOutcome
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
@@ -95,6 +97,18 @@ def moment(at: datetime | None, zone: ZoneInfo) -> str:
     return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") if at else ""
 
 
+def would_see(found: VersionsCompared) -> None:
+    """What would come, change and go."""
+    for entity, counts in (found.counts or {}).items():
+        listed = ", ".join(f"{counts.get(change, 0):,} {change}" for change in get_args(Kind))
+        console.print(f"  {entity}: {listed}")
+    if found.counts is None:
+        console.print("  To count what differs took longer than the store lets a statement take.")
+    if found.samples:
+        console.print("Some of them:")
+        differences(found.samples)
+
+
 def candidate_outcome(key: str, outcome: SetOutcome) -> None:
     """What came of a candidate that a command has made, and what to do next."""
     attempt = outcome.attempt
@@ -104,7 +118,7 @@ def candidate_outcome(key: str, outcome: SetOutcome) -> None:
     if outcome.is_replaced:
         console.print(
             f"[red]{text(key)}[/red]: rejected: {text(outcome.reason)}. "
-            "What was accepted before stays published.\n"
+            "What is published of it stays.\n"
             f"See `harvester accept {text(shlex.quote(key))} --dry-run`, then accept or dismiss it.",
         )
     elif attempt is not None and attempt.generation is None:
@@ -234,8 +248,14 @@ def _print(columns: Sequence[_Column], rows: Sequence[Sequence[str]]) -> None:
     console.print(shown)
 
 
+def _documents(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {entity}" for entity, n in sorted(counts.items(), reverse=True))
+
+
 def _set_row(line: SetLine) -> list[str]:
-    published = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
+    published = _documents(line.published)
+    if line.is_ahead:
+        published = f"{published or 'none'}; accepted: {_documents(line.accepted)}"
     return [
         text(line.key),
         line.mode,
@@ -255,8 +275,8 @@ def _verdict(line: SetLine) -> str:
 
 def _trouble(line: SetLine) -> None:
     """What happened to a set, what is published instead, what to do about it."""
-    kept = ", ".join(f"{n:,} {entity}" for entity, n in sorted(line.published.items(), reverse=True))
-    stays = f"What was accepted before stays published: {kept}." if line.generation else "Nothing of it is published."
+    kept = _documents(line.published)
+    stays = f"What is published of it stays: {kept}." if kept else "Nothing of it is published."
     console.print(f"[red]{text(line.key)}[/red]: {text(line.reason)}. {stays}")
     key = shlex.quote(line.key)
     if line.waits:

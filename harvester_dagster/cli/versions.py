@@ -124,11 +124,4 @@ def _look(installation: Installation, earlier: Version, *, as_json: bool) -> Non
     printing.console.print(
         f"Version {earlier.version_id} of {prepared} would be current, with {found.sets} sets moved."
     )
-    for entity, counts in (found.counts or {}).items():
-        listed = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("added", "changed", "removed"))
-        printing.console.print(f"  {entity}: {listed}")
-    if found.counts is None:
-        printing.console.print("  To count what differs took longer than the store lets a statement take.")
-    if found.samples:
-        printing.console.print("Some of them:")
-        printing.differences(found.samples)
+    printing.would_see(found)

@@ -15,7 +15,8 @@ from harvester_dagster.releases import day_work, needs_a_hand, standings
 from harvester_dagster.releases.needs_a_hand import FailingTask
 from harvester_dagster.releases.standings import SetStanding, Standing
 from harvester_dagster.search.search_side import SearchSide, search_side
-from harvester_dagster.sets import attempts, problems, pushed, sets, versions
+from harvester_dagster.sets import attempts, candidate_figures, problems, pushed, sets, versions
+from harvester_dagster.sets.candidate_figures import Figures
 
 
 class TaskLine(NamedTuple):
@@ -30,17 +31,20 @@ class TaskLine(NamedTuple):
 
 
 class WaitingCandidate(NamedTuple):
-    """What was proposed, rejected, and can still be accepted. `mode`: a harvest's, or remap, record, reconcile."""
+    """What was proposed, rejected, and can still be accepted. `mode`: a harvest's, or remap, record, reconcile.
+    `figures`: what it would change, as it was counted last; None: it was rejected before they were kept."""
 
     attempt: int
     mode: str
     reason: str
     began: datetime
+    figures: Figures | None
 
 
 class SetLine(NamedTuple):
-    """One set: its newest harvest, how it ended, and what is published of it. `tally`: each of its `records` under one
-    word (`sets/tally.py`); empty for a harvest that was not staged."""
+    """One set: its newest harvest, how it ended, and what is published of it: documents that consumers see, by entity.
+    `accepted`: those of the accepted `generation`, which the next release publishes. `tally`: each of its `records`
+    under one word (`sets/tally.py`); empty for a harvest that was not staged."""
 
     key: str
     standing: Standing
@@ -54,6 +58,7 @@ class SetLine(NamedTuple):
     counts: Mapping[str, Mapping[str, int]]
     reason: str
     generation: int
+    accepted: Mapping[str, int]
     published: Mapping[str, int]
     seconds: float
     tasks: list[TaskLine]
@@ -205,26 +210,35 @@ def _lines(
     ids = [newest[set_id].attempt_id for set_id in set_ids if set_id in newest]
     tasks = _tasks(installation, connection, set_ids) if with_tasks else {}
     notes = problems.of_lists(connection, ids)
+    figures = candidate_figures.kept(connection, [attempt.attempt_id for attempt in waiting.values()])
     tallies = dict(connection.execute("SELECT attempt_id, tally FROM attempt WHERE attempt_id = ANY (%s)", (ids,)))
-    published = dict(
-        connection.execute(
-            """SELECT s.set_id, g.published FROM harvest_set s
-               JOIN generation g ON g.set_id = s.set_id AND g.gen = s.accepted_gen"""
-        )
-    )
+    accepted, published = _documents(connection, versions.accepted(connection)), _documents(connection, shown)
     lines = []
     for state in states:
         if found := by_key.get(state.key):
             harvest = newest.get(state.set_id)
-            line = _line(state, found, harvest, published.get(state.set_id, {}), tasks.get(state.set_id, []))
+            line = _line(state, found, harvest, accepted.get(state.set_id, {}), tasks.get(state.set_id, []))
             number = harvest.attempt_id if harvest else 0
             line = line._replace(
                 tally=tallies.get(number) or {},
                 notes=notes.get(number, []),
+                published=published.get(state.set_id, {}),
                 is_ahead=state.accepted_gen > shown.get(state.set_id, 0),
             )
-            lines.append(_with_candidate(line, waiting.get(state.set_id)))
+            lines.append(_with_candidate(line, waiting.get(state.set_id), figures))
     return lines
+
+
+def _documents(connection: Any, generations: Mapping[int, int]) -> dict[int, Mapping[str, int]]:
+    """By set: how many documents each entity has at its generation."""
+    given = {"sets": list(generations), "gens": list(generations.values())}
+    return dict(
+        connection.execute(
+            """SELECT set_id, published FROM generation
+               JOIN unnest(%(sets)s::int[], %(gens)s::int[]) at (set_id, gen) USING (set_id, gen)""",
+            given,
+        )
+    )
 
 
 def _tasks(installation: Installation, connection: Any, set_ids: list[int]) -> dict[int, list[TaskLine]]:
@@ -242,7 +256,7 @@ def _line(
     state: sets.SetState,
     found: SetStanding,
     newest: attempts.Attempt | None,
-    published: Mapping[str, int],
+    accepted: Mapping[str, int],
     tasks: list[TaskLine],
 ) -> SetLine:
     ended = newest.ended_at if newest else None
@@ -257,7 +271,8 @@ def _line(
         counts=(newest.counts or {}) if newest else {},
         reason=found.reason or (newest.reason if newest else ""),
         generation=state.accepted_gen,
-        published=published,
+        accepted=accepted,
+        published={},
         seconds=(ended - newest.started_at).total_seconds() if newest and ended else 0.0,
         tasks=tasks,
         tally={},
@@ -267,8 +282,9 @@ def _line(
     )
 
 
-def _with_candidate(line: SetLine, waits: attempts.Attempt | None) -> SetLine:
+def _with_candidate(line: SetLine, waits: attempts.Attempt | None, figures: Mapping[int, Figures]) -> SetLine:
     if waits is None:
         return line
-    candidate = WaitingCandidate(waits.attempt_id, waits.mode, waits.reason, waits.started_at)
+    of = figures.get(waits.attempt_id)
+    candidate = WaitingCandidate(waits.attempt_id, waits.mode, waits.reason, waits.started_at, of)
     return line._replace(waits=candidate, reason=line.reason or waits.reason)

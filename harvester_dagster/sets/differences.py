@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
 class DifferenceFigures(NamedTuple):
     """`counts`: entity → change → documents; `documents`: change → the ids of the first of them. `digest`: over which
-    documents differ, and how: as many others have another."""
+    documents differ, and what they say before and after: as many others have another, and so have other values."""
 
     counts: Mapping[str, Mapping[Kind, int]]
     documents: Mapping[Kind, list[int]]
@@ -65,6 +65,7 @@ low AS MATERIALIZED (
           AND published OFFSET 0) o),
 differ AS (
     SELECT set_id, doc_id, coalesce(high.entity, low.entity) AS entity,
+           coalesce(substr(low.hash, 1, 8), '') || '|' || coalesce(substr(high.hash, 1, 8), '') AS of,
            CASE WHEN low.hash IS NOT NULL AND high.hash IS NOT NULL THEN 'changed'
                 WHEN (low.hash IS NULL) <> coalesce(high.is_back, low.is_back) THEN 'added' ELSE 'removed' END AS change
     FROM high FULL JOIN low USING (set_id, doc_id) WHERE high.hash IS DISTINCT FROM low.hash)
@@ -78,7 +79,7 @@ FROM differ JOIN document d USING (doc_id) ORDER BY differ.set_id, doc_id
 """
 _COUNTED = f"""{_DIFFER}
 SELECT entity, change, count(*), (array_agg(doc_id ORDER BY doc_id))[:%(most)s],
-       encode(sha256(convert_to(string_agg(doc_id::text, ' ' ORDER BY doc_id), 'UTF8')), 'hex')
+       encode(sha256(string_agg(int8send(doc_id) || of, '' ORDER BY doc_id)), 'hex')
 FROM differ GROUP BY entity, change ORDER BY entity, change
 """
 _SOME = f"""

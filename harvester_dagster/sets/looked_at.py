@@ -7,41 +7,22 @@ figures): the last look may be somebody else's. Does not belong here: staging an
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from harvester_dagster.failures import HarvesterError
-from harvester_dagster.sets import attempts, differences, verdict
+from harvester_dagster.sets import attempts, candidate_figures, differences, verdict
 from harvester_dagster.sets.attempts import Attempt
-from harvester_dagster.sets.differences import DifferenceFigures, Kind
+from harvester_dagster.sets.candidate_figures import Figures
+from harvester_dagster.sets.differences import DifferenceFigures
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.sets import SetState
 
 
 class CandidateMoved(HarvesterError):
     """What would be accepted is not what was looked at."""
-
-
-class Figures(NamedTuple):
-    """Of a staged candidate. `proposed` and `accepted`: documents that consumers would see and do see, by entity;
-    then how many of them differ. `digest`: over which, so that as many others are not the same."""
-
-    attempt_id: int
-    proposed: Mapping[str, int]
-    accepted: Mapping[str, int]
-    added: int
-    changed: int
-    removed: int
-    digest: str
-
-    def __str__(self) -> str:
-        counts = ", ".join(
-            f"{n:,} {entity} after {self.accepted.get(entity, 0):,}"
-            for entity, n in sorted(self.proposed.items(), reverse=True)
-        )
-        return f"{counts}; {self.added:,} added, {self.changed:,} changed, {self.removed:,} removed"
 
 
 def generations(state: SetState) -> tuple[Mapping[int, int], Mapping[int, int]]:
@@ -57,18 +38,20 @@ def figures(connection: Connection[Any], state: SetState, attempt: Attempt) -> F
 def figures_of(connection: Connection[Any], state: SetState, attempt: Attempt, differs: DifferenceFigures) -> Figures:
     """The same where it is counted already what it would change."""
     accepted = verdict.published(connection, state)
-    added, changed, removed = (
-        sum(of_entity.get(kind, 0) for of_entity in differs.counts.values()) for kind in get_args(Kind)
-    )
-    proposed = verdict.proposed(connection, state, accepted)
-    return Figures(attempt.attempt_id, proposed, accepted, added, changed, removed, differs.digest)
+    return candidate_figures.of(attempt.attempt_id, verdict.proposed(connection, state, accepted), accepted, differs)
 
 
 def note(connection: Connection[Any], locked: LockedSet, found: Figures) -> None:
     """Somebody has looked at these."""
     connection.execute(
-        "UPDATE attempt SET looked_at = %s, looked = %s WHERE attempt_id = %s AND set_id = %s",
-        (locked.installation.clock(), Jsonb(found._asdict()), found.attempt_id, locked.set_id),
+        """UPDATE attempt SET looked_at = %(now)s, looked = %(found)s, figures = %(found)s
+           WHERE attempt_id = %(attempt)s AND set_id = %(set)s""",
+        {
+            "now": locked.installation.clock(),
+            "found": Jsonb(found._asdict()),
+            "attempt": found.attempt_id,
+            "set": locked.set_id,
+        },
     )
 
 
@@ -82,7 +65,7 @@ def check(connection: Connection[Any], locked: LockedSet, found: Figures, asked:
         has_moved, was = seen != found.digest, ""
     else:
         has_moved = last is not None and last.attempt_id == found.attempt_id and last != found
-        was = f"it was {last}; "
+        was = f"it was {last}; " if last and str(last) != str(found) else "its documents say something else; "
     if has_moved:
         raise CandidateMoved(
             f"{locked.key}: attempt {found.attempt_id} has moved since it was looked at: {was}it is {found}",

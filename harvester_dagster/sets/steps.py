@@ -15,9 +15,10 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit, wishes
 from harvester_dagster.sets import attempts, enrich, fetch, generations, looked_at, problems, sets, verdict
 from harvester_dagster.sets.attempts import Attempt, Mode, Window
+from harvester_dagster.sets.candidate_figures import Figures
 from harvester_dagster.sets.enrich import Again, Portion
 from harvester_dagster.sets.locked_set import PATIENCE, LockedSet, lock_set
-from harvester_dagster.sets.looked_at import CandidateMoved, Figures
+from harvester_dagster.sets.looked_at import CandidateMoved
 from harvester_dagster.sets.outputs import Made, produce, stale, still_to_do, version
 from harvester_dagster.sets.sets import SetState
 from harvester_dagster.sets.stage import stage

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from harvester_dagster.config import SetSettings
 from harvester_dagster.publication import audit, inbox, wishes
-from harvester_dagster.sets import attempts, outputs, withheld
+from harvester_dagster.sets import attempts, candidate_figures, differences, outputs, withheld
 from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.locked_set import LockedSet
 from harvester_dagster.sets.sets import SetState
@@ -97,10 +97,13 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
         rejected = [f"{entity}: {verdict.reason}" for entity, verdict in verdicts.items() if verdict.rejected]
         record = Jsonb({entity: verdict._asdict() for entity, verdict in verdicts.items()})
         if rejected and not by_hand:
+            before, after = {state.set_id: state.accepted_gen}, {state.set_id: state.candidate_gen}
+            differs = differences.counted(connection, before, after)
+            figures = Jsonb(candidate_figures.of(attempt.attempt_id, now_there, historic, differs)._asdict())
             connection.execute(
-                """UPDATE attempt SET state = 'rejected', verdict = %s, reason = %s, ended_at = %s
+                """UPDATE attempt SET state = 'rejected', verdict = %s, reason = %s, ended_at = %s, figures = %s
                    WHERE attempt_id = %s AND state = 'staged'""",
-                (record, "; ".join(rejected), installation.clock(), attempt.attempt_id),
+                (record, "; ".join(rejected), installation.clock(), figures, attempt.attempt_id),
             )
             inbox.settle(connection, attempt.attempt_id, "rejected", installation.clock(), "; ".join(rejected))
             if attempt.mode != "derive":  # results of due looks count all the same: the next release publishes them

@@ -126,6 +126,11 @@ def lines(connection: Connection[Any], most: int, before: int | None = None) -> 
     return [VersionLine._make(row) for row in rows]
 
 
+def accepted(connection: Connection[Any]) -> dict[int, int]:
+    """The generation of each set that the next release would publish."""
+    return dict(connection.execute("SELECT set_id, accepted_gen FROM harvest_set WHERE accepted_gen > 0").fetchall())
+
+
 def prepare(installation: Installation, *, run_id: str | None = None, night_id: int | None = None) -> Version | None:
     """A version of what every set has accepted; None: no set has moved since the current one.
 
@@ -133,15 +138,13 @@ def prepare(installation: Installation, *, run_id: str | None = None, night_id: 
     """
     with installation.pool.connection() as connection:
         locks.take_until_end(connection, Lock.PROMOTION)
-        rows = connection.execute("SELECT set_id, accepted_gen FROM harvest_set WHERE accepted_gen > 0")
-        accepted: dict[int, int] = dict(rows.fetchall())
-        present = current(connection)
-        if not accepted or (present and present.generations == accepted):
+        generations, present = accepted(connection), current(connection)
+        if not generations or (present and present.generations == generations):
             return None
         made_by = {"now": installation.clock(), "code": code_version(), "run": run_id, "night": night_id}
         row = connection.execute(f"{_SELECT} ORDER BY v.version_id DESC LIMIT 1").fetchone()
         newest = _version(row) if row else None
-        if newest and newest.promoted_at is None and newest.generations == accepted:
+        if newest and newest.promoted_at is None and newest.generations == generations:
             connection.execute(
                 """UPDATE dataset_version SET prepared_at = %(now)s, code_version = %(code)s,
                        run_id = coalesce(%(run)s, run_id), night_id = coalesce(%(night)s, night_id)
@@ -149,7 +152,7 @@ def prepare(installation: Installation, *, run_id: str | None = None, night_id: 
                 {**made_by, "version": newest.version_id},
             )
             return by_id(connection, newest.version_id)
-        return _insert(connection, accepted, made_by)
+        return _insert(connection, generations, made_by)
 
 
 def promote(

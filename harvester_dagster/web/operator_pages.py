@@ -24,7 +24,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import missing_nights, nights
 from harvester_dagster.sets import attempts, differences, looked_at, sets, versions
-from harvester_dagster.sets.looked_at import Figures
+from harvester_dagster.sets.candidate_figures import Figures
 from harvester_dagster.sets.sets import SetState, UnknownSet
 from harvester_dagster.sets.versions import NotPromotable
 from harvester_dagster.web import push_pages, set_plots
@@ -84,6 +84,7 @@ class OperatorPages:
                 found=found,
                 news=self._news_told(connection),
                 running=running[-1] if running else None,
+                waiting=[] if running else [line for line in found.sets if line.is_ahead],
                 open_nights=running,
                 progress=self._progress(connection, running[-1].night_id) if running else [],
                 nights=night_report.nights(connection, _NIGHTS),

@@ -1,4 +1,5 @@
-"""The pages of versions: those that are kept, what was published when, what differs, and what going back would do.
+"""The pages of versions: those that are kept, what was published when, what differs, what a release would do and what
+going back would.
 
 Belongs here: requests. Does not belong here: comparing (`consumers/`), and the buttons on these pages
 (`operator_acts.py`).
@@ -46,6 +47,7 @@ class VersionPages:
         return [
             Route("/versions/", self.versions),
             Route("/versions/difference/", self.difference),
+            Route("/versions/next/", self.next),
             Route("/versions/{version:number}/rollback/", self.look),
         ]
 
@@ -86,14 +88,26 @@ class VersionPages:
         values: dict[str, Any] = {"old": old, "new": new, "found": found, "place": place, "is_first": is_first}
         return self._page(request, "version_difference.html", **values)
 
+    def next(self, request: Request) -> Response:
+        """What the next release would publish, and the button that does it."""
+        reading = self._installation.reading
+        with self._comparisons.one(), reading.connection() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")  # samples of what is counted
+            present = versions.current(connection)
+            generations = present.generations if present else {}
+            found = compared(connection, generations, versions.accepted(connection), _SAMPLES)
+            hold = versions.holding(connection)
+        return self._page(request, "release.html", present=present, found=found, hold=hold)
+
     def look(self, request: Request) -> Response:
         """What going back to a version would do, and the button that does it."""
         reading = self._installation.reading
         with self._comparisons.one(), reading.connection() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             earlier, present = _kept(connection, request.path_params["version"]), versions.current(connection)
             try:
                 versions.check_rollback(connection, earlier)
-                hindered = ""
+                hindered = f"Version {earlier.version_id} is current." if earlier.is_current else ""
             except NotPromotable as error:
                 hindered = str(error)
             values: dict[str, Any] = {

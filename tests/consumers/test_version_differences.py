@@ -91,6 +91,17 @@ def test_the_command_says_what_it_would_do(told: World, tmp_path: Path, monkeypa
     refused = CliRunner().invoke(app, ["versions", "rollback", "9", "--dry-run"])
     assert refused.exit_code == 1 and "there is no version 9" in refused.stderr
 
+    dry = CliRunner().invoke(app, ["release", "--dry-run"])
+    assert dry.exit_code == 0 and "Nothing would be published" in dry.output
+    told.source.put("d")
+    told.night()
+    dry = CliRunner().invoke(app, ["release", "--dry-run"])
+    assert "in the place of version 2, with 1 sets moved" in dry.output, dry.output
+    assert "products: 1 added, 0 changed, 0 removed" in dry.output
+    dry = CliRunner().invoke(app, ["release", "--dry-run", "--json"])
+    assert json.loads(dry.stdout)["counts"]["products"] == {"added": 1}
+    assert told.one("SELECT version_id FROM current_version") == 2, "nothing was released"
+
     assert "are held: held by" in harvester("hold", "--why", "a demonstration")
     assert "a demonstration" in harvester("end-hold")
     ended = CliRunner().invoke(app, ["versions", "end-hold"])

@@ -244,12 +244,14 @@ class TestRejected:
         check(world)
         assert world.outputs() == world.rebuilt()
 
-    def test_what_became_stale_since_is_made_before_it_is_taken(self, world: World) -> None:
+    def test_what_became_stale_since_is_made_and_looked_at_before_it_is_taken(self, world: World) -> None:
         world.night()
         digest = seen(world)
         world.overwrite("a", {"title": "By hand"})
-        outcome = steps.accept_standing(world.installation, KEY, 2, seen=digest)
-        assert outcome and world.titles()["a"] == "By hand", "the same documents differ"
+        with pytest.raises(CandidateMoved, match="has moved since it was looked at"):
+            steps.accept_standing(world.installation, KEY, 2, seen=digest)
+        outcome = steps.accept_standing(world.installation, KEY, 2, seen=seen(world))
+        assert outcome and world.titles()["a"] == "By hand", "the same documents differ, and one says something else"
         assert not world.rows("SELECT FROM dirty")
         check(world)
 

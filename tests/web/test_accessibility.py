@@ -39,7 +39,12 @@ LOOKS: tuple[tuple[Literal["light", "dark"], ViewportSize], ...] = (
 LONG = "x" * 5_000
 PATHS = (
     *("/", f"/set/{KEY}/", "/set/src:two/", f"/document/?srn={KEY}:00", f"/document/?srn={KEY}:a", "/versions/"),
-    *(f"/document/source/?srn={KEY}:00", "/versions/1/rollback/", "/versions/difference/?old=1&new=2"),
+    *(
+        f"/document/source/?srn={KEY}:00",
+        "/versions/1/rollback/",
+        "/versions/next/",
+        "/versions/difference/?old=1&new=2",
+    ),
     *(
         "/failures/",
         "/audit/",

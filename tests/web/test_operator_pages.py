@@ -172,7 +172,7 @@ def test_a_rejected_set_is_seen_looked_at_accepted_and_published(site: Site, pag
     )
     page.get_by_role("button", name="Accept attempt 2").click()
     ahead = page.get_by_role("region", name="Accepted, and not published yet")
-    expect(ahead).to_contain_text("Generation 2")
+    expect(ahead).to_contain_text("1 products, 1 files of generation 2, in the place of 12 products, 12 files")
     assert site.acts.green == [KEY] and site.acts.runs == {}, "it was done at once"
     ahead.get_by_role("button", name="Release").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Release")

@@ -92,6 +92,35 @@ def test_one_goes_back_after_seeing_what_that_would_do(site: Site, page: Page) -
     ]
 
 
+def test_what_is_accepted_stands_beside_what_is_published_until_it_is_released(site: Site, page: Page) -> None:
+    two_versions(site.world)
+    assert "Nothing: consumers see what the sets have accepted" in site.get("/versions/next/").text
+    site.world.source.put("d")
+    site.world.night()
+    page.goto(site.url)
+    waiting = page.get_by_role("region", name="Accepted, and not published yet")
+    expect(waiting).to_contain_text(f"{KEY}: 3 products, 3 files of generation 3, in the place of 2 products, 2 files")
+    waiting.get_by_role("link", name="see what a release would publish").click()
+    counts = page.get_by_role("region", name="What consumers would see")
+    expect(counts.get_by_role("row").filter(has_text="products")).to_contain_text("100")
+    page.get_by_role("button", name="Release", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Release")
+    page.goto(site.url)
+    expect(page.get_by_role("heading", name="Accepted, and not published yet")).to_have_count(0)
+
+
+def test_what_was_gone_back_from_is_not_told_as_published(site: Site) -> None:
+    two_versions(site.world)
+    assert site.post("/versions/1/rollback", instead_of="2") == 303
+    for path in ("/", f"/set/{KEY}/"):
+        text = " ".join(site.get(path).text.split())
+        assert "2 products, 2 files of generation 2, in the place of 2 products, 2 files" in text, path
+    text = " ".join(site.get("/versions/next/").text.split())
+    assert '<th scope="row">products</th><td class="number">1</td><td class="number">1</td>' in text
+    assert "A release by hand ends the hold" in text
+    assert "is current" in site.get("/versions/1/rollback/").text
+
+
 def test_what_is_not_what_was_looked_at_is_not_done(site: Site) -> None:
     two_versions(site.world)
     site.world.source.put("d")
