@@ -77,7 +77,7 @@ def report_accepted(harvester: Installation, key: str) -> None:
 def tell_accepted(instance: dg.DagsterInstance, harvester: Installation, key: str) -> None:
     """The same, as a run that has ended: accepting took none, for the candidate still stood."""
     partitions.synchronise(instance, harvester)
-    config = {"ops": {names.ACCEPT_CANDIDATE_OP: {"config": {"source_set": key}}}}
+    config = {"ops": {names.ACCEPT_CANDIDATE_OP: {"config": jobs.AcceptConfig(source_set=key).model_dump()}}}
     job = defs.resolve_job_def(names.ACCEPT_JOB)
     run = instance.create_run_for_job(
         job, run_config=config, tags={names.SET_TAG: key, names.SOURCE_TAG: source_of(key)}

@@ -120,12 +120,15 @@ def _is_over(installation: Installation, night: Night, daemon: Daemon, tasks: in
 
 def night(
     stop: Annotated[bool, typer.Option("--stop", help="Stop the night that goes on instead.")] = False,
+    number: Annotated[int | None, typer.Option("--number", metavar="N", help="With --stop: this night only.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a whole night now: every set, then the release. Uses what `up` has running. Exit code 1 when a set's run
     failed. Stopped, it releases nothing; what its sets have accepted stays, and is released as work of the day."""
+    if number is not None and not stop:
+        raise typer.BadParameter("--number names the night that --stop stops")
     if stop:
-        _stop(as_json)
+        _stop(number, as_json=as_json)
         return
     with opened(for_tasks=True, migrates=True) as installation, daemon_of(installation) as daemon:
         started = time.monotonic()
@@ -137,15 +140,17 @@ def night(
             raise typer.Exit(MENDABLE)
 
 
-def _stop(as_json: bool) -> None:
+def _stop(number: int | None, *, as_json: bool) -> None:
     with opened() as installation:
         dagster_home(installation.config)
         from harvester_dagster.cli import dagster_runs
 
         with installation.pool.connection() as connection:
-            going_on = [row.night_id for row in nights.open_nights(connection)]
+            found = [row.night_id for row in nights.open_nights(connection)]
+        going_on = [night_id for night_id in found if number in (None, night_id)]
         if not going_on:
-            raise NoNight("no night goes on", "`harvester night` runs one")
+            which = "no night goes on" if number is None else f"night {number} does not go on"
+            raise NoNight(which, "`harvester status` shows how the last one ended")
         for night_id in going_on:
             with audit.trying(installation.pool, "stop night", str(night_id), installation.clock):
                 cut = stopping.stop(installation, night_id, dagster_runs.end_runs)
@@ -166,7 +171,8 @@ def report(installation: Installation, done: Night, seconds: float, quiet: bool 
         printing.console.print(f"\nThe night took {seconds:.0f} s.")
     for key, reason in failed.items():
         said = reason or "see its run in the Dagster UI"
-        printing.errors.print(f"{key}: its run FAILED: {said}", style="red", markup=False)
+        what = f"{key}: {said}" if reason == nights.STOPPED else f"{key}: its run FAILED: {said}"
+        printing.errors.print(what, style="red", markup=False)
     return list(failed)
 
 

@@ -75,11 +75,16 @@ class Harvest(NamedTuple):
     night_id: int | None
     tally: Mapping[str, int] | None
     """Each of its records under one word (`sets/tally.py`); None: it was not staged."""
+    rejected_at: datetime | None = None
+    """First; it may have been accepted by hand since."""
+    is_stopped: bool = False
+    """It failed because somebody stopped its night."""
 
     @property
     def seconds(self) -> float:
-        """From asking the source to the verdict."""
-        return (self.ended_at - self.started_at).total_seconds() if self.ended_at else 0.0
+        """From asking the source to the first verdict."""
+        ended = self.rejected_at or self.ended_at
+        return (ended - self.started_at).total_seconds() if ended else 0.0
 
     @property
     def changes(self) -> int:
@@ -97,16 +102,20 @@ def nights(connection: Connection[Any], count: int, before: int | None = None) -
     with connection.cursor(row_factory=class_row(NightSummary)) as cursor:
         return cursor.execute(
             """SELECT n.night_id, n.opened_at, n.ended_at, count(s.set_id) AS sets,
-                      count(*) FILTER (WHERE a.state = 'accepted' AND s.outcome IS DISTINCT FROM 'failure') AS accepted,
-                      count(*) FILTER (WHERE a.state IN ('rejected', 'superseded', 'dismissed')) AS rejected,
-                      count(*) FILTER (WHERE a.state = 'failed' OR s.outcome = 'failure') AS failed,
+                      count(*) FILTER (WHERE a.state = 'accepted' AND a.rejected_at IS NULL
+                                         AND s.outcome IS DISTINCT FROM 'failure') AS accepted,
+                      count(*) FILTER (WHERE a.rejected_at IS NOT NULL
+                                          OR a.state IN ('rejected', 'superseded', 'dismissed')) AS rejected,
+                      count(*) FILTER (WHERE a.state = 'failed' AND NOT a.is_stopped
+                                          OR s.outcome = 'failure' AND n.released_at IS NOT NULL) AS failed,
                       (SELECT max(version_id) FROM dataset_version v
                        WHERE v.night_id = n.night_id AND v.promoted_at IS NOT NULL) AS version_id,
                       n.released_at IS NOT NULL AS was_released, n.failed_run <> '' AS release_failed
                FROM (SELECT * FROM night WHERE %(before)s::bigint IS NULL OR night_id < %(before)s
                      ORDER BY night_id DESC LIMIT %(count)s) n
                LEFT JOIN night_set s USING (night_id)
-               LEFT JOIN LATERAL (SELECT state FROM attempt a WHERE a.set_id = s.set_id AND a.night_id = n.night_id
+               LEFT JOIN LATERAL (SELECT state, rejected_at, is_stopped FROM attempt a
+                                  WHERE a.set_id = s.set_id AND a.night_id = n.night_id
                                   ORDER BY attempt_id DESC LIMIT 1) a ON true
                GROUP BY n.night_id, n.opened_at, n.ended_at, n.released_at, n.failed_run ORDER BY n.night_id DESC""",
             {"count": count, "before": before},
@@ -117,6 +126,10 @@ def one_night(connection: Connection[Any], night_id: int) -> NightSummary | None
     """That night; None: it is not kept."""
     found = nights(connection, 1, night_id + 1)
     return found[0] if found and found[0].night_id == night_id else None
+
+
+_SINCE = {"superseded": "a later harvest took its place", "dismissed": "dismissed"}
+"""What became of a rejection, by the state of its attempt."""
 
 
 class SetOfNight(NamedTuple):
@@ -130,15 +143,24 @@ class SetOfNight(NamedTuple):
 
     @property
     def state(self) -> str:
-        """In a word."""
+        """In a word, as it was when the night ended."""
+        if self.harvest and self.harvest.is_stopped:
+            return "stopped"
         if self.outcome == "failure":
             return "failed"
-        return self.harvest.state if self.harvest else "not harvested"
+        if self.harvest is None:
+            return "not harvested"
+        return "rejected" if self.harvest.state in _SINCE or self.harvest.rejected_at else self.harvest.state
 
     @property
     def reason(self) -> str:
         """Why, where anything is to be said."""
         return self.why or (self.harvest.reason if self.harvest else "")
+
+    @property
+    def since(self) -> str:
+        """What took its place after the night, if anything; an acceptance by hand is its reason."""
+        return _SINCE.get(self.harvest.state, "") if self.harvest else ""
 
 
 _OF_NIGHT = ", ".join(f"a.{name}" for name in Harvest._fields)
@@ -173,7 +195,7 @@ def usual(connection: Connection[Any]) -> dict[tuple[str, str], Usual]:
            FROM harvest_set s CROSS JOIN LATERAL (
                SELECT b.*, row_number() OVER (PARTITION BY mode ORDER BY attempt_id DESC) AS place FROM (
                    SELECT attempt_id, mode, state, records, {_CHANGES} AS changes,
-                          extract(epoch FROM ended_at - started_at)::float8 AS seconds
+                          extract(epoch FROM coalesce(rejected_at, ended_at) - started_at)::float8 AS seconds
                    FROM attempt c WHERE c.set_id = s.set_id AND c.mode = ANY (%(modes)s)
                    ORDER BY attempt_id DESC OFFSET 1 LIMIT %(back)s) b
                WHERE state = 'accepted') a
@@ -199,8 +221,7 @@ def harvests(connection: Connection[Any], set_id: int, count: int) -> list[Harve
     """The last harvests of a set, newest first."""
     with connection.cursor(row_factory=class_row(Harvest)) as cursor:
         return cursor.execute(
-            """SELECT attempt_id, mode, started_at, ended_at, state, records, reason, run_id, night_id, tally
-               FROM attempt
+            f"""SELECT {", ".join(Harvest._fields)} FROM attempt
                WHERE set_id = %s AND mode = ANY (%s) ORDER BY attempt_id DESC LIMIT %s""",
             (set_id, list(HARVESTS), count),
         ).fetchall()

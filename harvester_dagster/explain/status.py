@@ -49,6 +49,8 @@ class SetLine(NamedTuple):
     key: str
     standing: Standing
     harvest: str
+    is_stopped: bool
+    """Somebody stopped the night of its newest harvest."""
     attempt: int
     """Its number; 0: never harvested."""
     run_id: str
@@ -76,7 +78,7 @@ class SetLine(NamedTuple):
         if self.standing == "retired":
             return "retired"
         if self.harvest == "failed":
-            return "source failed"
+            return "stopped" if self.is_stopped else "source failed"
         if self.waits or self.harvest in ("rejected", "superseded"):
             return "rejected"
         if self.standing in ("on fallback", "missing"):
@@ -259,11 +261,12 @@ def _line(
     accepted: Mapping[str, int],
     tasks: list[TaskLine],
 ) -> SetLine:
-    ended = newest.ended_at if newest else None
+    ended = (newest.rejected_at or newest.ended_at) if newest else None
     return SetLine(
         key=state.key,
         standing=found.standing,
         harvest=newest.state if newest else "never",
+        is_stopped=newest.is_stopped if newest else False,
         attempt=newest.attempt_id if newest else 0,
         run_id=(newest.run_id or "") if newest else "",
         mode=newest.mode if newest else "",

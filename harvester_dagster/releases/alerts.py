@@ -110,7 +110,7 @@ def _of_set(connection: Connection[Any], installation: Installation, state: sets
             state.key,
         )
     newest = attempts.last(connection, state.set_id, modes=attempts.HARVESTS)
-    if newest is None or newest.state not in ("rejected", "failed", "superseded"):
+    if newest is None or newest.state not in ("rejected", "failed", "superseded") or newest.is_stopped:
         return None
     nights = nights_in_a_row(connection, installation, state.set_id)
     if newest.state == "failed":

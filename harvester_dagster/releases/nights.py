@@ -20,6 +20,9 @@ Ended = Literal["success", "failure"]
 SCHEDULE_GRACE = timedelta(minutes=5)
 """How long a scheduled night's runs may take to appear before they are requested again: its tick creates them."""
 
+STOPPED = "its night was stopped"
+"""Why a set came to no end in a night."""
+
 
 class Night(NamedTuple):
     """`scheduled_at`: the tick of the schedule that asked for it; None: opened by hand."""
@@ -233,13 +236,14 @@ def is_open(connection: Connection[Any], night_id: int) -> bool:
 def failed(connection: Connection[Any], night_id: int) -> dict[str, str]:
     """The sets whose runs failed in a night that is over, or came to no end in it, by their key, and why."""
     rows = connection.execute(
-        """SELECT s.key, n.outcome, n.reason FROM night_set n JOIN harvest_set s USING (set_id)
+        """SELECT s.key, n.outcome, n.reason, night.released_at IS NULL AND night.failed_run = ''
+           FROM night_set n JOIN harvest_set s USING (set_id) JOIN night USING (night_id)
            WHERE n.night_id = %s AND n.outcome IS DISTINCT FROM 'success' ORDER BY n.set_id""",
         (night_id,),
     )
     return {
-        key: reason or ("" if outcome else "it was not ready when the night had to end")
-        for key, outcome, reason in rows
+        key: reason or (STOPPED if stopped else "" if outcome else "it was not ready when the night had to end")
+        for key, outcome, reason, stopped in rows
     }
 
 

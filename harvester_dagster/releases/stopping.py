@@ -64,7 +64,7 @@ def _closed(installation: Installation, key: str, night_id: int, seconds: float)
             if found is None or found.night_id != night_id:
                 return False
             is_cut = found.state == "open"
-            attempts.fail(connection, locked, found, f"night {night_id} was stopped", is_cut=is_cut)
+            attempts.fail(connection, locked, found, f"night {night_id} was stopped", is_cut=is_cut, is_stopped=True)
             return True
     except Busy:
         return False

@@ -78,6 +78,10 @@ class Attempt(NamedTuple):
     """It failed for nothing but the size that its list announced."""
     report: Mapping[str, Any] | None
     """What a reconciliation found."""
+    rejected_at: datetime | None
+    """First; it may have been accepted by hand since."""
+    is_stopped: bool
+    """It failed because somebody stopped its night."""
 
     @property
     def watermark(self) -> datetime:
@@ -351,12 +355,13 @@ def fail(
     *,
     is_cut: bool = False,
     is_short: bool = False,
+    is_stopped: bool = False,
 ) -> None:
     """The attempt came to nothing: the set stays where it is, its watermark too."""
     connection.execute(
-        """UPDATE attempt SET state = 'failed', reason = %s, ended_at = %s, is_cut = %s, is_short = %s
+        """UPDATE attempt SET state = 'failed', reason = %s, ended_at = %s, is_cut = %s, is_short = %s, is_stopped = %s
            WHERE attempt_id = %s AND state = ANY (%s)""",
-        (reason, locked.installation.clock(), is_cut, is_short, attempt.attempt_id, list(OPEN)),
+        (reason, locked.installation.clock(), is_cut, is_short, is_stopped, attempt.attempt_id, list(OPEN)),
     )
 
 

@@ -4,7 +4,7 @@ The rule is a pure function (`judge`); accepting is one transaction that moves t
 watermark and the verdict; rejecting writes the verdict and nothing else, so falling back copies nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from fractions import Fraction
 from math import ceil
@@ -101,19 +101,30 @@ def conclude(locked: LockedSet, attempt: Attempt, *, by_hand: bool = False) -> A
             differs = differences.counted(connection, before, after)
             figures = Jsonb(candidate_figures.of(attempt.attempt_id, now_there, historic, differs)._asdict())
             connection.execute(
-                """UPDATE attempt SET state = 'rejected', verdict = %s, reason = %s, ended_at = %s, figures = %s
-                   WHERE attempt_id = %s AND state = 'staged'""",
-                (record, "; ".join(rejected), installation.clock(), figures, attempt.attempt_id),
+                """UPDATE attempt SET state = 'rejected', verdict = %(verdict)s, reason = %(reason)s,
+                       ended_at = %(now)s, figures = %(figures)s, rejected_at = coalesce(rejected_at, %(now)s)
+                   WHERE attempt_id = %(attempt)s AND state = 'staged'""",
+                {
+                    "verdict": record,
+                    "reason": "; ".join(rejected),
+                    "now": installation.clock(),
+                    "figures": figures,
+                    "attempt": attempt.attempt_id,
+                },
             )
             inbox.settle(connection, attempt.attempt_id, "rejected", installation.clock(), "; ".join(rejected))
             if attempt.mode != "derive":  # results of due looks count all the same: the next release publishes them
                 outputs.still_to_do(connection, locked)
         else:
-            _accept(connection, locked, attempt, now_there, record, "accepted by hand" if by_hand else "")
+            _accept(connection, locked, attempt, now_there, record, _by_hand(rejected) if by_hand else "")
             if by_hand:
                 act = "withdraw" if attempt.mode == "withdraw" else "accept"
                 audit.write(connection, act, key, installation.clock(), attempt=attempt.attempt_id, published=now_there)
         return attempts.by_id(connection, attempt.attempt_id)
+
+
+def _by_hand(rejected: Sequence[str]) -> str:
+    return f"accepted by hand: {'; '.join(rejected)}" if rejected else "accepted by hand"
 
 
 def _accept(

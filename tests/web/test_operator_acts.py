@@ -220,6 +220,9 @@ def test_a_night_is_stopped(site: Site, page: Page) -> None:
     page.get_by_role("button", name=f"Stop night {night.night_id} now").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Night {night.night_id}")
     expect(page.get_by_role("region", name="Nights").get_by_role("row").nth(1)).to_contain_text("stopped")
+    expect(page.get_by_role("region", name="Sets", exact=True)).not_to_contain_text("source failed")
+    stopped = page.get_by_role("row").filter(has=page.get_by_role("link", name="src:two", exact=True))
+    expect(stopped.first).to_contain_text("stopped")
     assert site.acts.of_nights == [], "its runs were asked to end"
     assert site.world.rows("SELECT state, reason FROM attempt ORDER BY attempt_id DESC LIMIT 1") == [
         ("failed", f"night {night.night_id} was stopped")

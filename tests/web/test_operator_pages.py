@@ -189,6 +189,34 @@ def test_a_rejected_set_is_seen_looked_at_accepted_and_published(site: Site, pag
     assert acts[0] == ("local", "accept", "done") and ("local", "release", "asked for") in acts
 
 
+def test_a_night_stays_what_it_was_whatever_is_accepted_by_hand_since(site: Site) -> None:
+    world = site.world
+    world.source.put(*(f"{number:02}" for number in range(12)))
+    world.night()
+    with world.installation.pool.connection() as connection:
+        first = nights.open_night(connection, world.installation.config, world.now).night_id
+    world.source.records["one"].clear()
+    world.source.put("00")
+    world.night(asked="full")
+    world.change("UPDATE attempt SET night_id = %s WHERE attempt_id = 2", first)
+    with world.installation.pool.connection() as connection:
+        nights.end(connection, first, world.now)
+    (took,) = (each.seconds for each in harvests_of(world) if each.attempt_id == 2)
+    world.forward(timedelta(hours=3))
+    steps.accept(world.installation, KEY)
+    assert [each.seconds for each in harvests_of(world) if each.attempt_id == 2] == [took], "not until somebody pressed"
+    with world.installation.pool.connection() as connection:
+        night = night_report.one_night(connection, first)
+        (line,) = (one for one in night_report.sets_of(connection, first) if one.key == KEY)
+    assert night and (night.accepted, night.rejected, night.failed) == (0, 1, 0)
+    assert line.state == "rejected" and line.reason.startswith("accepted by hand: products: 1 after 12")
+
+
+def harvests_of(world: World) -> list[night_report.Harvest]:
+    with world.installation.pool.connection() as connection:
+        return night_report.harvests(connection, world.state().set_id, 10)
+
+
 def test_a_night_that_was_is_seen_set_by_set(site: Site, page: Page) -> None:
     world = site.world
     with world.installation.pool.connection() as connection:
