@@ -43,7 +43,8 @@
     ├── SearchError                  search: the search server did not do what was asked
     │   ├── Unreachable              later it may
     │   ├── Refused                  somebody must act first
-    │   │   └── TooManyRejected      more documents than a mistake can explain
+    │   │   ├── TooManyRejected      more documents than a mistake can explain
+    │   │   └── BadQuestion          a question that it does not take
     │   ├── NothingIndexed           no version has been indexed yet
     │   └── NoIndex                  there is none to be had here
     ├── BadMapping                   search: the configured mapping cannot be used
