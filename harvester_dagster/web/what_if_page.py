@@ -105,17 +105,19 @@ class WhatIfPage:
             journals = access_why.read_journals(assumed.journals.encode(), "journals") if assumed.journals else None
         except BadJournals as error:
             return self._page(request, assumed, 422, refused=str(error))
-        with self._lock:
-            if self._answer and self._answer.state == "running":
-                raise HTTPException(409, "One is being decided already: wait for it, or stop it")
-            self._answer = answer = WhatIfAnswer(assumed, self._clock())
         said: dict[str, Any] = {
             "without": assumed.left_out,
             "date": str(assumed.day or ""),
             "journals": len(journals or ()),
         }
-        audit.told(self._pool, "what-if", assumed.endpoint, self._clock(), "asked for", **said)
-        threading.Thread(target=self._decide, args=(answer, journals), name="what-if", daemon=True).start()
+        answer = WhatIfAnswer(assumed, self._clock())
+        deciding = threading.Thread(target=self._decide, args=(answer, journals), name="what-if", daemon=True)
+        with self._lock:
+            if self._answer and self._answer.state == "running":
+                raise HTTPException(409, "One is being decided already: wait for it, or stop it")
+            audit.told(self._pool, "what-if", assumed.endpoint, self._clock(), "asked for", **said)
+            deciding.start()
+            self._answer = answer  # last: what has not begun would be waited for without end
         return RedirectResponse(PATH, 303)
 
     def stop(self, request: Request) -> Response:
