@@ -170,6 +170,18 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
 Names, not classes: most commands never import what they come from."""
 
 
+NO_TEXT = "a text holds U+0000 or half a character: nobody stores such a text"
+
+
+def is_no_text(error: BaseException) -> bool:
+    """Whether it came of a text that was given, which PostgreSQL and UTF-8 do not take."""
+    if isinstance(error, UnicodeEncodeError):
+        return error.reason == "surrogates not allowed"
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
+    is_refused = "psycopg.DataError" in names and "NUL (0x00)" in str(error)  # by the driver
+    return is_refused or "psycopg.errors.UntranslatableCharacter" in names
+
+
 def mendable(error: BaseException) -> HarvesterError | None:
     """An error as one of ours; None: a bug."""
     if isinstance(error, HarvesterError):

@@ -28,7 +28,7 @@ from harvester_dagster.config import Config
 from harvester_dagster.failures import mendable
 from harvester_dagster.publication import audit
 from harvester_dagster.store.database import Pool
-from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.page_frame import PageFrame, form_pairs
 
 PATH = "/access/what-if/"
 _LONGEST = 500_000
@@ -89,8 +89,8 @@ class WhatIfPage:
 
     async def ask(self, request: Request) -> Response:
         """Begin to decide all documents of an endpoint under an assumption; one at a time."""
-        async with request.form(max_files=0, max_fields=50, max_part_size=_LONGEST) as form:
-            texts = [(name, value.strip()) for name, value in form.multi_items() if isinstance(value, str)]
+        pairs = await form_pairs(request, max_fields=50, max_part_size=_LONGEST)
+        texts = [(name, text.strip()) for name, text in pairs]
         return await run_in_threadpool(self._ask, request, texts)
 
     def _ask(self, request: Request, texts: Sequence[tuple[str, str]]) -> Response:
