@@ -130,7 +130,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def _parameters(request: Request) -> list[dict[str, Any]]:
-    """The query parameters of a request's path, as the description lists them."""
+    """The query parameters of a request's path and method, as the description lists them."""
     route = request.scope.get("route")
     described = request.app.openapi()["paths"].get(getattr(route, "path_format", ""), {})
-    return [each for each in described.get("get", {}).get("parameters", []) if each["in"] == "query"]
+    return [each for each in described.get(request.method.lower(), {}).get("parameters", []) if each["in"] == "query"]
