@@ -43,7 +43,8 @@
     ├── SearchError                  search: the search server did not do what was asked
     │   ├── Unreachable              later it may
     │   ├── Refused                  somebody must act first
-    │   │   └── TooManyRejected      more documents than a mistake can explain
+    │   │   ├── TooManyRejected      more documents than a mistake can explain
+    │   │   └── BadQuestion          a question that it does not take
     │   ├── NothingIndexed           no version has been indexed yet
     │   └── NoIndex                  there is none to be had here
     ├── BadMapping                   search: the configured mapping cannot be used
@@ -167,6 +168,18 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
 }
 """Errors of libraries that a person can mend, by their class: what is said before their own first line, and the mend.
 Names, not classes: most commands never import what they come from."""
+
+
+NO_TEXT = "a text holds U+0000 or half a character: nobody stores such a text"
+
+
+def is_no_text(error: BaseException) -> bool:
+    """Whether it came of a text that was given, which PostgreSQL and UTF-8 do not take."""
+    if isinstance(error, UnicodeEncodeError):
+        return error.reason == "surrogates not allowed"
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(error).__mro__}
+    is_refused = "psycopg.DataError" in names and "NUL (0x00)" in str(error)  # by the driver
+    return is_refused or "psycopg.errors.UntranslatableCharacter" in names
 
 
 def mendable(error: BaseException) -> HarvesterError | None:

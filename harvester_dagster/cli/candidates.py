@@ -18,12 +18,14 @@ from harvester_dagster.sets.attempts import Attempt
 from harvester_dagster.sets.candidate_figures import Figures
 
 Attempted = Annotated[
-    int,
-    typer.Option("--attempt", metavar="N", help="The attempt that was looked at; refused where it has moved since."),
+    int | None,
+    typer.Option(
+        "--attempt", metavar="N", min=1, help="The attempt that was looked at; refused where it has moved since."
+    ),
 ]
 
 
-def accept(key: Key, attempt: Attempted = 0, dry_run: DryRun = False, as_json: Json = False) -> None:
+def accept(key: Key, attempt: Attempted = None, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Take a set's newest rejected candidate after all. Look first: --dry-run lists what it adds, changes, removes, and
     names the attempt; where it has moved since, that is said and nothing is accepted."""
     with opened() as installation:
@@ -35,7 +37,7 @@ def accept(key: Key, attempt: Attempted = 0, dry_run: DryRun = False, as_json: J
                 return
             attempt, seen = shown.attempt_id, shown.digest
         with audit.trying(installation.pool, "accept", key, installation.clock):
-            outcome = steps.accept(installation, key, attempt_id=attempt or None, seen=seen)
+            outcome = steps.accept(installation, key, attempt_id=attempt, seen=seen)
         dagster_home(installation.config)
         from harvester_dagster.cli import dagster_runs
 
@@ -79,8 +81,11 @@ def _show(installation: Installation, key: str, attempt: Attempt, figures: Figur
 def dismiss(
     key: Key,
     attempt: Annotated[
-        int, typer.Option("--attempt", metavar="N", help="The attempt that was looked at; refused where another waits.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--attempt", metavar="N", min=1, help="The attempt that was looked at; refused where another waits."
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +95,7 @@ def dismiss(
             _look(installation, key, dry_run=True, as_json=as_json)
             return
         with audit.trying(installation.pool, "dismiss", key, installation.clock):
-            dismissed = steps.dismiss(installation, key, attempt_id=attempt or None)
+            dismissed = steps.dismiss(installation, key, attempt_id=attempt)
         if as_json:
             printing.as_json({"attempt": dismissed})
         else:

@@ -84,7 +84,15 @@ def main() -> None:
     # A script's background command begins with SIGINT ignored. Importing Dagster gives SIGTERM whatever SIGINT has:
     # neither would end this command, nor what it starts.
     signal.signal(signal.SIGINT, _interrupt)
+    if unread := [one for one in sys.argv[1:] if not _is_text(one)]:
+        typer.secho(f"An argument is no text in UTF-8: {ascii(os.fsencode(unread[0]))[1:]}", fg="red", err=True)
+        sys.exit(2)
     app()
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it was typed in UTF-8: Python keeps what was not in halves of characters, which nothing takes."""
+    return not any("\ud800" <= one <= "\udfff" for one in argument)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

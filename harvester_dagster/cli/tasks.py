@@ -51,8 +51,8 @@ def task_retry(
     srns: Annotated[
         list[str] | None, typer.Option("--srn", metavar="SRN", help="Only of this document; of a product's files too.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="Only what failed for a reason that has this in it.")] = "",
-    host: Annotated[str, typer.Option(help="Only what failed at this host.")] = "",
+    reason: Annotated[str | None, typer.Option(help="Only what failed for a reason that has this in it.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only what failed at this host.")] = None,
     exact: Annotated[
         bool,
         typer.Option(
@@ -72,8 +72,14 @@ def task_retry(
     With --srn, --reason, --host or --exact nothing is run now, but with --now: these failed results become due, and the
     task's next run makes them anew.
     """
-    choice = Choice(tuple(srns or ()), tuple(sets or ()), reason, host, exact)
-    if choice._replace(sets=()) != ALL:
+    choice = Choice(tuple(srns or ()), tuple(sets or ()), reason or "", host or "", exact)
+    is_chosen = choice._replace(sets=()) != ALL
+    if (host == "" and not exact) or (reason == "" and not is_chosen):
+        # A variable that is not set would choose everything.
+        raise typer.BadParameter(
+            "an empty --host or --reason chooses nothing; with --exact it means that there is none"
+        )
+    if is_chosen:
         if results is not Which.failed:
             raise typer.BadParameter("--srn, --reason, --host and --exact choose among failed results")
         if now and dry_run:

@@ -31,6 +31,16 @@ FIXED_OF_FILES: Mapping[str, str] = {
     **dict.fromkeys(("url", "hash"), _WHICH),
     "type": "it follows from mime_type",
 }
+_DATE: Schema = {
+    "type": "string",
+    "not": {"pattern": "^0000"},
+    "anyOf": [
+        {"pattern": "^[0-9]{4}$"},
+        {"pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$"},
+        {"format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    ],
+}
+"""One that there is. Those of sources are made so (`sources/dates.py`); the schema says only what they look like."""
 _ADDED = {"author": {"email"}}
 """What outputs add to a value where nobody gave it: an overwrite need not give it either."""
 
@@ -56,4 +66,6 @@ def _partial(known: Schema, described: Schema) -> Schema:
     for name, added in _ADDED.items():
         if part := definitions.get(name):
             definitions[name] = {**part, "required": [each for each in part.get("required", ()) if each not in added]}
+    if "date" in definitions:
+        definitions["date"] = _DATE
     return {"type": "object", "properties": known, "$defs": definitions}

@@ -6,6 +6,7 @@ nothing leaves a row of its own (`trying`). Does not belong here: who may do wha
 rows (`releases/retention.py`).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from harvester_dagster.failures import HarvesterError, mendable
 from harvester_dagster.store.database import Pool
 
 Outcome = Literal["asked for", "done", "refused", "failed"]
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LONGEST = 500
 """Characters of what came from outside."""
 
@@ -80,7 +82,7 @@ def write(
     connection.execute(
         """INSERT INTO audit (at, actor, act, subject, address, outcome, detail, untold)
            VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
-        (at, who.name, act, _plain(subject), _plain(who.address), outcome, Jsonb(detail), tell),
+        (at, who.name, act, _plain(subject), _plain(who.address), outcome, Jsonb(_plain_values(detail)), tell),
     )
 
 
@@ -138,8 +140,20 @@ def note_told(connection: Connection[Any], audit_id: int) -> None:
 
 
 def _plain(text: str) -> str:
-    """What PostgreSQL takes: no NUL, not endless."""
-    return text.replace("\0", "�")[:_LONGEST]
+    """What PostgreSQL takes: no NUL, no half of a character, not endless."""
+    return _NO_TEXT.sub("�", text)[:_LONGEST]
+
+
+def _plain_values(value: Any) -> Any:
+    """JSON with such texts, however long."""
+    match value:
+        case str():
+            return _NO_TEXT.sub("�", value)
+        case dict():
+            return {_plain_values(name): _plain_values(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_plain_values(each) for each in value]
+    return value
 
 
 def rows(

@@ -5,8 +5,9 @@ made anew, with their history (`overwrite_log`, append-only) and with the audit.
 be overwritten (`documents/overwriting.py`), laying them over the source's values (`documents/output.py`).
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -68,6 +69,7 @@ def read(given: str | bytes) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(text)
         again = canonical.encode(body)
+        json.loads(text, object_pairs_hook=_once)
     except (msgspec.DecodeError, UnicodeError, RecursionError, OverflowError) as error:
         raise BadOverwrite(f"not JSON: {error}", _EXAMPLE) from None
     if not isinstance(body, dict) or not body:
@@ -77,6 +79,13 @@ def read(given: str | bytes) -> dict[str, Any]:
     return body
 
 
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Raises BadOverwrite for an object that names a field twice: another reader would take the other value."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise BadOverwrite(f"{twice[0][:100]} stands there twice", "leave one of them out")
+
+
 def refuse(reasons: Sequence[str]) -> None:
     """Raises NotOverwritable where there are reasons against an overwrite (`Catalog.not_overwritable`)."""
     if reasons:
@@ -84,10 +93,14 @@ def refuse(reasons: Sequence[str]) -> None:
 
 
 def put(
-    connection: Connection[Any], doc_id: int, body: Mapping[str, Any], now: datetime, seen: int | None = None
+    connection: Connection[Any],
+    doc_id: int,
+    body: Mapping[str, Any],
+    now: datetime,
+    seen: int | Collection[int] | None = None,
 ) -> None:
-    """Set a document's overwrite, in place of the one it has. `seen`: only where this is still the newest entry's
-    number. Raises OverwriteMoved."""
+    """Set a document's overwrite, in place of the one it has. `seen`: only where this, or one of these, is still the
+    newest entry's number. Raises OverwriteMoved."""
     _begin(connection, doc_id, seen)
     connection.execute(
         """INSERT INTO overwrite (doc_id, body, changed_at) VALUES (%s, %s, %s)
@@ -99,7 +112,7 @@ def put(
     audit.write(connection, "overwrite", _srn(connection, doc_id), now, fields=sorted(body))
 
 
-def clear(connection: Connection[Any], doc_id: int, now: datetime, seen: int | None = None) -> bool:
+def clear(connection: Connection[Any], doc_id: int, now: datetime, seen: int | Collection[int] | None = None) -> bool:
     """Give a document its source's values back; whether it had an overwrite. `seen`: as for `put`. Raises
     OverwriteMoved."""
     _begin(connection, doc_id, seen)
@@ -134,11 +147,12 @@ def fields_at(connection: Connection[Any], doc_id: int, number: int) -> dict[str
     return (entry.fields if entry else None) or {}
 
 
-def _begin(connection: Connection[Any], doc_id: int, seen: int | None) -> None:
+def _begin(connection: Connection[Any], doc_id: int, seen: int | Collection[int] | None) -> None:
     """Whoever comes second waits for the first, and finds its entry."""
     connection.execute("SELECT FROM document WHERE doc_id = %s FOR NO KEY UPDATE", (doc_id,))
     found = newest(connection, doc_id)
-    if seen is not None and seen != (found.number if found else 0):
+    expected = (seen,) if isinstance(seen, int) else seen
+    if expected is not None and (found.number if found else 0) not in expected:
         raise OverwriteMoved(found)
 
 

@@ -134,6 +134,20 @@ def sorted_failure(what: str, error: Exception) -> SearchError:
     return Refused(f"{what}: status {status}: {reason}")
 
 
+def kinds(error: Any) -> frozenset[str]:
+    """The types of errors that a server names in its refusal of a question, those of its causes too."""
+    info = getattr(error, "info", None)
+    told = info.get("error") if isinstance(info, dict) else None
+    return frozenset(_kinds(told)) if isinstance(told, dict) else frozenset()
+
+
+def _kinds(told: dict[str, Any]) -> Iterator[str]:
+    causes = told.get("root_cause")
+    for one in (told, told.get("caused_by"), *(causes if isinstance(causes, list) else ())):
+        if isinstance(one, dict):
+            yield str(one.get("type"))
+
+
 def is_disk_full(reason: str) -> bool:
     """Whether a server's message is about its flood-stage block."""
     return "flood-stage" in reason or "read-only-allow-delete" in reason
@@ -143,6 +157,7 @@ def _reason(error: Any) -> str:
     info = error.info if isinstance(error.info, dict) else {}
     told = info.get("error")
     if isinstance(told, dict):
-        causes = told.get("root_cause") or [told]
-        return f"{causes[0].get('type', error.error)}: {causes[0].get('reason', '')}"[:500]
+        causes = told.get("root_cause")
+        cause = causes[0] if isinstance(causes, list) and causes and isinstance(causes[0], dict) else told
+        return f"{cause.get('type', error.error)}: {cause.get('reason', '')}"[:500]
     return str(told or error.error)[:500]

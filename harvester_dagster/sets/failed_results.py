@@ -242,8 +242,8 @@ def command(task: str, choice: Choice) -> str:
 
 
 def command_of_work(task: str, sets: Sequence[str]) -> str:
-    """The command line that makes what is due anew, now."""
-    return shlex.join(["harvester", "tasks", "retry", task, *sets, "--results", "expired"])
+    """The command line that makes what is due anew, now; none where nothing is: without sets it is about all."""
+    return shlex.join(["harvester", "tasks", "retry", task, *sets, "--results", "expired"]) if sets else ""
 
 
 def _failed(choice: Choice) -> str:

@@ -131,12 +131,17 @@ def store(
 
 
 def take(
-    installation: Installation, key: str, progress: Progress = lambda _: None, *, by_hand_up_to: int | None = None
+    installation: Installation,
+    key: str,
+    progress: Progress = lambda _: None,
+    *,
+    by_hand_up_to: int | None = None,
+    patience: float = 0.05,
 ) -> Taken:
     """Take what waits into a generation. `by_hand_up_to`: what was rejected or waits up to this number, and nothing
-    that came later, whatever the verdict says. Raises Busy, UnknownSet."""
+    that came later, whatever the verdict says; `patience`: seconds to wait for the set. Raises Busy, UnknownSet."""
     by_hand = by_hand_up_to is not None
-    with lock_set(installation, key, patience=30 if by_hand else 0.05) as locked:
+    with lock_set(installation, key, patience) as locked:
         with locked.connection() as connection:
             waits = in_the_way(connection, installation, locked.state)
             if waits:
@@ -164,18 +169,23 @@ def take(
 
 
 def accept(
-    installation: Installation, key: str, progress: Progress = lambda _: None, *, up_to: int | None = None
+    installation: Installation,
+    key: str,
+    progress: Progress = lambda _: None,
+    *,
+    up_to: int | None = None,
+    patience: float = 30,
 ) -> Taken:
     """Take what was rejected and all that waits, whatever the verdict says: as many generations as that needs. `up_to`:
-    the newest that somebody has seen, else that is there now; what comes later is judged as ever. Raises Busy,
-    UnknownSet."""
+    the newest that somebody has seen, else that is there now; what comes later is judged as ever. `patience`: seconds
+    to wait for the set. Raises Busy, UnknownSet."""
     with audit.trying(installation.pool, "accept pushes", key, installation.clock):
         with installation.pool.connection() as connection:
             set_id = sets.id_of(connection, key)
             most = inbox.newest(connection, set_id).unsettled if up_to is None else up_to
-        whole = found = take(installation, key, progress, by_hand_up_to=most)
+        whole = found = take(installation, key, progress, by_hand_up_to=most, patience=patience)
         while found.settled:
-            found = take(installation, key, progress, by_hand_up_to=most)
+            found = take(installation, key, progress, by_hand_up_to=most, patience=patience)
             attempt = found.attempt or whole.attempt
             whole = whole._replace(settled=whole.settled + found.settled, attempt=attempt)
         return whole

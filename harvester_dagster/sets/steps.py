@@ -273,7 +273,8 @@ def dismiss(
     for no more with it. `attempt_id`: which one that is. Raises NothingToAccept, CandidateMoved, Busy."""
     with lock_set(installation, key, patience) as locked, locked.connection() as connection:
         attempt = _newest_rejected(connection, locked)
-        looked_at.check_attempt(key, attempt_id or attempt.attempt_id, attempt.attempt_id)
+        if attempt_id is not None:
+            looked_at.check_attempt(key, attempt_id, attempt.attempt_id)
         connection.execute("UPDATE attempt SET state = 'dismissed' WHERE attempt_id = %s", (attempt.attempt_id,))
         if external_id := attempts.record_of(attempt):
             wishes.end_dismissed(connection, locked.set_id, external_id)

@@ -8,11 +8,14 @@ Every `with pool.connection()` block is one transaction; there is no other way t
 """
 
 import logging
+import os
 import re
 import select
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -145,6 +148,27 @@ def _has_said_something(connection: Connection[Any]) -> bool:
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     return bool(waiting.poll(0))
+
+
+@contextmanager
+def answering(connection: Connection[Any], seconds: float) -> Iterator[None]:
+    """A block in which the server answers within so many seconds, else the connection is cut and whoever waits gets
+    psycopg.OperationalError. A server that stands still ends no statement itself, and its machine acknowledges what it
+    is sent: neither `statement_timeout` nor `tcp_user_timeout` ends that."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as way:
+
+        def cut() -> None:
+            with suppress(OSError):  # it has ended already
+                way.shutdown(socket.SHUT_RDWR)
+
+        deadline = threading.Timer(seconds, cut)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            yield
+        finally:
+            deadline.cancel()
+            deadline.join()
 
 
 @contextmanager

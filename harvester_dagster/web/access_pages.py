@@ -28,7 +28,7 @@ from harvester_dagster.store.database import Pool
 from harvester_dagster.web.access_run_pages import shown
 from harvester_dagster.web.app import problem, wants_json
 from harvester_dagster.web.launching import NotStarted, Runs
-from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.page_frame import PageFrame, form_pairs
 
 _MESSAGES = 200
 _MAX_ID = 500
@@ -198,8 +198,7 @@ async def _given(request: Request) -> Mapping[str, str]:
             raise HTTPException(400, "the body is not JSON, or nested too deep") from None
         items: list[tuple[str, object]] = list(found.items()) if isinstance(found, dict) else []
     else:
-        async with request.form(max_files=0) as form:
-            items = list[tuple[str, object]](form.items())
+        items = list[tuple[str, object]](await form_pairs(request))
     return {**request.query_params, **{key: value for key, value in items if isinstance(value, str)}}
 
 

@@ -22,12 +22,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from harvester_dagster import shown_text
 from harvester_dagster.config import Web
-from harvester_dagster.failures import HarvesterError, OutsideError, StorageError, mendable
+from harvester_dagster.failures import NO_TEXT, HarvesterError, OutsideError, StorageError, is_no_text, mendable
 from harvester_dagster.services.launcher import Unavailable
 from harvester_dagster.store.locks import Busy
 from harvester_dagster.web.api import problem_details
 from harvester_dagster.web.api.problem_details import ApiProblem
-from harvester_dagster.web.guard import API, WEBHOOK, WriteGuard
+from harvester_dagster.web.guard import API, WEBHOOK, WriteGuard, no_name
 from harvester_dagster.web.hidden_secret import HiddenSecret
 from harvester_dagster.web.page_frame import FOLDER, PageFrame
 from harvester_dagster.web.sessions import Sessions, SignedIn
@@ -79,6 +79,7 @@ def create_app(
             Middleware(_Headers),
             Middleware(_AsWritten),
             Middleware(_Told),
+            Middleware(_Readable),
             *([Middleware(SignedIn, sessions=sessions)] if sessions else []),
             Middleware(WriteGuard, web=web),
             Middleware(_Bounded),
@@ -119,6 +120,8 @@ def _answer(request: Request, error: Exception) -> Response:
         answer = problem(request, error.status_code, _sentence(request, error))
         answer.headers.update(error.headers or {})  # a 405 says what is allowed
         return answer
+    if is_no_text(error):
+        return problem(request, 400, NO_TEXT)
     found = mendable(error)
     if not isinstance(error, HarvesterError):
         _LOG.error("%s %s", request.method, request.url.path, exc_info=error)
@@ -198,6 +201,23 @@ class _Told:
                 raise
             scope["app"] = application  # one that is mounted has put itself there
             await _answer(Request(scope), error)(scope, receive, send)
+
+
+class _Readable:
+    """What nobody can have meant is not passed on: a Host that is no name, a path that holds U+0000, as no file's name
+    and no text of the store does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if reason := no_name(Request(scope)):
+                scope["headers"] = [header for header in scope["headers"] if header[0] != b"host"]  # we read it too
+                raise HTTPException(400, reason)
+            if "\0" in scope["path"]:
+                raise HTTPException(404, "Not Found")
+        await self._app(scope, receive, send)
 
 
 class _Bounded:

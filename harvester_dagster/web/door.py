@@ -17,6 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from harvester_dagster import shown_text
 from harvester_dagster.config import Web
 from harvester_dagster.publication.audit import Doer
 from harvester_dagster.web import guard, tickets
@@ -28,6 +29,11 @@ _HEADERS = (
     (b"x-frame-options", b"SAMEORIGIN"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+OWN_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of what is answered in Dagster's place."""
 GRAPHQL = "/graphql"
 TOKEN = "/token"
 """Where people sign in, the browser's dialogue asks for a token here alone; it is then taken along to all paths."""
@@ -68,8 +74,10 @@ class Door:
             receive = _again(body or b"", receive)
         if refusal:
             is_asked = refusal.status == 401 and (scope["path"] == TOKEN or not tickets.are_used(self._web))
-            asks = {"WWW-Authenticate": 'Basic realm="harvester"'} if is_asked else {}
-            await PlainTextResponse(refusal.reason + "\n", refusal.status, asks)(scope, receive, send)
+            headers = OWN_HEADERS | ({"WWW-Authenticate": 'Basic realm="harvester"'} if is_asked else {})
+            await PlainTextResponse(shown_text.one_line(refusal.reason) + "\n", refusal.status, headers)(
+                scope, receive, send
+            )
             return
 
         async def sent(message: Message) -> None:
@@ -144,6 +152,8 @@ def why_closed(asked: HTTPConnection, web: Web) -> Refusal | None:
         return Refusal(401, f"beyond this machine {needed}{instead}")
     if holder is None and (reason := guard.not_by_our_name(asked, web)):
         return Refusal(403, reason)
+    if reason := guard.no_name(asked):  # whoever asks: Dagster would fail by it
+        return Refusal(400, reason)
     if guard.OPERATE not in actor.scopes:
         return Refusal(403, f"{actor.doer.name} has not the scope {guard.OPERATE!r}")
     if not is_link(asked) and (reason := guard.not_from_our_page(asked)):

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from harvester_dagster.config import Web
 from harvester_dagster.store.database import Pool
 from harvester_dagster.web import guard, tickets
-from harvester_dagster.web.door import TOKEN, is_link
+from harvester_dagster.web.door import OWN_HEADERS, TOKEN, is_link
 from harvester_dagster.web.own_path import own_path
 from harvester_dagster.web.sessions import Sessions
 from harvester_dagster.web.tickets import Tickets
@@ -26,7 +26,7 @@ from harvester_dagster.web.tickets import Tickets
 _BEGUN = "harvester_door_begun"
 _BEGUN_LASTS = timedelta(minutes=10)
 """Somebody signs in meanwhile."""
-_NOT_KEPT = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+_NOT_KEPT = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", **OWN_HEADERS}
 
 
 class _Begun(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from harvester_dagster.sets import failed_results
 from harvester_dagster.sets.failed_results import Choice, FailureGroup, NotChosen, UnknownTask
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.launching import NotStarted
-from harvester_dagster.web.page_frame import PageFrame, form_texts
+from harvester_dagster.web.page_frame import PageFrame, form_pairs, form_texts
 
 _GROUPS = 100
 _ASKED = ("task", "srn", "reason", "host")
@@ -56,7 +56,7 @@ class FailurePages:
     async def retry(self, request: Request) -> Response:
         """Have a group, or what failed of one document, made anew by a run that begins now."""
         asked = dict(zip(_ASKED, await form_texts(request, *_ASKED, longest=_LONGEST), strict=True))
-        if not {"reason", "host"} <= (await request.form()).keys():  # empty is a group too
+        if not {"reason", "host"} <= dict(await form_pairs(request)).keys():  # empty is a group too
             raise HTTPException(400, "what is to be tried again is named by its reason and host")
         with _said():
             return await run_in_threadpool(self._retry, request, asked)

@@ -12,7 +12,6 @@ reading is free and writing is not (`WriteGuard`), routes that need a scope (`ad
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -139,11 +138,27 @@ def local(request: HTTPConnection, web: Web) -> Actor:
     return Actor(Doer("local", client_address(request, web)), _ALL)
 
 
+def no_name(request: HTTPConnection) -> str | None:
+    """Why the name that was asked for is none, ours or anybody's; None: it is one, or there is none. Whoever reads the
+    address of a request would fail by it."""
+    asked = request.headers.get("host", "")
+    return f"{asked[:200]!r} in the header Host is no name of a machine" if asked and _hostname(asked) is None else None
+
+
+def _hostname(asked: str) -> str | None:
+    """The name in a Host; None: it is none."""
+    try:
+        parts = urlsplit(f"//{asked}")
+        return parts.hostname if _HOST.fullmatch(asked) and parts.port != -1 else None
+    except ValueError:  # what is no address between brackets; a port that there cannot be
+        return None
+
+
 def not_by_our_name(request: HTTPConnection, web: Web) -> str | None:
     """Why the name that was asked for is not ours: a site that lets its own name point here may read and act as if it
     were us, but for that. None: it is ours."""
     asked = request.headers.get("host", "")
-    host = urlsplit(f"//{asked}").hostname if _HOST.fullmatch(asked) else ""
+    host = _hostname(asked)
     if host and host in LOOPBACK | {web.host, *(urlsplit(ours).hostname for ours in (web.public_url, web.dagster_url))}:
         return None
     mend = "use localhost, or name it as public_url or dagster_url of [web]"
@@ -182,7 +197,7 @@ def _password(request: HTTPConnection) -> str:
         return ""
     try:
         return base64.b64decode(given, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # no Base64, or nothing that is text
         return ""
 
 

@@ -82,7 +82,7 @@ class LaunchedRuns:
         request = run_rows.request(self._pool, endpoint, mode, self._clock())
         try:
             self._launcher.launch(endpoint, mode, request)
-        except NotStarted as error:
+        except Exception as error:  # whatever it is, nothing runs: the next one need not wait for it
             run_rows.withdraw(self._pool, request, self._clock(), str(error))
             raise
 

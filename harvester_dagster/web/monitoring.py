@@ -7,12 +7,14 @@ figures (`measures.py`), when somebody is called out (`docs/alerts.yml`).
 import threading
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from psycopg import Connection
 from psycopg import Error as PostgresError
 from psycopg_pool import PoolTimeout
 from starlette.requests import Request
@@ -27,6 +29,7 @@ from harvester_dagster.web.measures import Measure
 KEPT_SECONDS = 10.0
 """So long the same figures are shown, whoever asks."""
 PATIENCE_SECONDS = 2.0
+"""For a connection, and for an answer."""
 _NEVER = {"Cache-Control": "no-store"}
 
 
@@ -58,7 +61,7 @@ class Monitoring:
     def ready(self, _request: Request) -> Response:
         """The store answers, and its schema is the one of this code; else 503."""
         try:
-            with self._installation.reading.connection(timeout=PATIENCE_SECONDS) as connection:
+            with self._asking() as connection:
                 is_current = database.is_current(connection)
         except (PostgresError, PoolTimeout):
             return JSONResponse({"status": "the store does not answer"}, 503, _NEVER)
@@ -75,6 +78,15 @@ class Monitoring:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"Content-Type": media_type, **_NEVER})
 
+    @contextmanager
+    def _asking(self) -> Iterator[Connection[Any]]:
+        """A store that gives no connection, or no answer, in time does not answer."""
+        with (
+            self._installation.reading.connection(timeout=PATIENCE_SECONDS) as connection,
+            database.answering(connection, PATIENCE_SECONDS),
+        ):
+            yield connection
+
     def _read(self, names_outside: bool) -> list[Measure]:
         with self._lock:  # who comes meanwhile waits, and asks the store nothing
             kept = self._kept.get(names_outside)
@@ -86,7 +98,7 @@ class Monitoring:
     def _measured(self, names_outside: bool) -> list[Measure]:
         is_up, found, left_out = True, list[Measure](), 0
         try:
-            with self._installation.reading.connection(timeout=PATIENCE_SECONDS) as connection:
+            with self._asking() as connection:
                 connection.execute("SELECT")
         except (PostgresError, PoolTimeout):
             is_up = False

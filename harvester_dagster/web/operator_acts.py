@@ -27,7 +27,7 @@ from harvester_dagster.sets.failed_results import Choice, NotChosen, UnknownTask
 from harvester_dagster.sets.sets import UnknownSet
 from harvester_dagster.web.acts import Acts
 from harvester_dagster.web.launching import NotStarted
-from harvester_dagster.web.page_frame import form_texts
+from harvester_dagster.web.page_frame import form_pairs, form_texts
 
 _LONGEST = 500
 """Characters of what is said beside a button."""
@@ -93,8 +93,7 @@ class OperatorActs:
 
     async def retry(self, request: Request) -> Response:
         """Have the failed results of a task made anew, in the sets that were on the page."""
-        async with request.form(max_files=0, max_fields=_MOST_SETS) as form:
-            keys = [key for key in form.getlist("key") if isinstance(key, str)]
+        keys = [text for name, text in await form_pairs(request, max_fields=_MOST_SETS) if name == "key"]
         return await run_in_threadpool(self._retry, request, keys)
 
     def _retry(self, request: Request, keys: list[str]) -> Response:

@@ -3,6 +3,7 @@
 Belongs here: what each page is given and takes. Does not belong here: any page; headers, errors (`app.py`).
 """
 
+import re
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
@@ -43,6 +44,8 @@ _templates.filters["plain"] = shown_values.plain
 _templates.globals["apart"] = shown_values.apart
 
 _LONGEST_SRN = 2_000
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What nobody stores."""
 
 
 class _Number(IntegerConvertor):
@@ -102,16 +105,33 @@ def _stands(path: str, href: str) -> str:
 
 def _here(request: Request) -> str:
     """Where to come back to after signing in: this page, or the one whose button was pressed."""
-    at = urlsplit(str(request.url) if request.method == "GET" else request.headers.get("referer", ""))
+    try:
+        at = urlsplit(str(request.url) if request.method == "GET" else request.headers.get("referer", ""))
+    except ValueError:
+        return "/"
     return f"{at.path or '/'}?{at.query}" if at.query else at.path or "/"
+
+
+async def form_pairs(
+    request: Request, *, max_fields: int = 1_000, max_part_size: int = 1024 * 1024
+) -> list[tuple[str, str]]:
+    """All that a form says, in its order: names and texts. Raises HTTPException for what no page of ours sends, and for
+    what is no text: a charset that is named with a part may make anything of it."""
+    try:
+        async with request.form(max_files=0, max_fields=max_fields, max_part_size=max_part_size) as form:
+            found = [(name, text) for name, text in form.multi_items() if isinstance(text, str)]
+    except (ValueError, LookupError):
+        raise HTTPException(400, "this form cannot be read") from None
+    if any(_NO_TEXT.search(part) for pair in found for part in pair):
+        raise HTTPException(400, "a form holds texts, without U+0000 and halves of characters")
+    return found
 
 
 async def form_texts(request: Request, *names: str, longest: int = 300_000) -> list[str]:
     """What a form says under these names; nothing where it does not say it. Raises HTTPException for what no page of
     ours sends."""
-    async with request.form(max_files=0) as form:
-        found = [form.get(name, "") for name in names]
-    texts = [each for each in found if isinstance(each, str) and len(each) <= longest]
+    given = dict(await form_pairs(request))
+    texts = [each for each in (given.get(name, "") for name in names) if len(each) <= longest]
     if len(texts) < len(names):
         raise HTTPException(400, f"{', '.join(names)}: texts are needed")
     return texts
@@ -119,8 +139,7 @@ async def form_texts(request: Request, *names: str, longest: int = 300_000) -> l
 
 async def form_choices(request: Request, name: str, most: int) -> list[str]:
     """All that a form says under one name. Raises HTTPException for what no page of ours sends."""
-    async with request.form(max_files=0) as form:
-        found = [each for each in form.getlist(name) if isinstance(each, str)]
+    found = [text for key, text in await form_pairs(request) if key == name]
     if len(found) > most:
         raise HTTPException(400, f"{name}: at most {most} are taken at once")
     return found

@@ -23,7 +23,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.page_addresses import set_page
 from harvester_dagster.publication import audit, inbox
 from harvester_dagster.publication.inbox import Newest, Pushed, PushRow
-from harvester_dagster.sets import fetch, pushed
+from harvester_dagster.sets import fetch, pushed, steps
 from harvester_dagster.sets.pushed import NotPushed
 from harvester_dagster.sets.sets import SetState, UnknownSet
 from harvester_dagster.web import guard
@@ -91,7 +91,7 @@ class PushPages:
     def _accept(self, request: Request, up_to: int) -> Response:
         key = request.path_params["key"]
         with _said():
-            found = pushed.accept(self._installation, key, up_to=up_to)
+            found = pushed.accept(self._installation, key, up_to=up_to, patience=steps.AT_ONCE)
         if found.waits:
             raise HTTPException(409, f"nothing was taken: {found.waits}")
         return _seen(key)

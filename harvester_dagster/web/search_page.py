@@ -20,8 +20,8 @@ from harvester_dagster.consumers import search_answers
 from harvester_dagster.documents.object_addresses import ROUTE
 from harvester_dagster.installation import Installation
 from harvester_dagster.search import index, mapping, queries
-from harvester_dagster.search.connection import NoIndex, Refused, SearchError
-from harvester_dagster.search.kept_client import KeptClient, NothingIndexed
+from harvester_dagster.search.connection import NoIndex, SearchError
+from harvester_dagster.search.kept_client import BadQuestion, KeptClient, NothingIndexed
 from harvester_dagster.search.mapping import BadMapping
 from harvester_dagster.search.queries import Fields, Search
 from harvester_dagster.web.page_frame import PageFrame
@@ -104,7 +104,7 @@ class SearchPage:
         except NothingIndexed as error:
             return self._page(request, "search.html", state="nothing", failed=error, **values)
         except (SearchError, BadMapping) as error:
-            status = 400 if isinstance(error, Refused) and "status 400" in error.sentence else 503
+            status = 400 if isinstance(error, BadQuestion) else 503
             return self._page(request, "search.html", status, state="failed", failed=error, **values)
 
     def _entity(self, singular: str) -> str:
@@ -178,6 +178,8 @@ class SearchPage:
             found = self._client.explained(alias, srn, query)
         except NothingIndexed:
             return ["There is no such document in the index."]
+        except BadQuestion as error:
+            return [error.sentence]
         lines = [*_tree(found.get("explanation", {}))]
         return lines[:_LINES] + ([f"… and {len(lines) - _LINES} more lines"] if len(lines) > _LINES else [])
 

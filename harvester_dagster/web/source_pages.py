@@ -24,7 +24,7 @@ from harvester_dagster.installation import Installation
 from harvester_dagster.outside import http
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import problems
-from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.page_frame import PageFrame, form_pairs
 
 _HARVESTS = 5
 """Of each set, on the page of its source."""
@@ -101,8 +101,7 @@ class SourcePages:
 
     async def check_typed(self, request: Request) -> Response:
         """Ask the server at a typed address what it offers."""
-        async with request.form(max_files=0, max_fields=5) as form:
-            given = {key: value.strip() for key, value in form.items() if isinstance(value, str)}
+        given = {name: text.strip() for name, text in await form_pairs(request, max_fields=5)}
         return await run_in_threadpool(self._check_typed, request, given.get("kind", ""), given.get("url", ""))
 
     def _check_typed(self, request: Request, kind: str, url: str) -> Response:

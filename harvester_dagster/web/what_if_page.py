@@ -28,7 +28,7 @@ from harvester_dagster.config import Config
 from harvester_dagster.failures import mendable
 from harvester_dagster.publication import audit
 from harvester_dagster.store.database import Pool
-from harvester_dagster.web.page_frame import PageFrame
+from harvester_dagster.web.page_frame import PageFrame, form_pairs
 
 PATH = "/access/what-if/"
 _LONGEST = 500_000
@@ -89,8 +89,8 @@ class WhatIfPage:
 
     async def ask(self, request: Request) -> Response:
         """Begin to decide all documents of an endpoint under an assumption; one at a time."""
-        async with request.form(max_files=0, max_fields=50, max_part_size=_LONGEST) as form:
-            texts = [(name, value.strip()) for name, value in form.multi_items() if isinstance(value, str)]
+        pairs = await form_pairs(request, max_fields=50, max_part_size=_LONGEST)
+        texts = [(name, text.strip()) for name, text in pairs]
         return await run_in_threadpool(self._ask, request, texts)
 
     def _ask(self, request: Request, texts: Sequence[tuple[str, str]]) -> Response:
@@ -105,17 +105,19 @@ class WhatIfPage:
             journals = access_why.read_journals(assumed.journals.encode(), "journals") if assumed.journals else None
         except BadJournals as error:
             return self._page(request, assumed, 422, refused=str(error))
-        with self._lock:
-            if self._answer and self._answer.state == "running":
-                raise HTTPException(409, "One is being decided already: wait for it, or stop it")
-            self._answer = answer = WhatIfAnswer(assumed, self._clock())
         said: dict[str, Any] = {
             "without": assumed.left_out,
             "date": str(assumed.day or ""),
             "journals": len(journals or ()),
         }
-        audit.told(self._pool, "what-if", assumed.endpoint, self._clock(), "asked for", **said)
-        threading.Thread(target=self._decide, args=(answer, journals), name="what-if", daemon=True).start()
+        answer = WhatIfAnswer(assumed, self._clock())
+        deciding = threading.Thread(target=self._decide, args=(answer, journals), name="what-if", daemon=True)
+        with self._lock:
+            if self._answer and self._answer.state == "running":
+                raise HTTPException(409, "One is being decided already: wait for it, or stop it")
+            audit.told(self._pool, "what-if", assumed.endpoint, self._clock(), "asked for", **said)
+            deciding.start()
+            self._answer = answer  # last: what has not begun would be waited for without end
         return RedirectResponse(PATH, 303)
 
     def stop(self, request: Request) -> Response:

@@ -235,3 +235,20 @@ def test_ctrl_c_as_it_is_typed(folder: Path) -> None:
             process.send_signal(signal.SIGINT)
             out, errors = process.communicate(timeout=60)
     assert (process.returncode, out, errors) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("tasks", "retry", "check_url", "--reason", b"\xff"),
+        ("why", b"a:b:\xed\xa0\x80"),
+        ("audit", "--subject", b"\xff"),
+        (b"\xff",),
+        ("config", b"\xff"),
+    ],
+)
+def test_an_argument_that_is_no_text(folder: Path, line: tuple[str | bytes, ...]) -> None:
+    command = [str(Path(sys.executable).with_name("harvester")), *line]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "") and len(done.stderr.splitlines()) == 1, done
+    assert "is no text in UTF-8" in done.stderr and "\\x" in done.stderr

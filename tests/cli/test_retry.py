@@ -63,6 +63,16 @@ def test_a_dry_run_counts_and_shows_what_is_due_then(
     assert (row["act"], row["subject"], row["detail"]["results"]) == ("retry results", "check_url", count)
 
 
+def test_no_command_is_named_for_nothing(failing: World, run: Run) -> None:
+    said = json.loads(run("tasks", "retry", "check_url", "--host", "elsewhere.example", "--json").stdout)
+    assert (said["results"], said["then"]) == (0, "")
+
+
+def test_an_empty_reason_is_that_of_whatever_gave_none(failing: World, run: Run) -> None:
+    for options in (("--reason", "", "--host", "127.0.0.1"), ("--reason", "", "--host", "", "--exact")):
+        assert run("tasks", "retry", "check_url", *options, "--dry-run").exit_code == 0, options
+
+
 def test_it_says_that_the_next_run_does_the_work_and_names_its_command(failing: World, run: Run) -> None:
     shown = run("tasks", "retry", "check_url", "--reason", "404").stdout
     assert "1 failed results of 1 documents are due now" in shown
@@ -79,6 +89,13 @@ def test_what_is_not_there_and_what_does_not_go_together(failing: World, run: Ru
         (("check_url", "src:none"), 1),
         (("check_url", "--exact", "--now", "--dry-run"), 2),
         (("check_url", "--reason", "404", "--results", "all"), 2),
+        (("check_url", "--host", ""), 2),
+        (("check_url", "--host="), 2),
+        (("check_url", KEY, "--host", ""), 2),
+        (("check_url", "--reason", "404", "--host", ""), 2),
+        (("check_url", "--reason", ""), 2),
+        (("check_url", "--srn", ""), 1),
+        (("check_url", ""), 1),
     ):
         assert run("tasks", "retry", *options).exit_code == code, options
     assert due(failing) == 0

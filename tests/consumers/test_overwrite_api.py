@@ -143,17 +143,41 @@ def test_of_two_who_edit_at_once_the_later_is_refused_by_what_they_saw(api: Api)
 
     first = put(seen, "One")
     assert first.status_code == 200 and first.headers["ETag"] != seen
-    for stale in (seen, '"99"', '"0", "1"', f"W/{seen}", "", '"' + "9" * 40 + '"', "'; --"):
+    for stale in (seen, '"99"', '"0", "99"', f"W/{seen}", "", '"' + "9" * 40 + '"', "'; --"):
         answer = put(stale, "Two")
         assert (answer.status_code, answer.headers["content-type"]) == (412, "application/problem+json"), stale
         assert "token:editor has overwritten title meanwhile" in answer.json()["detail"]
     assert api.ask("DELETE", f"{KEY}:a", "s3cret").status_code == 200, "who names no state means any"
     assert put(first.headers["ETag"], "Two").status_code == 412
     assert put(api.ask("GET", f"{KEY}:a").headers["ETag"], "Two").json()["fields"] == {"title": "Two"}
+    now = api.ask("GET", f"{KEY}:a").headers["ETag"]
+    assert put(f'"99", W/{now}', "Three").status_code == 412, "a weak one is none for writing"
+    assert put(f'"99", "x,y",{now}', "Three").status_code == 200, "any of a list"
     assert put("*", "Three").status_code == 200
     with api.world.installation.pool.connection() as connection:
         outcomes = [row.outcome for row in audit.rows(connection, act="overwrite")]
-    assert sorted(outcomes) == ["done"] * 3 + ["refused"] * 8
+    assert sorted(outcomes) == ["done"] * 4 + ["refused"] * 9
+
+
+def test_what_cannot_be_read_names_the_parameters_of_that_method(api: Api) -> None:
+    for method, known in (("GET", "known are: before"), ("PUT", "it takes none"), ("DELETE", "it takes none")):
+        answer = api.ask(method, f"{KEY}:a", params={"what": "1"}, json={"title": "x"})
+        assert answer.status_code == 400 and known in answer.json()["detail"], (method, answer.text)
+
+
+@pytest.mark.parametrize("date", ["2020-13-45", "2020-13", "2019-02-29", "0000", "0000-01-01", "2020-00", "2020-1-1"])
+def test_a_date_that_there_is_not_is_refused(api: Api, date: str) -> None:
+    answer = api.put(f"{KEY}:a", {"publisher_date": date})
+    assert answer.status_code == 422 and "publisher_date" in answer.json()["detail"]
+    for good in ("2020", "2020-02", "2020-02-29", None):
+        assert api.put(f"{KEY}:a", {"publisher_date": good}).status_code == 200
+
+
+@pytest.mark.parametrize("body", ['{"title": "A", "title": "B"}', '{"authors": [{"name": "A", "name": "B"}]}'])
+def test_a_field_that_stands_there_twice_is_refused(api: Api, body: str) -> None:
+    answer = api.ask("PUT", f"{KEY}:a", data=body)
+    assert answer.status_code == 400 and "stands there twice" in answer.json()["detail"]
+    assert api.ask("GET", f"{KEY}:a").json()["fields"] is None
 
 
 def test_history_comes_in_parts(api: Api) -> None:

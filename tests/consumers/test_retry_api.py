@@ -56,7 +56,8 @@ def test_a_dry_run_says_what_the_call_then_does(api: Api, choice: dict[str, Any]
     assert api.due() == 0 and (tried["results"], tried["documents"], len(tried["samples"])) == (count,) * 3
     done = api.ask(choice).json()
     assert done == {**tried, "dry_run": False} and api.due() == count
-    assert done["then"] == " ".join(["harvester tasks retry check_url", *done["sets"], "--results expired"])
+    then = " ".join(["harvester tasks retry check_url", *done["sets"], "--results expired"])
+    assert done["then"] == (then if done["sets"] else ""), "without sets it would be about all"
     with api.world.installation.pool.connection() as connection:
         (row,) = audit.rows(connection)
     assert (row.actor, row.act, row.subject) == ("HARVESTER_TOKEN", "retry results", "check_url")

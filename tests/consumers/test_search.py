@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opensearchpy import OpenSearch
 from starlette.testclient import TestClient
 
 from harvester_dagster import config, installation
@@ -227,6 +228,7 @@ def test_what_cannot_be_answered_is_a_problem(api: TestClient) -> None:
         ("/search/product/?range=published_at:2019-13-01..", 400),
         ("/search/product/?range=published_at:now/d..", 400),
         ("/search/product/?range=metrics.views:nan..", 400),
+        ("/search/product/?range=published_at:2020-01-01T00:00:00%2B23:59..", 400),
         ("/search/file/", 404),
         ("/search/nothing/", 404),
         ("/find/product/", 400),
@@ -236,6 +238,20 @@ def test_what_cannot_be_answered_is_a_problem(api: TestClient) -> None:
         answer = api.get(path)
         assert answer.status_code == status, (path, answer.text)
         assert answer.headers["content-type"] == "application/problem+json"
+        assert "does not take" not in answer.text, path
+    for moment in ("2020-01-01T00:00:00%2B18:00", "2020-01-01T00:00:00.5%2B01:00:30", "2020-01-01T00:00:00Z"):
+        assert api.get(f"/search/product/?range=published_at:{moment}..").status_code == 200, moment
+
+
+def test_an_index_that_somebody_must_mend_is_no_fault_of_who_asks(
+    api: TestClient, alias: str, client: OpenSearch
+) -> None:
+    (name,) = client.indices.get_alias(name=alias)
+    client.indices.put_settings(index=name, body={"index.max_result_window": 50})
+    try:
+        assert api.get("/search/product/?page=10").status_code == 503
+    finally:
+        client.indices.put_settings(index=name, body={"index.max_result_window": None})
 
 
 @pytest.mark.parametrize(("url", "status"), [("none", 404), (NO_SERVER, 503)])

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import requests
 from harvester_dagster.config import Web
 from harvester_dagster.store.database import Pool
 from harvester_dagster.web import guard
+from harvester_dagster.web.launching import LaunchedRuns
 from tests.access.conftest import Collection
 from tests.access.meddling import Asked, Instead, Proxy
 from tests.access.test_run import wait_until
@@ -264,6 +266,26 @@ def test_one_what_if_at_a_time_and_it_can_be_stopped(site: Site) -> None:
     assert post(site, "/access/what-if/stop").status_code == 200
     go_on.set()
     wait_until(lambda: "state stopped" in get(site, "/access/what-if/").text)
+
+
+def test_a_what_if_that_could_not_begin_hinders_no_other(site: Site) -> None:
+    with site.pool.connection() as connection:
+        connection.execute("ALTER TABLE audit RENAME TO audit_away")
+    assert post(site, "/access/what-if/", endpoint="dtu").status_code in (500, 503)
+    with site.pool.connection() as connection:
+        connection.execute("ALTER TABLE audit_away RENAME TO audit")
+    assert post(site, "/access/what-if/", endpoint="dtu").status_code == 200
+
+
+def test_a_run_that_could_not_begin_for_whatever_reason_hinders_no_other(pool: Pool) -> None:
+    class Broken:
+        def launch(self, endpoint: str, mode: str, request: int) -> None:
+            raise OSError("no such host")
+
+    runs = LaunchedRuns(Broken(), pool, lambda: datetime.now(UTC))
+    for _ in range(2):
+        with pytest.raises(OSError, match="no such host"):
+            runs.start("dtu", "partial")
 
 
 def test_empty_pages_say_what_to_do(site: Site, pool: Pool, proxy: Proxy) -> None:

@@ -1,8 +1,12 @@
 """What a monitor asks: does it live, can it answer, its figures; and the rules that ship."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -109,6 +113,36 @@ def test_the_store_is_asked_once_in_a_while(world: World) -> None:
     world.night()
     assert ("harvester_verdict", "src:one", "accepted") not in figures(client)
     assert ("harvester_verdict", "src:one", "accepted") in figures(asked(world))
+
+
+@contextmanager
+def standing_still(world: World) -> Iterator[None]:
+    """The backends of those who read: they live, and say nothing."""
+    backends = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
+    pids = [pid for (pid,) in world.rows(backends, "harvester api")]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/ready", 503), ("/metrics", 200)])
+def test_a_store_that_stands_still_is_told_in_time_and_costs_no_thread(world: World, path: str, status: int) -> None:
+    client = asked(world)
+    assert client.get(path).status_code == 200
+    before = threading.active_count()
+    with standing_still(world):
+        begun = time.monotonic()
+        answer = client.get(path)
+        assert time.monotonic() - begun < 10 and answer.status_code == status
+        assert path == "/ready" or "harvester_store_up 0.0" in answer.text
+        assert client.get("/ready").status_code == 200, "by another connection"
+    assert client.get("/ready").status_code == 200
+    assert threading.active_count() <= before + 1
 
 
 def test_it_is_ready_when_the_store_is(world: World) -> None:

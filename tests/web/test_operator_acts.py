@@ -106,6 +106,14 @@ def test_a_tab_of_yesterday_dismisses_nothing_of_tonight(site: Site, page: Page)
     assert site.world.attempts()[-1] == ("full", "dismissed")
 
 
+def test_no_number_is_not_whichever_waits(site: Site) -> None:
+    rejected(site.world)
+    for act in ("dismiss", "accept"):
+        answer = press(site, f"/set/{KEY}/{act}", attempt="0", seen="")
+        assert answer.status_code == 409 and "attempt 0 is not the candidate that waits" in answer.text
+    assert site.world.attempts()[-1][1] == "rejected"
+
+
 def test_nobody_waits_for_a_set_that_is_worked_on(site: Site) -> None:
     rejected(site.world)
     with lock_set(site.world.installation, KEY):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import requests
 from playwright.sync_api import Page, expect
 
 from harvester_dagster.sets import pushed, steps
+from harvester_dagster.sets.locked_set import lock_set
 from harvester_dagster.web.operator_pages import OperatorPages
 from harvester_dagster.web.push_pages import PushPages
 from tests.push.pushing import WITH_SECRET, push, released, rounds, states
@@ -124,6 +126,15 @@ def test_what_cannot_be_decided_now_is_said(site: Site) -> None:
         for given in ("", "x", "-1", "²", "9" * 19):
             assert site.post(f"/set/{KEY}/{act}-pushes", up_to=given).status_code == 400
     assert {outcome for *_, outcome in site.acts()} == {"refused"}
+
+
+def test_nobody_waits_for_pushes_of_a_set_that_is_worked_on(site: Site) -> None:
+    rejected(site.world)
+    with lock_set(site.world.installation, KEY):
+        begun = time.monotonic()
+        assert site.post(f"/set/{KEY}/accept-pushes", up_to="2").status_code == 409
+        assert time.monotonic() - begun < 10
+    assert [state for _, state in states(site.world)] == ["rejected", "rejected"]
 
 
 def test_a_record_is_looked_at_then_pushed_and_taken(site: Site, page: Page) -> None:

@@ -121,6 +121,24 @@ def test_whatever_is_asked_is_answered(url: str, text: str) -> None:
     assert answer.status_code in {200, 400} and "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("srn", ["x" * 513, "字" * 200, ".", ".."], ids=["long", "wide", "dot", "dots"])
+def test_an_id_that_cannot_be_one_leaves_the_hits(url: str, srn: str) -> None:
+    answer = get(url, q="wortels", why=srn)
+    assert answer.status_code == 200 and 'href="/document/?srn=a%3Ab%3Abos"' in answer.text
+    assert "There is no such document in the index." in answer.text
+
+
+def test_an_index_that_is_closed_is_no_fault_of_who_asks(url: str, alias: str, client: OpenSearch) -> None:
+    (name,) = client.indices.get_alias(name=alias)
+    client.indices.close(index=name)
+    try:
+        answer = get(url, q="wortels")
+        assert answer.status_code == 503 and "closed" in answer.text
+    finally:
+        client.indices.open(index=name)
+        client.cluster.health(index=name, wait_for_status="yellow")
+
+
 def test_text_from_outside_is_text(opened: Open, client: OpenSearch, opensearch_url: str, page: Page) -> None:
     assert FORM is not None
     platform = f"t{uuid.uuid4().hex[:12]}"

@@ -5,6 +5,7 @@ it (`publication/overwrites.py`), publishing it (`sets/corrected.py`).
 """
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
@@ -28,7 +29,7 @@ from harvester_dagster.web.api.problem_details import RESPONSES, ApiProblem, des
 SCOPE = "overwrite"
 _HISTORY = 20
 """Entries of it in one answer."""
-_TAG = re.compile(r'"(\d{1,18})"', re.ASCII)
+_TAG = re.compile(r'(?:^|,)[ \t]*"(\d{1,18})"[ \t]*(?=,|$)', re.ASCII)
 _BODY = {
     "requestBody": {
         "required": True,
@@ -87,7 +88,7 @@ class OverwriteRoutes:
         self._admit(request)
         return await run_in_threadpool(self._put, srn, await request.body(), _seen(request))
 
-    def _put(self, srn: str, body: bytes, seen: int | None) -> Response:
+    def _put(self, srn: str, body: bytes, seen: Collection[int] | None) -> Response:
         installation = self._installation
         try:
             with (
@@ -146,11 +147,11 @@ def _moved(error: OverwriteMoved) -> ApiProblem:
     return ApiProblem(412, "Somebody else has overwritten it meanwhile", str(error))
 
 
-def _seen(request: Request) -> int | None:
-    """Which state may be changed; None: whichever there is. What is no ETag of ours names none that there is."""
-    given = request.headers.get("if-match", "*").strip()
-    found = _TAG.fullmatch(given)
-    return None if given == "*" else int(found[1]) if found else -1
+def _seen(request: Request) -> Collection[int] | None:
+    """Which states may be changed, any of a list (RFC 9110); None: whichever there is. A weak ETag, and what is none of
+    ours, names none that there is."""
+    given = ",".join(request.headers.getlist("if-match") or ["*"]).strip()
+    return None if given == "*" else {int(found) for found in _TAG.findall(given)}
 
 
 def _answer(connection: Connection[Any], srn: str, found: FoundDocument, before: int | None = None) -> Response:

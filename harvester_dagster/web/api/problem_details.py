@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from harvester_dagster import shown_text
 from harvester_dagster.consumers.snapshots import NoLongerKept, NoSuchVersion, NothingPublished
-from harvester_dagster.failures import without_secrets
+from harvester_dagster.failures import NO_TEXT, is_no_text, without_secrets
 
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 def handle(app: FastAPI) -> None:
     """Let every failure of an application be answered with a problem."""
     ours = (ApiProblem, NothingPublished, NoSuchVersion, NoLongerKept)
-    for error in (*ours, HTTPException, RequestValidationError, PostgresError):
+    for error in (*ours, HTTPException, RequestValidationError, PostgresError, UnicodeEncodeError):
         app.add_exception_handler(error, _answer)
     app.add_exception_handler(PoolTimeout, _answer)
     app.add_exception_handler(Exception, _answer)
@@ -84,6 +84,8 @@ def _answer(request: Request, error: Exception) -> Response:
 
 
 def _problem(request: Request, error: Exception) -> ApiProblem:
+    if is_no_text(error):
+        return ApiProblem(400, "This cannot be read", NO_TEXT)
     match error:
         case ApiProblem():
             return error
@@ -128,7 +130,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def _parameters(request: Request) -> list[dict[str, Any]]:
-    """The query parameters of a request's path, as the description lists them."""
+    """The query parameters of a request's path and method, as the description lists them."""
     route = request.scope.get("route")
     described = request.app.openapi()["paths"].get(getattr(route, "path_format", ""), {})
-    return [each for each in described.get("get", {}).get("parameters", []) if each["in"] == "query"]
+    return [each for each in described.get(request.method.lower(), {}).get("parameters", []) if each["in"] == "query"]

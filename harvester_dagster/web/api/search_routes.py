@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from functools import cache, partial
 from typing import Annotated, Any
@@ -23,8 +23,8 @@ from starlette.responses import Response
 from harvester_dagster.consumers import search_answers
 from harvester_dagster.installation import Installation
 from harvester_dagster.search import index, mapping, queries
-from harvester_dagster.search.connection import NoIndex, Refused, SearchError
-from harvester_dagster.search.kept_client import KeptClient, NothingIndexed
+from harvester_dagster.search.connection import NoIndex, SearchError
+from harvester_dagster.search.kept_client import BadQuestion, KeptClient, NothingIndexed
 from harvester_dagster.search.mapping import BadMapping
 from harvester_dagster.search.queries import Fields, ValueRange
 from harvester_dagster.web.api import answers
@@ -36,6 +36,8 @@ MOST = 100
 """Documents a page: each has its full texts."""
 USUAL = 10
 _LARGEST = 2**31 - 1
+_FARTHEST = timedelta(hours=18)
+"""From UTC that the server reads."""
 
 EntityName = Annotated[str, Path(description="What is searched, such as product", max_length=100)]
 Short = Annotated[str, Field(max_length=1_200)]
@@ -235,7 +237,7 @@ def _answered() -> Iterator[None]:
         raise ApiProblem(417, "Nothing is indexed yet", "the first release makes the index") from error
     except (SearchError, BadMapping) as error:
         _LOG.error("search: %s", error)
-        if isinstance(error, Refused) and "status 400" in error.sentence:
+        if isinstance(error, BadQuestion):
             raise ApiProblem(400, "The search index does not take this question", "ask for less at once") from error
         raise ApiProblem(503, "The search index does not answer now", headers={"Retry-After": "10"}) from error
 
@@ -283,7 +285,17 @@ def _bound(text: str, kind: str) -> str | None:
             return str(max(-_LARGEST, min(_LARGEST, number)))
         if "T" not in text:
             return date.fromisoformat(text).isoformat()
-        return datetime.fromisoformat(text.replace(" ", "+")).isoformat()
-    except ValueError:
+        return _moment(datetime.fromisoformat(text.replace(" ", "+"))).isoformat()
+    except (ValueError, OverflowError):
         expected = "a day as 2026-03-01 or a moment as 2026-03-01T02:00:00Z" if kind == "date" else "a number"
         raise ApiProblem(400, "A range cannot be read", f"{text[:50]} is not {expected}") from None
+
+
+def _moment(at: datetime) -> datetime:
+    """In UTC, where it says how far it is from there. Raises ValueError, OverflowError for what is nowhere on earth."""
+    offset = at.utcoffset()
+    if offset is None:
+        return at
+    if abs(offset) > _FARTHEST:
+        raise ValueError("no time zone is so far from UTC")
+    return at.astimezone(UTC)
