@@ -94,6 +94,7 @@ class DocumentPages:
             return {**_NOTHING, "standing": standing}
         entries = overwrites.history(connection, found.doc_id, _ENTRIES + 1, before)
         newest = overwrites.newest(connection, found.doc_id)
+        groups = failed_results.groups(self._installation, connection, (srn,), _GROUPS)
         pictures = thumbnails.shown(self._installation, connection, found)
         return {
             "standing": standing,
@@ -106,7 +107,8 @@ class DocumentPages:
             "overwritten": newest is not None and newest.fields is not None,
             "seen": newest.number if newest else 0,
             "typed": _as_text(newest.fields if newest else None),
-            "groups": failed_results.groups(self._installation, connection, (srn,), _GROUPS),
+            "groups": groups,
+            "titles": failed_results.titles(connection, groups),
             "command": lambda group: failed_results.command(
                 group.task, Choice((srn,), (), group.reason, group.host, exact=True)
             ),

@@ -49,9 +49,11 @@ class FailurePages:
     def failures(self, request: Request) -> Response:
         """Every group, those first that have most results."""
         with self._installation.reading.connection() as connection:
-            groups = failed_results.all_groups(self._installation, connection, _GROUPS + 1)
-        more = len(groups) > _GROUPS
-        return self._frame.page(request, "failures.html", groups=groups[:_GROUPS], more=more, command=_command)
+            found = failed_results.all_groups(self._installation, connection, _GROUPS + 1)
+            groups = found[:_GROUPS]
+            titles = failed_results.titles(connection, groups)
+        more = len(found) > _GROUPS
+        return self._frame.page(request, "failures.html", groups=groups, titles=titles, more=more, command=_command)
 
     async def retry(self, request: Request) -> Response:
         """Have a group, or what failed of one document, made anew by a run that begins now."""

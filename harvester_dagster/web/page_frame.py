@@ -40,6 +40,7 @@ _templates.filters["set_page"] = page_addresses.set_page
 _templates.filters["in_path"] = page_addresses.in_path
 _templates.filters["run_page"] = page_addresses.run_page
 _templates.filters["plain"] = shown_values.plain
+_templates.filters["counted"] = shown_values.counted
 _templates.globals["apart"] = shown_values.apart
 
 _LONGEST_SRN = 2_000
