@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -225,7 +226,7 @@ def test_the_audit_is_read_a_page_at_a_time_and_by_who_and_what(site: Site) -> N
     pages = [get(site, "/audit/").text]
     while found := re.search(r"before=(\d+)\">Earlier", pages[-1]):
         pages.append(get(site, "/audit/", before=found[1]).text)
-    told = [subject for text in pages for subject in re.findall(r"<td>(src:one:\d+)</td>", text)]
+    told = [subject for text in pages for subject in re.findall(r">(src:one:\d+)</(?:td|a)>", text)]
     assert told == [f"src:one:{number}" for number in reversed(range(401))] and len(pages) == 3
     held = get(site, "/audit/", act="hold").text
     assert "src:one:0<" in held and "src:one:1<" not in held
@@ -242,6 +243,27 @@ def test_the_way_back_to_a_version_stands_there_while_releases_are_held(site: Si
     assert "/versions/1/rollback/" in get(site, "/").text
     versions.hold_releases(site.world.installation, "an audit")
     assert "/versions/1/rollback/" in get(site, "/").text
+
+
+def test_the_audit_links_what_was_acted_on_and_prints_the_filters_that_are_set(site: Site, page: Page) -> None:
+    site.world.source.put("a")
+    site.world.night()
+    pool, now = site.world.installation.pool, site.world.now
+    links = {KEY: f"/set/{KEY}/", f"{KEY}:a & b": f"/document/?srn={quote(KEY + ':a & b', safe='')}", "7": "/versions/"}
+    for subject in (*links, "https://elsewhere.example:80/a:b", ""):
+        audit.told(pool, "overwrite", subject, now, "done")
+    audit.told(pool, "night", "3", now)
+    page.goto(f"{site.url}/audit/")
+    for subject, href in {**links, "3": "/night/3/"}.items():
+        expect(page.get_by_role("link", name=subject, exact=True)).to_have_attribute("href", href)
+    expect(page.get_by_role("link", name="elsewhere")).to_have_count(0)
+    expect(page.locator("main form code")).to_have_text("harvester audit")
+    page.get_by_role("combobox", name="act").select_option("night")
+    page.get_by_role("combobox", name="outcome").select_option("asked for")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.locator("main form code")).to_have_text("harvester audit --act night --outcome 'asked for'")
+    expect(page.get_by_role("combobox", name="act")).to_have_value("night")
 
 
 def test_a_candidate_is_dismissed_at_once(site: Site, page: Page) -> None:

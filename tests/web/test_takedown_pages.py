@@ -1,6 +1,5 @@
 """Taking a document down on its page, in a real browser, and what is kept from doing so."""
 
-import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -239,9 +238,9 @@ def test_a_page_of_another_origin_cannot_take_down(site: Site, page: Page) -> No
 def test_without_the_scope_there_is_no_button_and_403(site: Site) -> None:
     took(site, f"{KEY}:c")
     acts = site.acts()
-    for srn, command in ((SRN, f"harvester takedown {SRN} --reason ''"), (f"{KEY}:c", f"takedown {KEY}:c --undo")):
+    for srn, command in ((SRN, f"harvester takedown {SRN}"), (f"{KEY}:c", f"takedown {KEY}:c --undo")):
         text = site.get("/document/", "operator-secret", srn=srn)
-        assert "/document/takedown" not in text and command in html.unescape(text)
+        assert "/document/takedown" not in text and command in text
         assert "/document/takedown" in site.get("/document/", "officer-secret", srn=srn)
         assert "/document/takedown" in site.get("/document/", srn=srn)
     form = {"srn": SRN, "reason": "x"}
