@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import msgspec
 from psycopg import Connection
 from psycopg.rows import class_row
 
@@ -64,24 +63,6 @@ SELECT * FROM shown ORDER BY results DESC, task, reason, host
 """
 """Groups are followed to their documents in this order until there are enough of them: a hundred thousand whose
 documents are all gone take 2 s, and retention removes them."""
-
-
-_TITLES = """
-SELECT srn, own.body, of_product.body FROM unnest(%(srns)s::text[]) srn
-JOIN harvest_set s ON starts_with(srn, s.key || ':')
-JOIN document d ON d.set_id = s.set_id AND d.external_id = substr(srn, length(s.key) + 2)
-LEFT JOIN LATERAL (SELECT body FROM output JOIN output_body USING (doc_id, from_gen)
-                   WHERE doc_id = d.doc_id AND to_gen IS NULL) own ON true
-LEFT JOIN LATERAL (SELECT body FROM output JOIN output_body USING (doc_id, from_gen)
-                   WHERE doc_id = d.owner_id AND to_gen IS NULL) of_product ON true
-WHERE NOT EXISTS (SELECT FROM takedown t WHERE t.doc_id IN (d.doc_id, d.owner_id))
-"""
-
-
-class _Titled(msgspec.Struct):
-    """What is read of an output."""
-
-    title: str | None = None
 
 
 class UnknownTask(HarvesterError):
@@ -187,17 +168,6 @@ def all_groups(installation: Installation, connection: Connection[Any], most: in
         return cursor.execute(
             _ALL_GROUPS, {**_parameters(installation, connection, tasks, ALL), "most": most}
         ).fetchall()
-
-
-def titles(connection: Connection[Any], groups: Sequence[FailureGroup]) -> dict[str, str]:
-    """The titles of their samples, by srn: its own, else that of the product which a file belongs to."""
-    srns = {srn for group in groups for srn in group.samples}
-    rows = connection.execute(_TITLES, {"srns": list(srns)}) if srns else ()
-    return {srn: title for srn, *bodies in rows if (title := next(filter(None, map(_title, bodies)), ""))}
-
-
-def _title(body: str | None) -> str:
-    return msgspec.json.decode(body, type=_Titled).title or "" if body else ""
 
 
 def chosen(installation: Installation, connection: Connection[Any], task: Task, choice: Choice) -> Chosen:
