@@ -295,7 +295,7 @@ SHOWN = 20
 _VALUE = 60
 
 
-def differences(found: Iterable[DocumentDifference], *, as_json: bool = False) -> None:
+def differences(found: Iterable[DocumentDifference], *, as_json: bool = False, most: float = SHOWN) -> None:
     """Documents that differ: to people the first ones, field by field, and how many there are; to machines a line of
     JSON each."""
     count: Counter[str] = Counter()
@@ -303,15 +303,14 @@ def differences(found: Iterable[DocumentDifference], *, as_json: bool = False) -
         count[each.change] += 1
         if as_json:
             typer.echo(shown_text.json_text(msgspec.json.encode(_plain(each)).decode()))
-        elif sum(count.values()) <= SHOWN:
+        elif count.total() <= most:
             console.print(f"{each.change:<8} {text(each.srn)}  [dim]{text(each.title or '')}[/dim]", soft_wrap=True)
             for field in each.fields:
                 said = f"{text(field.field)}: {_value(field.before)} → {_value(field.after)}"
                 console.print(f"           {said}", soft_wrap=True)
     if as_json:
         return
-    total = sum(count.values())
-    more = f" (the first {SHOWN} shown; all with --json)" if total > SHOWN else ""
+    more = f" (the first {most} shown; all with --json)" if count.total() > most else ""
     listed = ", ".join(f"{number:,} {change}" for change, number in count.items())
     console.print(f"{listed or 'nothing differs'}{more}")
 
