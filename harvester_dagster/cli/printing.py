@@ -317,4 +317,5 @@ def differences(found: Iterable[DocumentDifference], *, as_json: bool = False, m
 
 def _value(value: Any) -> str:
     said = msgspec.json.encode(value).decode()
-    return text(said if len(said) <= _VALUE else f"{said[: _VALUE - 1]}…")
+    end = said[-1] if said[0] in '"[{' else ""  # what is cut is closed all the same
+    return text(said if len(said) <= _VALUE else f"{said[: _VALUE - 1 - len(end)]}…{end}")

@@ -74,6 +74,7 @@ class PageFrame(NamedTuple):
             "person": person.doer.name if person else "",
             "login": guard.login_page(web) if web.login.issuer or not may else "",
             "local": self.local,
+            "zone": self.zone.key,
             "dagster": self.dagster.rstrip("/"),
         }
         return HTMLResponse(_templates.get_template(template).render(**shown, **values), status)
