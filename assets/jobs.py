@@ -16,6 +16,7 @@ from assets import again, doing, names, night_runs
 from assets import release as release_assets
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.installation import Installation
+from harvester_dagster.publication import audit
 from harvester_dagster.releases import asking_anew, release
 from harvester_dagster.sets import failed_results, reconcile, sets, steps, versions
 from harvester_dagster.sets.enrich import Portion
@@ -205,6 +206,8 @@ def retry_results(
         context.add_output_metadata(dict(made))
         if busy:
             raise next(iter(busy.values()))
+        now = harvester.clock()
+        audit.told_of_run(harvester.pool, "retry task", config.task, now, context.run_id, "done", results=dict(made))
 
 
 def _retried(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
-from assets import again, names
+from assets import again, doing, names
 from assets.names import MAX_RETRIES_TAG, NIGHT_TAG, RELEASE_JOB, SET_TAG, TICK_TAG, WILL_RETRY_TAG
 from harvester_dagster import shown_text
 from harvester_dagster.installation import Installation
@@ -142,7 +142,11 @@ def set_run_failed(context: dg.HookContext) -> None:
         return
     run = context.instance.get_run_by_id(context.run_id)
     assert run is not None
-    set_ended(context.instance, run, context.resources.harvester, "failure", str(context.op_exception or ""))
+    why = str(context.op_exception or "")
+    set_ended(context.instance, run, context.resources.harvester, "failure", why)
+    if key := run.tags.get(names.PARTITION_TAG):
+        told = shown_text.one_line(why)[:LONGEST_REASON]
+        doing.harvest_failed(context.resources.harvester, run.run_id, key, told)
 
 
 @dg.failure_hook(name=names.RELEASE_FAILED, required_resource_keys={names.HARVESTER})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets import again, code, names, night_runs, showing
+from assets import again, code, doing, names, night_runs, showing
 from assets.partitions import OWNER, SETS
 from harvester_dagster.catalog import Catalog
 from harvester_dagster.config import Config
@@ -96,6 +96,7 @@ def sets_asset(catalog: Catalog, config: Config) -> dg.AssetsDefinition:
                 harvester, context.partition_key, run_id=context.run.run_id, progress=context.log.info
             )
             night_runs.set_ended(context.instance, context.run, harvester, "success")
+            doing.harvest_ended(harvester, context.run_id, context.partition_key, outcome)
         for name, key in keys.items():
             yield dg.MaterializeResult(
                 asset_key=key,

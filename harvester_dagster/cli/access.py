@@ -8,7 +8,7 @@ Belongs here: arguments, a progress bar, and how answers look on a terminal. Doe
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -56,16 +56,20 @@ def mount(app: Commands, session: Session) -> None:
     ) -> None:
         """Decide access for the documents of a mode, and write it back to Solr."""
         with _opened(session, endpoint) as job, _bar(as_json) as bar:
+            asked: AbstractContextManager[dict[str, Any]] = nullcontext({})
             if not dry_run:
-                audit.told(job.pool, "enrich", job.solr.name, job.clock(), mode=str(mode.value))
-                refresh_journals(job, only_if_older=True)
-            report = enrich(
-                job,
-                str(mode.value),
-                dry_run=dry_run,
-                show=lambda seen: bar(_progress(seen)),
-                allow_loss=allow_loss or (),
-            )
+                asked = audit.asked(job.pool, "enrich", job.solr.name, job.clock, mode=str(mode.value))
+            with asked as came:
+                if not dry_run:
+                    refresh_journals(job, only_if_older=True)
+                report = enrich(
+                    job,
+                    str(mode.value),
+                    dry_run=dry_run,
+                    show=lambda seen: bar(_progress(seen)),
+                    allow_loss=allow_loss or (),
+                )
+                came["state"] = report.state
         if as_json:
             _json(json.dumps(report.as_json(), indent=2))
         else:

@@ -1,10 +1,13 @@
 """`harvester accept` and `harvester dismiss`: what to do about a rejected candidate."""
 
+import math
 import shlex
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
+from psycopg import Connection
 
 from harvester_dagster.cli import printing
 from harvester_dagster.cli.commands import DryRun, Json, Key
@@ -56,7 +59,7 @@ def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool 
         found = _differences(installation, attempt)
         printing.as_json({"attempt": attempt, "figures": figures, "changes": found, "accepted": False})
         return figures
-    _show(installation, key, attempt, figures)
+    _show(installation, key, attempt, figures, math.inf if dry_run else printing.SHOWN)
     if dry_run:
         accepting = f"harvester accept {shlex.quote(key)} --attempt {attempt.attempt_id}"
         printing.console.print(f"Accept it: {accepting}", soft_wrap=True, markup=False)
@@ -65,17 +68,22 @@ def _look(installation: Installation, key: str, *, dry_run: bool, as_json: bool 
 
 def _differences(installation: Installation, attempt: Attempt) -> list[DocumentDifference]:
     with installation.pool.connection() as connection:
-        gens = {attempt.set_id: attempt.base_gen}, {attempt.set_id: attempt.base_gen + 1}
-        return list(map(described, changes.whole(connection, changes.of_generations(connection, *gens))))
+        return list(_streamed(connection, attempt))
 
 
-def _show(installation: Installation, key: str, attempt: Attempt, figures: Figures) -> None:
+def _streamed(connection: Connection[Any], attempt: Attempt) -> Iterator[DocumentDifference]:
+    gens = {attempt.set_id: attempt.base_gen}, {attempt.set_id: attempt.base_gen + 1}
+    return map(described, changes.whole(connection, changes.of_generations(connection, *gens)))
+
+
+def _show(installation: Installation, key: str, attempt: Attempt, figures: Figures, most: float) -> None:
     began = printing.moment(attempt.started_at, installation.config.zone)
     printing.console.print(
         f"[bold]{printing.text(key)}[/bold], attempt {attempt.attempt_id}, harvested {began}, "
         f"rejected: {printing.text(attempt.reason)}\nIt proposes {printing.text(str(figures))}."
     )
-    printing.differences(_differences(installation, attempt))
+    with installation.pool.connection() as connection:
+        printing.differences(_streamed(connection, attempt), most=most)
 
 
 def dismiss(

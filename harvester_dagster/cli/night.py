@@ -211,8 +211,8 @@ def harvest(
         from harvester_dagster.cli import dagster_runs
 
         ask = "reset" if reset else "full" if full else "auto"
-        audit.told(installation.pool, "harvest", key, installation.clock(), ask=ask)
-        run_id = dagster_runs.run_set(installation, key, ask)
+        with audit.asked(installation.pool, "harvest", key, installation.clock, ask=ask) as came:
+            came["run"] = run_id = dagster_runs.run_set(installation, key, ask)
         found = status.status(installation)
         if as_json:
             printing.as_json({"run": run_id, "set": next(line for line in found.sets if line.key == key)})

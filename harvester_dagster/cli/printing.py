@@ -315,7 +315,7 @@ SHOWN = 20
 _VALUE = 60
 
 
-def differences(found: Iterable[DocumentDifference], *, as_json: bool = False) -> None:
+def differences(found: Iterable[DocumentDifference], *, as_json: bool = False, most: float = SHOWN) -> None:
     """Documents that differ: to people the first ones, field by field, and how many there are; to machines a line of
     JSON each."""
     count: Counter[str] = Counter()
@@ -323,19 +323,19 @@ def differences(found: Iterable[DocumentDifference], *, as_json: bool = False) -
         count[each.change] += 1
         if as_json:
             typer.echo(shown_text.json_text(msgspec.json.encode(_plain(each)).decode()))
-        elif sum(count.values()) <= SHOWN:
+        elif count.total() <= most:
             console.print(f"{each.change:<8} {text(each.srn)}  [dim]{text(each.title or '')}[/dim]", soft_wrap=True)
             for field in each.fields:
                 said = f"{text(field.field)}: {_value(field.before)} → {_value(field.after)}"
                 console.print(f"           {said}", soft_wrap=True)
     if as_json:
         return
-    total = sum(count.values())
-    more = f" (the first {SHOWN} shown; all with --json)" if total > SHOWN else ""
+    more = f" (the first {most} shown; all with --json)" if count.total() > most else ""
     listed = ", ".join(f"{number:,} {change}" for change, number in count.items())
     console.print(f"{listed or 'nothing differs'}{more}")
 
 
 def _value(value: Any) -> str:
     said = msgspec.json.encode(value).decode()
-    return text(said if len(said) <= _VALUE else f"{said[: _VALUE - 1]}…")
+    end = said[-1] if said[0] in '"[{' else ""  # what is cut is closed all the same
+    return text(said if len(said) <= _VALUE else f"{said[: _VALUE - 1 - len(end)]}…{end}")

@@ -48,8 +48,9 @@ def set_remap(key: Key, dry_run: DryRun = False, as_json: Json = False) -> None:
         if dry_run:
             _show_coverage(key, remap.plan(installation, key), installation.config.zone, as_json)
             return
-        audit.told(installation.pool, "remap", key, installation.clock())
-        outcome = remap.remap(installation, key, lambda line: printing.errors.print(line, style="dim"))
+        with audit.asked(installation.pool, "remap", key, installation.clock) as came:
+            outcome = remap.remap(installation, key, lambda line: printing.errors.print(line, style="dim"))
+            came["generation"] = outcome.generation
         if as_json:
             printing.as_json(outcome)
         else:
@@ -75,8 +76,9 @@ def set_reconcile(key: Key, dry_run: DryRun = False, as_json: Json = False) -> N
         if dry_run:
             _show_found(key, reconcile.look(installation, key, printing.progress), as_json)
             return
-        audit.told(installation.pool, "reconcile", key, installation.clock())
-        report, outcome = reconcile.reconcile(installation, key, printing.progress)
+        with audit.asked(installation.pool, "reconcile", key, installation.clock) as came:
+            report, outcome = reconcile.reconcile(installation, key, printing.progress)
+            came["generation"] = outcome.generation
         if as_json:
             printing.as_json({"set": key, "report": report, "outcome": outcome})
         else:

@@ -27,8 +27,9 @@ def harvest(key: str, external_id: str, *, dry_run: bool, as_json: bool) -> None
         if dry_run:
             _show(one_record.look(installation, key, external_id, printing.progress), as_json)
             return
-        audit.told(installation.pool, "harvest", key, installation.clock(), record=external_id[:200])
-        came, outcome = one_record.harvest(installation, key, external_id, printing.progress)
+        with audit.asked(installation.pool, "harvest", key, installation.clock, record=external_id[:200]) as told:
+            came, outcome = one_record.harvest(installation, key, external_id, printing.progress)
+            told["generation"] = outcome.generation
         if as_json:
             printing.as_json({"record": came, "outcome": outcome})
         else:

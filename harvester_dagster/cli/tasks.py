@@ -108,8 +108,9 @@ def _run(
     done = []
     for key in keys:
         printing.errors.print(f"{key}: {task} …", style="dim")
-        audit.told(installation.pool, "retry task", key, installation.clock(), task=task, results=results.value)
-        run_id = dagster_runs.run_task(installation, key, task, results.value)
+        asked = {"task": task, "results": results.value}
+        with audit.asked(installation.pool, "retry task", key, installation.clock, **asked) as came:
+            came["run"] = run_id = dagster_runs.run_task(installation, key, task, results.value)
         with installation.pool.connection() as connection:
             row = connection.execute(
                 """SELECT outcomes, seconds FROM task_report JOIN harvest_set USING (set_id)

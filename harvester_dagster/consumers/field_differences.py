@@ -10,6 +10,10 @@ import msgspec
 
 from harvester_dagster.consumers.changes import PublishedChange
 
+_FIRST = ("title", "subtitle", "description")
+_DERIVED = frozenset({"suggest_completion", "suggest_phrase", "texts"})
+"""Made of other fields, for the index."""
+
 
 class FieldDifference(NamedTuple):
     """A field of a document, by its name; a value that is not there is None."""
@@ -42,12 +46,19 @@ def described(change: PublishedChange) -> DocumentDifference:
 
 
 def between(was: Mapping[str, Any], is_now: Mapping[str, Any]) -> tuple[FieldDifference, ...]:
-    """The fields of which the values differ, by their names."""
+    """The fields of which the values differ: what people read first, what is made of it for the index last."""
     return tuple(
         FieldDifference(name, was.get(name), is_now.get(name))
-        for name in sorted({*was, *is_now})
+        for name in sorted({*was, *is_now}, key=_place)
         if was.get(name) != is_now.get(name)
     )
+
+
+def _place(name: str) -> tuple[int, str]:
+    """What names are sorted by."""
+    if name in _FIRST:
+        return _FIRST.index(name) - len(_FIRST), name
+    return int(name in _DERIVED), name
 
 
 def _decoded(body: str | None) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from psycopg import Connection
 from psycopg.rows import class_row
@@ -21,6 +21,7 @@ from harvester_dagster.failures import HarvesterError, mendable
 from harvester_dagster.store.database import Pool
 
 Outcome = Literal["asked for", "done", "refused", "failed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _LONGEST = 500
 """Characters of what came from outside."""
@@ -93,17 +94,46 @@ def told(pool: Pool, act: str, subject: str, at: datetime, outcome: Outcome = "a
         write(connection, act, subject, at, outcome, **detail)
 
 
-def asked_by_run(pool: Pool, act: str, subject: str, at: datetime, run_id: str | None) -> None:
-    """As `told`: once of each run of Dagster's, however often its step begins."""
-    detail: dict[str, Any] = {"run": run_id} if run_id else {}
+def told_of_run(
+    pool: Pool,
+    act: str,
+    subject: str,
+    at: datetime,
+    run_id: str | None,
+    outcome: Outcome = "asked for",
+    **detail: Any,
+) -> None:
+    """As `told`: once of each run of Dagster's, however often its step begins, and whoever has asked for it."""
+    detail |= {"run": run_id} if run_id else {}
     with pool.connection() as connection:
         row = connection.execute(
-            """SELECT EXISTS (SELECT FROM audit WHERE act = %s AND actor = %s AND outcome = 'asked for'
+            """SELECT EXISTS (SELECT FROM audit WHERE act = %s AND subject = %s AND outcome = %s
                                 AND detail ->> 'run' = %s)""",
-            (act, _doer.get().name, run_id),
+            (act, _plain(subject), outcome, run_id),
         ).fetchone()
         if row != (True,):
-            write(connection, act, subject, at, "asked for", **detail)
+            write(connection, act, subject, at, outcome, **detail)
+
+
+def was_asked_for(connection: Connection[Any], act: str, subject: str, run_id: str | None = None) -> bool:
+    """Whether somebody has asked for it: by this run, where one is named."""
+    row = connection.execute(
+        """SELECT EXISTS (SELECT FROM audit WHERE act = %(act)s AND subject = %(subject)s AND outcome = 'asked for'
+                            AND (%(run)s::text IS NULL OR detail ->> 'run' = %(run)s))""",
+        {"act": act, "subject": _plain(subject), "run": run_id},
+    ).fetchone()
+    return row == (True,)
+
+
+@contextmanager
+def asked(pool: Pool, act: str, subject: str, clock: Callable[[], datetime], **detail: Any) -> Iterator[dict[str, Any]]:
+    """The block does what is asked for now: told when it begins, and what came of it when it has ended, with what the
+    block puts into what it is given."""
+    told(pool, act, subject, clock(), **detail)
+    came: dict[str, Any] = {}
+    with trying(pool, act, subject, clock):
+        yield came
+    told(pool, act, subject, clock(), "done", **detail, **came)
 
 
 @contextmanager
@@ -126,6 +156,11 @@ def trying(
         with pool.connection() as connection:
             write(connection, act, subject, clock(), outcome, reason=_plain(found.sentence if found else repr(error)))
         raise
+
+
+def acts(connection: Connection[Any]) -> list[str]:
+    """Whatever was done or tried, each once."""
+    return [act for (act,) in connection.execute("SELECT DISTINCT act FROM audit ORDER BY act")]
 
 
 def untold(connection: Connection[Any]) -> list[Row]:

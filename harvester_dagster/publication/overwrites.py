@@ -74,6 +74,8 @@ def read(given: str | bytes) -> dict[str, Any]:
         raise BadOverwrite(f"not JSON: {error}", _EXAMPLE) from None
     if not isinstance(body, dict) or not body:
         raise BadOverwrite("an overwrite is a JSON object with at least one field", _EXAMPLE)
+    if dots := [name for name, value in body.items() if value in ("…", "...")]:
+        raise BadOverwrite(f"{dots[0]}: dots stand for a value here", "write the value that is to be shown")
     if _NUL.search(again):
         raise BadOverwrite("a text in the JSON holds a NUL", "leave it out")
     return body

@@ -103,10 +103,15 @@ def check_number(connection: Connection[Any], srns: Collection[str], now: dateti
         raise ManyTakedowns(said, "say so once more: --confirm")
 
 
+def is_none(reason: str) -> bool:
+    """Whether it says nothing: dots that stand for one, for instance."""
+    return not any(letter.isalnum() for letter in reason)
+
+
 def checked_reason(reason: str) -> str:
     """A reason as it is kept. Raises NotTakenDown."""
     reason = " ".join(reason.replace("\0", " ").split())
-    if not 0 < len(reason) <= LONGEST_REASON:
+    if is_none(reason) or len(reason) > LONGEST_REASON:
         raise NotTakenDown(
             "a takedown has a reason", f"a few words, such as a case's number; at most {LONGEST_REASON} characters"
         )

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from psycopg import Connection
 
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.installation import Installation
@@ -147,7 +149,7 @@ def release(
     people are told.
     """
     if by_hand:
-        audit.asked_by_run(installation.pool, "release", "", installation.clock(), run_id)
+        audit.told_of_run(installation.pool, "release", "", installation.clock(), run_id)
     try:
         held = _held(installation, hold_seen)
         if held and not by_hand:
@@ -155,6 +157,8 @@ def release(
             said = f"held: {held.reason}; `harvester release` goes on"
         else:
             said = _promoted(installation, held, by_hand, run_id, night_id, progress)
+            if by_hand:
+                _tell_done(installation, run_id, said)
     finally:
         alerts.tell(installation, alerts.of_search(installation), kind=alerts.SEARCH)
     value_counts.count(installation)
@@ -164,6 +168,14 @@ def release(
         names = {state.set_id: state.key for state in sets.all_sets(connection)}
     generations = [(names[set_id], gen) for set_id, gen in (current.generations if current else {}).items()]
     return Released(said, current, generations, cleaned)
+
+
+def _tell_done(installation: Installation, run_id: str | None, said: str) -> None:
+    with installation.pool.connection() as connection:
+        current = versions.current(connection)
+    version = current.version_id if current else None
+    at = installation.clock()
+    audit.told_of_run(installation.pool, "release", "", at, run_id, "done", version=version, said=said)
 
 
 def _held(installation: Installation, seen: str | None) -> Hold | None:
@@ -276,8 +288,20 @@ def end_night(installation: Installation, night_id: int, failed_run: str = "", w
                 alert_mail.tell_by_mail(installation, [*found, *needs_a_hand.beside(installation, found)])
     finally:
         with installation.pool.connection() as connection:
+            _tell_ended(connection, night_id, installation.clock(), failed_run, why)
             nights.end(connection, night_id, installation.clock(), failed_run, why)
         alerts.heartbeat(installation)
+
+
+def _tell_ended(connection: Connection[Any], night_id: int, now: datetime, failed_run: str, why: str) -> None:
+    """What came of a night that somebody has asked for, when it is closed first."""
+    if not nights.is_open(connection, night_id) or not audit.was_asked_for(connection, "night", str(night_id)):
+        return
+    if failed_run:
+        audit.write(connection, "night", str(night_id), now, "failed", run=failed_run, reason=why)
+        return
+    current = versions.current(connection)
+    audit.write(connection, "night", str(night_id), now, version=current.version_id if current else None)
 
 
 def roll_back(

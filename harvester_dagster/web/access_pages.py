@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from harvester_dagster import shown_text
@@ -61,21 +61,23 @@ class AccessPages:
 
     async def create(self, request: Request) -> Response:
         """Start a run of a `mode` at an `endpoint`: 202; 503 while one is in progress, 502 when it could not be
-        started."""
+        started. A browser is led to the page of the run: a reload starts nothing again."""
         given = await _given(request)
         mode, endpoint = given.get("mode", ""), given.get("endpoint", "")
         if mode not in MODES:
             return problem(request, 400, f"mode: one of {', '.join(MODES)} is needed")
         name = self._named(endpoint)
         try:
-            await _in_thread(self.runs.start, name, mode)
+            run = await _in_thread(self.runs.start, name, mode)
         except InProgress:
             return problem(request, 503, "already in progress")
         except NotStarted as error:
             return problem(request, 502, str(error))
         if wants_json(request):
             return JSONResponse({"state": "started", "mode": mode, "endpoint": name}, 202)
-        return self._frame.page(request, "started.html", 202, mode=mode, endpoint=name)
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(f"/access/runs/{run}/", 303)
+        return self._frame.page(request, "started.html", 202, mode=mode, endpoint=name, run=run)
 
     async def stop(self, request: Request) -> Response:
         """Ask the run of an `endpoint`, or without one every run, to stop: 204, whether there was any or not."""

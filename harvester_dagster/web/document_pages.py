@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from harvester_dagster.consumers import document_history
 from harvester_dagster.consumers.field_differences import between
-from harvester_dagster.explain import source_record, takedown_look, thumbnails
+from harvester_dagster.explain import source_record, takedown_look, thumbnails, titles
 from harvester_dagster.explain import why as story
 from harvester_dagster.explain.why import FoundDocument, Stage, UnknownDocument
 from harvester_dagster.installation import Installation
@@ -94,6 +94,7 @@ class DocumentPages:
             return {**_NOTHING, "standing": standing}
         entries = overwrites.history(connection, found.doc_id, _ENTRIES + 1, before)
         newest = overwrites.newest(connection, found.doc_id)
+        groups = failed_results.groups(self._installation, connection, (srn,), _GROUPS)
         pictures = thumbnails.shown(self._installation, connection, found)
         return {
             "standing": standing,
@@ -106,7 +107,8 @@ class DocumentPages:
             "overwritten": newest is not None and newest.fields is not None,
             "seen": newest.number if newest else 0,
             "typed": _as_text(newest.fields if newest else None),
-            "groups": failed_results.groups(self._installation, connection, (srn,), _GROUPS),
+            "groups": groups,
+            "titles": titles.titles(connection, {srn, *(sample for group in groups for sample in group.samples)}),
             "command": lambda group: failed_results.command(
                 group.task, Choice((srn,), (), group.reason, group.host, exact=True)
             ),
@@ -192,6 +194,7 @@ _NOTHING: dict[str, Any] = {
     "standing": None,
     "history": None,
     "groups": [],
+    "titles": {},
     "pictures": {},
     "versions": [],
     "properties": None,

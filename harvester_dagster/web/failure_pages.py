@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from harvester_dagster.explain import titles
 from harvester_dagster.installation import Installation
 from harvester_dagster.publication import audit
 from harvester_dagster.sets import failed_results
@@ -49,9 +50,11 @@ class FailurePages:
     def failures(self, request: Request) -> Response:
         """Every group, those first that have most results."""
         with self._installation.reading.connection() as connection:
-            groups = failed_results.all_groups(self._installation, connection, _GROUPS + 1)
-        more = len(groups) > _GROUPS
-        return self._frame.page(request, "failures.html", groups=groups[:_GROUPS], more=more, command=_command)
+            found = failed_results.all_groups(self._installation, connection, _GROUPS + 1)
+            groups = found[:_GROUPS]
+            known = titles.titles(connection, {srn for group in groups for srn in group.samples})
+        more = len(found) > _GROUPS
+        return self._frame.page(request, "failures.html", groups=groups, titles=known, more=more, command=_command)
 
     async def retry(self, request: Request) -> Response:
         """Have a group, or what failed of one document, made anew by a run that begins now."""

@@ -26,8 +26,8 @@ class NotStarted(HarvesterError):
 class Runs(Protocol):
     """A way to start and stop runs of the enricher. `endpoint` is a configured name, `mode` one of MODES."""
 
-    def start(self, endpoint: str, mode: str) -> None:
-        """Start a run. Raises InProgress, NotStarted."""
+    def start(self, endpoint: str, mode: str) -> int:
+        """Start a run; its number. Raises InProgress, NotStarted."""
 
     def stop(self, endpoint: str | None) -> None:
         """Ask the run of the endpoint to stop (None: every run); nothing happens without one."""
@@ -41,10 +41,11 @@ class ThreadRuns:
         self._pool = pool
         self._clock = clock
 
-    def start(self, endpoint: str, mode: str) -> None:
+    def start(self, endpoint: str, mode: str) -> int:
         """In a thread; a run that fails ends with its reason in its row. Raises InProgress."""
         run_id = run_rows.request(self._pool, endpoint, mode, self._clock())
         threading.Thread(target=self._work, args=(endpoint, mode, run_id), name="access-run", daemon=True).start()
+        return run_id
 
     def stop(self, endpoint: str | None) -> None:
         """By the stop flag in its row, which the thread sees within half a second."""
@@ -77,7 +78,7 @@ class LaunchedRuns:
         self._pool = pool
         self._clock = clock
 
-    def start(self, endpoint: str, mode: str) -> None:
+    def start(self, endpoint: str, mode: str) -> int:
         """As a run of Dagster's queue. Raises InProgress, and NotStarted when Dagster cannot be reached or refuses."""
         request = run_rows.request(self._pool, endpoint, mode, self._clock())
         try:
@@ -85,6 +86,7 @@ class LaunchedRuns:
         except Exception as error:  # whatever it is, nothing runs: the next one need not wait for it
             run_rows.withdraw(self._pool, request, self._clock(), str(error))
             raise
+        return request
 
     def stop(self, endpoint: str | None) -> None:
         """By the stop flag in its row, which the run sees within half a second."""

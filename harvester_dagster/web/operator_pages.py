@@ -4,6 +4,7 @@ Belongs here: requests, and which answers of `explain/` a page shows. Does not b
 on these pages (`operator_acts.py`).
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from harvester_dagster.explain import news, night_progress, night_report, status
 from harvester_dagster.explain.night_report import Harvest, Usual, changes_of
 from harvester_dagster.explain.status import SetLine
 from harvester_dagster.installation import Installation
+from harvester_dagster.page_addresses import subject_page
 from harvester_dagster.publication import audit
 from harvester_dagster.releases import missing_nights, nights
 from harvester_dagster.sets import attempts, differences, looked_at, sets, versions
@@ -150,9 +152,13 @@ class OperatorPages:
             rows = audit.rows(
                 connection, actor=actor, act=act, subject=subject, outcome=outcome, before=before, count=_ROWS + 1
             )
+            known = {"act": audit.acts(connection), "outcome": audit.OUTCOMES}
+            keys = {state.key for state in sets.all_sets(connection)}
         filters = dict(zip(_FILTERS, (actor, act, subject, outcome), strict=True))
         older = rows[_ROWS - 1].audit_id if len(rows) > _ROWS else None
-        values: dict[str, Any] = {"filters": filters, "older": older, "is_first": before is None}
+        values: dict[str, Any] = {"filters": filters, "older": older, "is_first": before is None, "known": known}
+        values["page_of"] = lambda row: subject_page(row.act, row.subject, keys)
+        values["command"] = shlex.join(["harvester", "audit", *_options(filters)])
         return self._page(request, "audit.html", rows=rows[:_ROWS], **values)
 
     def _state(self, request: Request) -> SetState:
@@ -239,3 +245,8 @@ def bars(harvests: list[Harvest]) -> list[tuple[Harvest, int]]:
     """Harvests as bars, oldest first, each with its height in percent of the highest."""
     highest = max((harvest.records for harvest in harvests), default=0) or 1
     return [(harvest, round(100 * harvest.records / highest)) for harvest in reversed(harvests)]
+
+
+def _options(filters: Mapping[str, str]) -> list[str]:
+    """Of `harvester audit`, for the filters that are set."""
+    return [word for name, value in filters.items() if value for word in (f"--{name}", value)]

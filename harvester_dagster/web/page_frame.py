@@ -41,6 +41,7 @@ _templates.filters["set_page"] = page_addresses.set_page
 _templates.filters["in_path"] = page_addresses.in_path
 _templates.filters["run_page"] = page_addresses.run_page
 _templates.filters["plain"] = shown_values.plain
+_templates.filters["counted"] = shown_values.counted
 _templates.globals["apart"] = shown_values.apart
 
 _LONGEST_SRN = 2_000
@@ -76,6 +77,7 @@ class PageFrame(NamedTuple):
             "person": person.doer.name if person else "",
             "login": guard.login_page(web) if web.login.issuer or not may else "",
             "local": self.local,
+            "zone": self.zone.key,
             "dagster": self.dagster.rstrip("/"),
         }
         return HTMLResponse(_templates.get_template(template).render(**shown, **values), status)

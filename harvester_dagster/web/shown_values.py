@@ -1,6 +1,6 @@
 """Values of JSON as pages show them to people: a text as it is, anything else as JSON, long ones where they differ.
 
-Belongs here: these forms, for templates. Does not belong here: escaping, which the templates do.
+Belongs here: these forms, a count and its word, for templates. Does not belong here: escaping, which the templates do.
 """
 
 from typing import Any
@@ -14,6 +14,11 @@ _SAME = 40
 def plain(value: Any) -> str:
     """A text as it is, anything else as JSON."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts: `1 result`, `2,000 results`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def apart(before: Any, after: Any) -> tuple[str | None, str | None]:

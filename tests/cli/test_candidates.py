@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harvester_dagster.sets import steps
+from tests.cli.conftest import Run
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World, commanded
 
@@ -67,3 +68,17 @@ def test_what_stands_is_taken(rejected: World) -> None:
     code, said = accepted(lambda: None)
     assert code == 0 and "Accepted as generation 2" in said, said
     assert len(rejected.titles()) == 4
+
+
+def test_a_dry_run_shows_all_that_would_change(
+    open_world: OpenWorld, folder: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    world = open_world(min_documents=2, deletes="no")
+    names = [f"p{number:02}" for number in range(50)]
+    world.source.put(*names, files=())
+    world.night()
+    world.source.forget(*names[:40])
+    world.night()
+    commanded(world, folder, monkeypatch, 'kind = "sharekit"\nmin_documents = 2\ndeletes = "no"')
+    said = run("accept", KEY, "--dry-run").stdout
+    assert all(f"{KEY}:{name}" in said for name in names[:40]) and "--json" not in said

@@ -113,4 +113,4 @@ def test_now_does_the_work_too(failing: World, run: Run) -> None:
     assert (said["results"], [each["set"] for each in said["runs"]]) == (1, [KEY])
     assert failing.rows("SELECT kind, reason FROM result WHERE kind <> 'success'") == [("failure", "answered 410")]
     acts = [(row["act"], row["outcome"]) for row in reversed(json.loads(run("audit", "--json").stdout))]
-    assert acts == [("retry results", "done"), ("retry task", "asked for")]
+    assert acts == [("retry results", "done"), ("retry task", "asked for"), ("retry task", "done")]

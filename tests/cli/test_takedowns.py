@@ -1,20 +1,27 @@
 """`harvester takedown`: what a person types, what they are shown, and what must be said twice."""
 
+import html
 import json
 import os
 import pty
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from harvester_dagster.publication.takedowns import A_DAY
 from harvester_dagster.releases import release
+from harvester_dagster.web.document_pages import DocumentPages
+from harvester_dagster.web.takedown_pages import TakedownPages
 from tests.cli.conftest import Run
 from tests.sets.conftest import open_world, source, world
 from tests.sets.world import KEY, World, commanded
+from tests.web.listening import listening
 
 __all__ = ["open_world", "source", "world"]
 SRN = f"{KEY}:a"
@@ -112,8 +119,24 @@ def test_at_a_terminal_it_is_asked_whether_the_same_record_goes_too(shown: World
         os.close(theirs)
 
 
+def test_what_a_page_prints_and_nobody_has_filled_in_does_nothing(shown: World, run: Run) -> None:
+    installation = shown.installation
+    routes = [*DocumentPages(installation, "").routes(), *TakedownPages(installation, "").routes()]
+    with listening(routes, installation.config.web) as url:
+        page = requests.get(f"{url}/document/", params={"srn": SRN}, timeout=60).text
+        for form in ({}, {"purge": "yes"}):
+            page += requests.post(f"{url}/document/takedown/look", data={"srn": SRN, **form}, timeout=60).text
+    printed = {html.unescape(re.sub("<[^>]*>", "", line)) for line in re.findall("<code>(harvester .*?)</code>", page)}
+    acts = [words for line in printed if (words := shlex.split(line)[1:])[0] in {"takedown", "overwrite"}]
+    assert len(acts) == 3
+    for words in acts:
+        refused = run(*words)
+        assert refused.exit_code == 1 and refused.stderr.strip(), words
+    assert "a" in shown.outputs() and said(run) == [] and shown.one("SELECT count(*) FROM overwrite") == 0
+
+
 def test_what_is_refused(shown: World, run: Run) -> None:
-    for line in ((SRN,), (SRN, "--undo"), (f"{KEY}:none", "--reason", "x")):
+    for line in ((SRN,), (SRN, "--undo"), (f"{KEY}:none", "--reason", "x"), (SRN, "--reason", "…", "--purge")):
         assert run("takedown", *line).exit_code == 1, line
     part = shown.one("SELECT min(external_id) FROM document WHERE owner_id IS NOT NULL AND set_id = 1")
     refused = run("takedown", f"{KEY}:{part}", "--reason", "x")

@@ -6,10 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from harvester_dagster.cli.night import begun
 from harvester_dagster.failures import HarvesterError
 from harvester_dagster.publication import audit, overwrites
 from harvester_dagster.publication.audit import Doer
-from harvester_dagster.releases import release
+from harvester_dagster.releases import nights, release
 from harvester_dagster.sets import steps, versions
 from harvester_dagster.store.database import open_pool
 from tests.sets.conftest import OpenWorld, open_world, source, world
@@ -67,6 +68,7 @@ def test_versions_and_overwrites(world: World) -> None:
         ("overwrite", f"{KEY}:a"),
         ("clear overwrite", f"{KEY}:a"),
         ("release", ""),
+        ("release", ""),
         ("rollback", str(first)),
     ]
 
@@ -120,8 +122,49 @@ def test_each_filter(database: str) -> None:
 def test_what_a_run_was_asked_for_is_told_once_however_often_its_step_begins(world: World) -> None:
     pool = world.installation.pool
     for run_id in ("one", "one", "two", None, None):
-        audit.asked_by_run(pool, "release", "", NOW, run_id)
+        audit.told_of_run(pool, "release", "", NOW, run_id)
     with audit.acting(ALICE):
-        audit.asked_by_run(pool, "release", "", NOW, "one")
+        audit.told_of_run(pool, "release", "", NOW, "one")
     found = world.rows("SELECT actor, detail ->> 'run' FROM audit ORDER BY audit_id")
-    assert found == [("dagster", "one"), ("dagster", "two"), ("dagster", None), ("dagster", None), ("cli:alice", "one")]
+    assert found == [("dagster", "one"), ("dagster", "two"), ("dagster", None), ("dagster", None)]
+
+
+def test_what_is_asked_for_ends_as_done_or_failed(database: str) -> None:
+    with open_pool(database) as pool:
+        with audit.asked(pool, "remap", "src:one", lambda: NOW, ask="full") as came:
+            came["generation"] = 7
+        with pytest.raises(HarvesterError), audit.asked(pool, "remap", "src:two", lambda: NOW):
+            raise HarvesterError("its pages are gone")
+        with pool.connection() as connection:
+            found = [(row.subject, row.outcome, row.detail) for row in reversed(audit.rows(connection))]
+    assert found == [
+        ("src:one", "asked for", {"ask": "full"}),
+        ("src:one", "done", {"ask": "full", "generation": 7}),
+        ("src:two", "asked for", {}),
+        ("src:two", "refused", {"reason": "its pages are gone"}),
+    ]
+
+
+def test_a_release_by_hand_is_asked_for_once_and_ends_with_its_version(world: World) -> None:
+    world.source.put("a")
+    world.night()
+    with audit.acting(ALICE):
+        audit.told(world.installation.pool, "release", "", NOW, run="one")
+    release.release(world.installation, by_hand=True, run_id="one")
+    found = world.rows("SELECT outcome, detail -> 'run', detail -> 'version' FROM audit ORDER BY audit_id")
+    assert found == [("asked for", "one", None), ("done", "one", 1)]
+
+
+@pytest.mark.parametrize(("failed_run", "ended"), [("", "done"), ("two", "failed")])
+def test_a_night_that_somebody_asked_for_ends_once_and_one_of_the_schedule_is_nobodys(
+    world: World, failed_run: str, ended: str
+) -> None:
+    installation = world.installation
+    with installation.pool.connection() as connection:
+        of_the_schedule = nights.open_night(connection, installation.config, NOW).night_id
+    release.end_night(installation, of_the_schedule)
+    night, _ = begun(installation, NOW + timedelta(days=1))
+    for _ in range(2):
+        release.end_night(installation, night.night_id, failed_run=failed_run)
+    found = world.rows("SELECT subject, outcome FROM audit WHERE act = 'night' ORDER BY audit_id")
+    assert found == [(str(night.night_id), "asked for"), (str(night.night_id), ended)]

@@ -19,6 +19,12 @@ def test_what_is_no_overwrite_is_told(text: str) -> None:
         overwrites.read(text)
 
 
+@pytest.mark.parametrize("dots", ["…", "..."])
+def test_dots_that_stand_for_a_value_are_none(dots: str) -> None:
+    with pytest.raises(BadOverwrite, match="title: dots"):
+        overwrites.read(f'{{"language": "nl", "title": "{dots}"}}')
+
+
 def test_set_and_cleared_each_marks_the_document(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("SET search_path = harvester")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Page, expect
 
 from harvester_dagster.config import Web
 from harvester_dagster.store.database import Pool
@@ -80,6 +81,19 @@ def test_start_status_stop(site: Site) -> None:
     assert site.collection.access()["000"] == (("dtupub", "dtu"), ("metastore",))
     log = get(site, "/harvest/log")
     assert log.status_code == 200 and "complete: " in log.text
+
+
+def test_a_browser_is_led_to_the_page_of_the_run_and_its_reload_starts_nothing(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/harvest/status")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Run 1 of the enricher")
+    page.reload()
+    expect(page.locator("main")).to_contain_text("complete", timeout=20_000)
+    assert page.url == f"{site.url}/access/runs/1/"
+    with site.pool.connection() as connection:
+        assert connection.execute("SELECT count(*) FROM access_run").fetchone() == (1,)
+        acts = connection.execute("SELECT outcome, detail ->> 'run' FROM audit ORDER BY audit_id").fetchall()
+    assert acts == [("asked for", "1"), ("done", "1")]
 
 
 def test_nothing_starts_without_a_known_mode_and_endpoint(site: Site) -> None:

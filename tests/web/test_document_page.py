@@ -18,7 +18,7 @@ from harvester_dagster.web.picture_pages import PicturePages
 from tests.sets.conftest import OpenWorld, open_world, source
 from tests.sets.world import KEY, World, catalog, drawing
 from tests.web.listening import listening
-from tests.web.test_operator_pages import EVIL, Here, asked_back, released
+from tests.web.test_operator_pages import EVIL, Here, asked_back, rejected, released
 
 __all__ = ["open_world", "source"]
 SMALLEST = bytes.fromhex(
@@ -114,6 +114,34 @@ def test_how_versions_differ_in_it(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/document/?srn={KEY}:b")
     expect(part).to_contain_text("It is there; in version 1 it was not")
     assert page.title() != "hacked"
+
+
+def test_its_title_is_its_heading_and_what_differs_for_people_stands_first(site: Site, page: Page) -> None:
+    published(site.world, "First")
+    published(site.world, f"Second {EVIL}{'x' * 300}", subtitle="s")
+    page.goto(f"{site.url}/document/?srn={KEY}:a")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_contain_text("Second <img")
+    expect(heading).to_contain_text(f"{KEY}:a")
+    expect(heading.locator("bdi")).to_contain_text("...")
+    fields = page.get_by_role("region", name="In versions").locator("div > b").all_inner_texts()
+    assert fields[:3] == ["title", "subtitle", "modified_at"] and {"suggest_completion", "texts"} >= set(fields[-2:])
+    box = page.get_by_role("region", name="Stages")
+    assert box.evaluate("each => each.scrollHeight <= each.clientHeight + 1"), "its end is in sight"
+    assert page.title() != "hacked"
+    page.goto(f"{site.url}/document/")
+    expect(page.get_by_role("main")).to_contain_text("such as sharekit:edusources:5be6dfeb")
+    expect(page.get_by_role("main").get_by_role("link", name="search")).to_have_attribute("href", "/search/")
+
+
+def test_a_verdict_that_is_not_of_what_is_shown_says_so(open_world: OpenWorld, page: Page) -> None:
+    world = open_world(min_documents=0)
+    with listening(DocumentPages(world.installation, "").routes()) as url:
+        rejected(world)
+        page.goto(f"{url}/document/?srn={KEY}:00")
+        row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="verdict"))
+        expect(row).to_contain_text("rejected")
+        expect(row).to_contain_text("what consumers see of this document is what was accepted before")
 
 
 def test_versions_of_other_sets_in_between_hide_no_difference(site: Site, page: Page) -> None:

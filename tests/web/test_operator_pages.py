@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -253,7 +254,7 @@ def test_the_audit_is_read_a_page_at_a_time_and_by_who_and_what(site: Site) -> N
     pages = [get(site, "/audit/").text]
     while found := re.search(r"before=(\d+)\">Earlier", pages[-1]):
         pages.append(get(site, "/audit/", before=found[1]).text)
-    told = [subject for text in pages for subject in re.findall(r"<td>(src:one:\d+)</td>", text)]
+    told = [subject for text in pages for subject in re.findall(r">(src:one:\d+)</(?:td|a)>", text)]
     assert told == [f"src:one:{number}" for number in reversed(range(401))] and len(pages) == 3
     held = get(site, "/audit/", act="hold").text
     assert "src:one:0<" in held and "src:one:1<" not in held
@@ -270,6 +271,27 @@ def test_the_way_back_to_a_version_stands_there_while_releases_are_held(site: Si
     assert "/versions/1/rollback/" in get(site, "/").text
     versions.hold_releases(site.world.installation, "an audit")
     assert "/versions/1/rollback/" in get(site, "/").text
+
+
+def test_the_audit_links_what_was_acted_on_and_prints_the_filters_that_are_set(site: Site, page: Page) -> None:
+    site.world.source.put("a")
+    site.world.night()
+    pool, now = site.world.installation.pool, site.world.now
+    links = {KEY: f"/set/{KEY}/", f"{KEY}:a & b": f"/document/?srn={quote(KEY + ':a & b', safe='')}", "7": "/versions/"}
+    for subject in (*links, "https://elsewhere.example:80/a:b", ""):
+        audit.told(pool, "overwrite", subject, now, "done")
+    audit.told(pool, "night", "3", now)
+    page.goto(f"{site.url}/audit/")
+    for subject, href in {**links, "3": "/night/3/"}.items():
+        expect(page.get_by_role("link", name=subject, exact=True)).to_have_attribute("href", href)
+    expect(page.get_by_role("link", name="elsewhere")).to_have_count(0)
+    expect(page.locator("main form code")).to_have_text("harvester audit")
+    page.get_by_role("combobox", name="act").select_option("night")
+    page.get_by_role("combobox", name="outcome").select_option("asked for")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.locator("main form code")).to_have_text("harvester audit --act night --outcome 'asked for'")
+    expect(page.get_by_role("combobox", name="act")).to_have_value("night")
 
 
 def test_a_candidate_is_dismissed_at_once(site: Site, page: Page) -> None:
@@ -304,6 +326,9 @@ def test_a_page_of_another_origin_cannot_press(site: Site) -> None:
     assert audited(site.world) == []
 
 
+OF_C = "SELECT f.external_id FROM document f JOIN document p ON p.doc_id = f.owner_id WHERE p.external_id = 'c'"
+
+
 def failing(world: World) -> None:
     """Files of `a` and `b` that are gone, and are not looked at again for days."""
     world.source.put("a", "b", "c")
@@ -321,7 +346,7 @@ def test_a_group_of_failures_is_retried(site: Site, page: Page) -> None:
     failing(site.world)
     page.goto(site.url)
     page.get_by_role("link", name="Failures").click()
-    group = page.get_by_role("row").filter(has_text="answered 404")
+    group = page.get_by_role("list", name="Failures").locator("> li").filter(has_text="answered 404")
     expect(group).to_contain_text("check_url")
     expect(group).to_contain_text("127.0.0.1")
     expect(group).to_contain_text("from 2026-03-02 02:30:00")
@@ -382,11 +407,28 @@ def test_a_group_without_reason_and_host_is_one_too(site: Site, page: Page) -> N
     failing(site.world)
     site.world.change("UPDATE result SET reason = '', what = '', host = '' WHERE reason = 'answered 410'")
     page.goto(f"{site.url}/failures/")
-    group = page.get_by_role("row").filter(has_text="none was given")
+    group = page.get_by_role("list", name="Failures").locator("> li").filter(has_text="no reason was given")
     expect(group.locator("code")).to_have_text("harvester tasks retry check_url --exact --now")
     group.get_by_role("button", name="Retry check_url: no reason given").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("1 results of check_url are due now")
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 result of check_url is due now")
     assert due(site.world) == 1
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_the_button_and_the_command_of_a_group_are_in_sight(site: Site, page: Page, width: int) -> None:
+    failing(site.world)
+    site.world.change("UPDATE result SET due_at = NULL WHERE reason = 'answered 410'")
+    (srn,) = (f"{KEY}:{name}" for (name,) in site.world.rows(OF_C))
+    page.set_viewport_size({"width": width, "height": 900})
+    for path in ("/failures/", f"/document/?srn={KEY}:c", f"/document/?srn={srn}"):
+        page.goto(site.url + path)
+        group = page.get_by_role("list", name="Failures").locator("> li").filter(has_text="answered 410")
+        expect(group).to_contain_text("1 is not tried again by itself.")
+        expect(group.get_by_role("listitem")).to_have_text(f"{srn} Title of c")
+        for part in (group.get_by_role("button"), group.locator("code")):
+            box = part.bounding_box()
+            assert box and box["x"] >= 0 and box["x"] + box["width"] <= width and box["height"] < 120
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_what_failed_of_one_document_is_retried_on_its_page(site: Site, page: Page) -> None:
@@ -394,10 +436,10 @@ def test_what_failed_of_one_document_is_retried_on_its_page(site: Site, page: Pa
     page.goto(f"{site.url}/document/?srn={KEY}:a")
     failed = page.get_by_role("region", name="What failed of it")
     failed.get_by_role("button", name="Retry").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("1 results of check_url are due now")
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 result of check_url is due now")
     assert due(site.world) == 1
     page.get_by_role("link", name=f"{KEY}:a").click()
-    expect(failed).to_contain_text("1 with the next run")
+    expect(failed).to_contain_text("1 is tried again with the next run")
 
 
 def test_a_document_is_overwritten_seen_and_given_back(site: Site, page: Page) -> None:
@@ -463,7 +505,7 @@ def test_reasons_from_outside_are_text(site: Site, page: Page) -> None:
     said = f"{EVIL} '\"</code>"
     site.world.change("UPDATE result SET reason = %s, what = %s WHERE kind = 'failure'", said, said)
     page.goto(f"{site.url}/failures/")
-    expect(page.get_by_role("row").filter(has_text="onerror")).to_have_count(1)
+    expect(page.get_by_role("list", name="Failures").locator("> li").filter(has_text="onerror")).to_have_count(1)
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("3 results of check_url are due now")
     assert page.title() != "hacked"

@@ -104,6 +104,9 @@ def test_each_plot_is_drawn_and_fits(url: str, page: Page, scheme: Any) -> None:
         assert figure.locator("canvas").evaluate(DRAWN) > 3, "lines in colours"
     expect(page.locator(".u-legend").first).to_contain_text("usual")
     expect(page.locator(".u-legend").first).to_contain_text("not accepted")
+    page.mouse.move(0, 0)
+    expect(page.locator(".u-legend .u-value", has_text="--")).to_have_count(0)
+    expect(page.locator(".u-legend").first).to_contain_text("records1usual22")
     page.set_viewport_size({"width": 390, "height": 800})
     expect(page.locator("html")).to_have_js_property("scrollWidth", 390)
 

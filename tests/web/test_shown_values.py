@@ -2,7 +2,7 @@
 
 import pytest
 
-from harvester_dagster.web.shown_values import apart, plain
+from harvester_dagster.web.shown_values import apart, counted, plain
 
 LONG = "x" * 100
 
@@ -28,3 +28,13 @@ def test_a_text_is_shown_as_it_is_and_anything_else_as_json(value: object, said:
 )
 def test_two_long_values_are_shown_from_where_they_differ(before: object, after: object, shown: object) -> None:
     assert apart(before, after) == shown
+
+
+def test_one_is_not_many() -> None:
+    assert [counted(number, "result") for number in (0, 1, 2_000)] == [
+        "0 results",
+        "1 result",
+        "2,000 results",
+    ]
+    assert counted(1, "document is", "documents are") == "1 document is"
+    assert counted(2, "document is", "documents are") == "2 documents are"

@@ -91,6 +91,8 @@ def test_a_typed_address_must_be_public_whatever_the_configuration_allows(served
     assert served.world.installation.config.network.allow_hosts == ("127.0.0.1",)
     found = served.post("/sources/check", kind="oai-pmh", url=served.oai)
     assert found.status_code == 502 and "only public addresses" in found.text and "127.0.0.1 is " in found.text
+    assert "next harvest" not in found.text and "whatever <code>allow_hosts" not in found.text
+    assert f"harvester source check {served.oai} --kind oai-pmh" in found.text
     assert served.audited()[-1][0::2] == ("source-check", "refused")
 
 

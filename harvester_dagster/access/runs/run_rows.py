@@ -95,21 +95,35 @@ def request(pool: Pool, endpoint: str, mode: str, now: datetime) -> int:
                 "VALUES (%s, %s, 'requested', %s) RETURNING run_id",
                 (endpoint_id(connection, endpoint), mode, now),
             ).fetchone()
-            audit.write(connection, "enrich", endpoint, now, "asked for", mode=mode)
+            assert row is not None
+            audit.write(connection, "enrich", endpoint, now, "asked for", mode=mode, run=row[0])
     except UniqueViolation:
         raise InProgress(f"a run of {endpoint} is already in progress", "wait for it, or stop it on its page") from None
-    assert row is not None
     return int(row[0])
+
+
+def _tell_ended(connection: Connection[Any], run_id: int, state: str, now: datetime, reason: str) -> None:
+    """That a run has ended which somebody has asked for, and how."""
+    row = connection.execute(
+        "SELECT name, mode FROM access_run JOIN access_endpoint USING (endpoint_id) WHERE run_id = %s", (run_id,)
+    ).fetchone()
+    if row is None or not audit.was_asked_for(connection, "enrich", row[0], str(run_id)):
+        return
+    outcome: audit.Outcome = "failed" if state in ("failed", "died") else "done"
+    told: dict[str, Any] = {"reason": reason} if reason else {}
+    audit.write(connection, "enrich", row[0], now, outcome, mode=row[1], run=run_id, state=state, **told)
 
 
 def withdraw(pool: Pool, run_id: int, now: datetime, reason: str) -> None:
     """Give up a run that has not begun: it fails for that reason. One that has begun goes on."""
     with pool.connection() as connection:
-        connection.execute(
+        given_up = connection.execute(
             "UPDATE access_run SET state = 'failed', ended_at = %s, reason = %s "
             "WHERE run_id = %s AND state = 'requested'",
             (now, reason, run_id),
         )
+        if given_up.rowcount:
+            _tell_ended(connection, run_id, "failed", now, reason)
 
 
 def withdraw_request(pool: Pool, endpoint: str, now: datetime, reason: str) -> None:
@@ -152,6 +166,7 @@ def in_progress(pool: Pool, now: datetime, endpoint: str | None = None) -> RunRo
     return next((run for run in latest(pool, endpoint, 20) if run.in_progress), None)
 
 
+_DIED = "its process ended without a word"
 _RUNS = """
 SELECT run_id, name, mode, state, requested_at, started_at, ended_at, stop_asked_at, progress, reason
 FROM access_run JOIN access_endpoint USING (endpoint_id)
@@ -220,11 +235,12 @@ def _bury_the_dead(pool: Pool, endpoint: str | None, now: datetime) -> None:
 
 
 def _declare_dead(connection: Connection[Any], run_id: int, now: datetime) -> None:
-    connection.execute(
-        "UPDATE access_run SET state = 'died', ended_at = %s, reason = 'its process ended without a word' "
-        "WHERE run_id = %s AND state = 'running'",
-        (now, run_id),
+    dead = connection.execute(
+        "UPDATE access_run SET state = 'died', ended_at = %s, reason = %s WHERE run_id = %s AND state = 'running'",
+        (now, _DIED, run_id),
     )
+    if dead.rowcount:
+        _tell_ended(connection, run_id, "died", now, _DIED)
 
 
 class Run:
@@ -395,6 +411,7 @@ def end(pool: Pool, run_id: int, state: str, now: datetime, reason: str = "") ->
             "UPDATE access_run SET state = %s, ended_at = %s, reason = %s WHERE run_id = %s",
             (state, now, reason, run_id),
         )
+        _tell_ended(connection, run_id, state, now, reason)
 
 
 def say(pool: Pool, run_id: int, now: datetime, text: str) -> None:

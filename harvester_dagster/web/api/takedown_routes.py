@@ -77,7 +77,7 @@ class TakedownRoutes:
         except ManyTakedowns as error:
             raise ApiProblem(428, "Say it twice", f"{error.sentence}: send confirmed") from error
         except NotTakenDown as error:
-            is_reason = not given.undo and not given.reason.strip()
+            is_reason = not given.undo and takedowns.is_none(given.reason)
             raise ApiProblem(400 if is_reason else 409, "This cannot be done", str(error)) from error
         said = msgspec.json.encode({"srn": srn, "dry_run": given.dry_run, **body})
         return Response(said, media_type=answers.JSON, headers={"Cache-Control": "no-store"})

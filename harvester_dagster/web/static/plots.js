@@ -9,7 +9,7 @@ const PLOTS = [
 ];
 const LINES = ["--blue", "--warn", "--bad", "--violet"];
 const MODES = ["--blue", "--violet", "--warn"];
-const BAD = new Set(["rejected", "failed", "dismissed", "superseded"]);
+const BAD = new Set(["rejected", "failed", "dismissed"]);
 
 function colour(name, of) { return getComputedStyle(of).getPropertyValue(name).trim(); }
 
@@ -24,11 +24,18 @@ function ofModes(data, name) {
   });
 }
 
+// What the legend says where the cursor is; where there is none, the last one.
+function value(plot, found, place, at) {
+  const shown = at === null || at === undefined ? plot.data[place].findLast((each) => each !== null) : found;
+  return shown === null || shown === undefined ? "none" : shown.toLocaleString("en");
+}
+
 function series(line, place, element) {
   const stroke = colour(line.colour ?? LINES[place % LINES.length], element), bad = colour("--bad", element);
-  if (line.isUsual) return { label: line.label, stroke, width: 2, dash: [6, 4], spanGaps: true, points: { show: false } };
-  if (line.isBad) return { label: line.label, stroke: bad, width: 0, points: { show: true, size: 9, stroke: bad, fill: bad } };
-  return { label: line.label, stroke, width: 2, points: { show: true, size: 6 }, spanGaps: true };
+  const isAlone = line.values.filter((each) => each !== null).length === 1;  // no line leads to it
+  if (line.isUsual) return { label: line.label, value, stroke, width: 2, dash: [6, 4], spanGaps: true, points: { show: isAlone, size: 6 } };
+  if (line.isBad) return { label: line.label, value, stroke: bad, width: 0, points: { show: true, size: 9, stroke: bad, fill: bad } };
+  return { label: line.label, value, stroke, width: 2, points: { show: true, size: 6 }, spanGaps: true };
 }
 
 function drawn(plot, data, element) {
@@ -39,6 +46,7 @@ function drawn(plot, data, element) {
   }
   const axis = { stroke: colour("--text", element), grid: { stroke: colour("--grid", element), width: 1 }, ticks: { stroke: colour("--grid", element), width: 1 } };
   const days = (data.at.at(-1) - data.at[0]) / 86400 > 3, day = uPlot.fmtDate(days ? "{MM}-{DD}" : "{MM}-{DD} {HH}:{mm}");
+  const began = uPlot.fmtDate("{YYYY}-{MM}-{DD} {HH}:{mm}");
   const moments = (_, ticks) => ticks.map((at) => day(uPlot.tzDate(new Date(at * 1000), data.zone)));
   return new uPlot({
     width: Math.max(element.clientWidth, 240),
@@ -46,7 +54,7 @@ function drawn(plot, data, element) {
     tzDate: (at) => uPlot.tzDate(new Date(at * 1000), data.zone),
     scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
     axes: [{ ...axis, values: moments, space: days ? 60 : 100 }, { ...axis, size: 60 }],
-    series: [{ label: "began", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...lines.map((line, place) => series(line, place, element))],
+    series: [{ label: "began", value: (_, found) => began(uPlot.tzDate(new Date((found ?? data.at.at(-1)) * 1000), data.zone)) }, ...lines.map((line, place) => series(line, place, element))],
     cursor: { points: { size: 8 } },
   }, [data.at, ...lines.map((line) => line.values)], element);
 }
