@@ -32,7 +32,7 @@ def with_pushes(said: str, released: Version, current: Version) -> str:
     """What was told of a release, where pushes have made another version of it since."""
     if not said or released.version_id == current.version_id:
         return said
-    return f"{said} Pushes have made it version {current.version_id} since."
+    return f"{said} Pushes or overwrites have made it version {current.version_id} since."
 
 
 def of_release(connection: Connection[Any], catalog: Catalog, current: Version) -> str:

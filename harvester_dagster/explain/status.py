@@ -53,6 +53,7 @@ class SetLine(NamedTuple):
     """Somebody stopped the night of its newest harvest."""
     attempt: int
     """Its number; 0: never harvested."""
+    began: datetime | None
     run_id: str
     """The Dagster run that opened it."""
     mode: str
@@ -268,6 +269,7 @@ def _line(
         harvest=newest.state if newest else "never",
         is_stopped=newest.is_stopped if newest else False,
         attempt=newest.attempt_id if newest else 0,
+        began=newest.started_at if newest else None,
         run_id=(newest.run_id or "") if newest else "",
         mode=newest.mode if newest else "",
         records=newest.records if newest else 0,

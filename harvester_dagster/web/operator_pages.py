@@ -175,13 +175,13 @@ class OperatorPages:
             state = sets.by_id(connection, state.set_id)
             if state.staged_attempt != attempt_id:
                 return None
-            gens = looked_at.generations(state)
+            gens, attempt = looked_at.generations(state), attempts.by_id(connection, attempt_id)
             try:
                 differs = differences.counted(connection, *gens, _DIFFERENCES)
+                figures = looked_at.figures_of(connection, state, attempt, differs)
+                found = samples(connection, *gens, differs, _DIFFERENCES)
             except QueryCanceled:
                 return ShownCandidate(None, [])
-            figures = looked_at.figures_of(connection, state, attempts.by_id(connection, attempt_id), differs)
-            found = samples(connection, *gens, differs, _DIFFERENCES)
             return ShownCandidate(figures, found)
 
     def _progress(self, connection: Any, night_id: int) -> list[night_progress.ProgressLine]:

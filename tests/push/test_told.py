@@ -166,7 +166,7 @@ def test_pushes_are_no_news_of_a_release(world: World) -> None:
     rounds(world)
     number = world.one("SELECT version_id FROM current_version")
     assert number > 2
-    assert status.status(world.installation).news == f"{told} Pushes have made it version {number} since."
+    assert status.status(world.installation).news == f"{told} Pushes or overwrites have made it version {number} since."
 
 
 def test_a_worker_goes_on_whose_store_was_away() -> None:

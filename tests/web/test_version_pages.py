@@ -157,7 +157,7 @@ def test_where_pushes_flow_one_is_told_to_hold_first(site: Site, page: Page) -> 
     site.world.change("UPDATE dataset_version SET pushed = true WHERE version_id = 2")
     page.goto(f"{site.url}/versions/1/rollback/")
     first = page.get_by_role("region", name="Hold releases first")
-    expect(first).to_contain_text("Pushes have made 1 version within the last hour")
+    expect(first).to_contain_text("Pushes or overwrites have made 1 version within the last hour")
     first.get_by_role("button", name="Hold releases").click()
     hand = page.get_by_role("region", name="Automatic releases are held")
     expect(hand).to_contain_text("held by local: going back to version 1")
@@ -204,17 +204,17 @@ def test_versions_are_read_a_page_at_a_time_and_those_of_pushes_are_counted(site
     )
     text = site.get("/versions/").text
     assert text.count('<th scope="row" class="number">') == 50 + 2, "and two rows of the log"
-    assert "99 versions that pushes have made since" in text
+    assert "99 versions that pushes or overwrites have made since" in text
     assert '<input name="old" inputmode="numeric" pattern="[0-9]{1,18}" size="8" required value="5900">' in text
     assert "version=1100" in text
     rest = site.get("/versions/?version=1100").text
     assert rest.count('<th scope="row" class="number">') == 12 + 2 and "Earlier versions" not in rest
-    assert "2, current" in rest and "97 versions that pushes have made since" in rest
+    assert "2, current" in rest and "97 versions that pushes or overwrites have made since" in rest
     assert "/versions/difference/?old=1&amp;new=2" in rest
     assert "There are none before that" in site.get("/versions/?version=1").text
     site.world.change("UPDATE current_version SET version_id = 5950")
     text = site.get("/versions/").text
-    assert "5950, current" in text and text.count("49 versions that pushes have made since") == 2
+    assert "5950, current" in text and text.count("49 versions that pushes or overwrites have made since") == 2
 
 
 def test_what_takes_too_long_to_compare_is_told_so(site: Site, page: Page) -> None:

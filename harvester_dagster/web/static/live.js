@@ -33,7 +33,8 @@ function kept(old, fresh) {
 }
 
 function become(old, fresh) {
-  if (isAsked(old)) return;
+  // A form under a pointer or with the focus stays as it is: what it sends is what somebody has read.
+  if (isAsked(old) || old.matches("form:hover, form:focus-within")) return;
   takeAttributes(old, fresh);
   const before = kept(old, fresh);
   let place = old.firstChild;
