@@ -60,25 +60,34 @@ def _asked(client: "OpenSearch", name: str, queries: Sequence[Query]) -> tuple[S
     asked = [adding, *({"size": 0, "track_total_hits": True, "query": query.query} for query in queries)]
     body = [part for each in asked for part in ({}, each)]
     with asking(f"verifying {name}"):
-        added, *answers = client.msearch(index=name, body=body, params={"request_timeout": SLOW})["responses"]
-    return _sums(name, added), list(zip(queries, answers, strict=True))
+        said = client.msearch(index=name, body=body, params={"request_timeout": SLOW})
+    answers = said.get("responses") if isinstance(said, dict) else None
+    if not isinstance(answers, list) or len(answers) != len(asked):
+        raise Unreachable(f"verifying {name}: the answer is none of OpenSearch", "is there a proxy in between?")
+    return _sums(name, answers[0]), list(zip(queries, answers[1:], strict=True))
 
 
 def _sums(name: str, answer: Any) -> Sums:
-    if "error" in answer:
-        kind = Unreachable if answer["status"] >= 500 or answer["status"] == 429 else Refused
-        raise kind(f"adding up {name}: status {answer['status']}: {answer['error'].get('reason')}")
-    if answer["_shards"]["failed"] or answer["timed_out"]:
-        raise Unreachable(f"adding up {name}: {answer['_shards']['failed']} shards did not answer")
+    _check_whole(f"adding up {name}", answer)
     added = answer["aggregations"]
     return Sums(answer["hits"]["total"]["value"], tuple(int(added[part]["value"]) for part in PARTS))
 
 
 def _answered(name: str, query: Query, answer: Any) -> Answered:
-    """Raises Refused for a query that the server does not understand."""
-    if "error" in answer:
-        raise Refused(f"{name}: the test query {query.name!r} fails: {answer['error'].get('reason')}")
+    """Raises SearchError as `_check_whole`."""
+    _check_whole(f"{name}: the test query {query.name!r} fails", answer)
     return Answered(query.name, answer["hits"]["total"]["value"], query.minimum_hits)
+
+
+def _check_whole(what: str, answer: Any) -> None:
+    """Raises Refused for a question that the server does not take, Unreachable where it has not looked at all."""
+    if "error" in answer:
+        status, error = answer.get("status", 500), answer["error"]
+        reason = error.get("reason") if isinstance(error, dict) else error
+        kind = Unreachable if status >= 500 or status == 429 else Refused
+        raise kind(f"{what}: status {status}: {reason}")
+    if answer["_shards"]["failed"] or answer["timed_out"]:
+        raise Unreachable(f"{what}: {answer['_shards']['failed']} shards did not answer")
 
 
 def _enough(query: Answered) -> bool:

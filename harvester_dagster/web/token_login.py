@@ -96,13 +96,14 @@ class TokenLogin:
             answer.headers["Retry-After"] = str(math.ceil(wait.total_seconds()))
             return answer
         actor = guard.holder(token, request, self._web)
+        if actor is not None:
+            self._guesses.was_right(network_of(address), now)  # whatever hinders what comes now: it was no guess
         with audit.acting(actor.doer if actor else UNKNOWN._replace(address=address)):
             if actor is None:
                 with self._installation.pool.connection() as connection:
                     audit.write(connection, "sign in", "", now, "refused", reason="no token is like this")
                 return self._form(request, then, 403, "No token is like this.")
             audit.told(self._installation.pool, "sign in", "", now, "done")
-        self._guesses.was_right(network_of(address), now)
         answer = RedirectResponse(then, 303, _NOT_KEPT)
         self._sessions.begin(answer, actor.doer.name, [], token)
         return answer

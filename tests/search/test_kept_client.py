@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from opensearchpy import OpenSearch
 
 from harvester_dagster.catalog import CATALOG
 from harvester_dagster.config import Index
-from harvester_dagster.search import queries
+from harvester_dagster.search import queries, verify
+from harvester_dagster.search.bulk_lines import PARTS, Sums
 from harvester_dagster.search.connection import SearchError, Unreachable
 from harvester_dagster.search.kept_client import BadQuestion, KeptClient, NothingIndexed
+from harvester_dagster.search.mapping import Query
 from tests.search.proxy import Asked, Instead, Proxy, meddling
 from tests.search.test_client_queries import alias, client
 
@@ -24,6 +27,7 @@ WHOLE: dict[str, Any] = {
     "_shards": {"total": 2, "successful": 2, "failed": 0},
     "hits": {"total": {"value": 0}, "hits": []},
 }
+SUMS = {**WHOLE, "aggregations": {part: {"value": 0} for part in PARTS}}
 
 
 @pytest.fixture
@@ -125,6 +129,22 @@ def test_only_a_question_is_the_fault_of_who_asks(kept: KeptClient, alias: str, 
     finally:
         client.indices.open(index=name)
         client.cluster.health(index=name, wait_for_status="yellow")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        *([], [{"error": "text", "status": 503}] * 2, [SUMS, {"error": {"reason": "full"}, "status": 503}]),
+        [SUMS, {**WHOLE, "_shards": {"failed": 1}}],
+        [SUMS, {**WHOLE, "timed_out": True}],
+    ],
+)
+def test_an_index_is_judged_by_whole_answers_only(proxy: Proxy, answers: list[Any]) -> None:
+    answering(proxy, "_msearch", {"responses": answers})
+    definition: Any = SimpleNamespace(queries=[Query("some", {"match_all": {}}, 1)])
+    version: Any = None
+    with OpenSearch(proxy.url) as asking, pytest.raises(Unreachable):
+        verify.verify(asking, "x", version, definition, Sums(0, (0,) * len(PARTS)))
 
 
 def test_an_id_that_no_index_takes_is_that_of_no_document(kept: KeptClient, alias: str) -> None:

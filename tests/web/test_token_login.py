@@ -220,3 +220,11 @@ def test_the_form_is_there_where_nobody_can_read_along(monkeypatch: pytest.Monke
     assert offered("http://harvester.example.org") == offered("") == ""
     login = {"issuer": "https://login.example.org", "client_id": "h", "scopes": {"a": ["operate"]}}
     assert offered("https://harvester.example.org", login=login) == "/login"
+
+
+def test_a_right_token_is_no_guess_whatever_hinders_the_store(site: TokenSite) -> None:
+    site.world.change("ALTER TABLE audit RENAME TO audit_away")
+    for _ in range(EACH + 1):
+        assert sign_in(site, SECRET, allow_redirects=False).status_code in (500, 503)
+    site.world.change("ALTER TABLE audit_away RENAME TO audit")
+    assert sign_in(site, SECRET, allow_redirects=False).status_code == 303
