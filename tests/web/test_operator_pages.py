@@ -491,7 +491,8 @@ def test_what_is_pressed_must_be_there_and_allowed(site: Site, monkeypatch: pyte
     assert press("/failures/retry", task="check_url") == press("/failures/retry", **chosen, srn="src:one:none") == 400
     assert press("/failures/retry", **chosen | {"host": "x" * 5_000}) == 400
     assert press("/failures/retry", operator, **chosen | {"reason": "answered"}) == 200, "a group, and no part of one"
-    for srn in ("", "src:one:none", "a\0b", EVIL):
+    assert press("/document/overwrite", srn="a\0b", fields="{}") == 400
+    for srn in ("", "src:one:none", EVIL):
         assert press("/document/overwrite", srn=srn, fields='{"title": "x"}') == 404, srn
         assert press("/document/overwrite/clear", srn=srn) == 404, srn
     assert press("/document/overwrite", srn=f"{KEY}:a", fields="") == 422
